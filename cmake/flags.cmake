@@ -1,0 +1,20 @@
+# Every target of ours links causeway_flags (privately): the language level, the warnings, and the float
+# rules that bit-identical answers rest on (no contraction the source does not spell, no reassociation).
+add_library(causeway_flags INTERFACE)
+target_compile_features(causeway_flags INTERFACE cxx_std_20)
+target_compile_options(causeway_flags INTERFACE
+  -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno)
+if(CAUSEWAY_SANITIZE)
+  target_compile_options(causeway_flags INTERFACE -fsanitize=${CAUSEWAY_SANITIZE} -fno-omit-frame-pointer
+    -fno-sanitize-recover=all)
+  target_link_options(causeway_flags INTERFACE -fsanitize=${CAUSEWAY_SANITIZE})
+endif()
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()

@@ -1,0 +1,51 @@
+#include "base/json.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace causeway {
+namespace {
+
+TEST(JsonTest, ParsesADocument) {
+  const auto json = ParseJson(R"({"a":[1,2.5,"x",null,true]})");
+  ASSERT_TRUE(json.ok());
+  EXPECT_EQ((*json)["a"][2], "x");
+}
+
+TEST(JsonTest, OrderedKeepsDocumentOrder) {
+  const auto json = ParseOrderedJson(R"({"b":1,"a":2})");
+  ASSERT_TRUE(json.ok());
+  EXPECT_EQ(DumpJson(*json), R"({"b":1,"a":2})");
+}
+
+TEST(JsonTest, MalformedTextNamesTheByte) {
+  const auto json = ParseJson("{\"a\":}");
+  ASSERT_FALSE(json.ok());
+  EXPECT_NE(json.error().message.find("byte 6"), std::string::npos) << json.error().message;
+}
+
+TEST(JsonTest, RefusesNumbersBeyondADouble) {
+  EXPECT_FALSE(ParseJson("1e400").ok());
+  EXPECT_FALSE(ParseJson("NaN").ok());
+}
+
+TEST(JsonTest, RefusesDeepNestingWithoutRecursion) {
+  EXPECT_FALSE(ParseJson(std::string(1000000, '[')).ok());
+  EXPECT_TRUE(ParseJson(std::string(64, '[') + std::string(64, ']')).ok());
+  EXPECT_FALSE(ParseJson(std::string(65, '[') + std::string(65, ']')).ok());
+}
+
+TEST(JsonTest, RefusesTooManyNodes) {
+  EXPECT_FALSE(ParseJson("[1,2,3]", {.max_depth = 4, .max_nodes = 3}).ok());
+  EXPECT_TRUE(ParseJson("[1,2,3]", {.max_depth = 4, .max_nodes = 4}).ok());
+}
+
+TEST(JsonTest, RefusesInvalidUtf8) { EXPECT_FALSE(ParseJson("\"\xff\"").ok()); }
+
+TEST(JsonTest, DumpReplacesInvalidUtf8) {
+  EXPECT_EQ(DumpJson(Json(std::string("a\xff"))), "\"a\xEF\xBF\xBD\"");
+}
+
+}  // namespace
+}  // namespace causeway

@@ -1,0 +1,34 @@
+#include "base/thread_pool.h"
+
+#include <atomic>
+#include <numeric>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace causeway {
+namespace {
+
+TEST(ThreadPoolTest, RunsEveryWorkerOnce) {
+  ThreadPool pool({.threads = 3, .pin = false});
+  for (int round = 0; round < 1000; ++round) {
+    std::vector<int> calls(3, 0);
+    pool.Run([&](int worker) { ++calls[static_cast<size_t>(worker)]; });
+    ASSERT_EQ(calls, std::vector<int>({1, 1, 1}));
+  }
+}
+
+TEST(ThreadPoolTest, ParallelForCoversEveryTaskOnce) {
+  ThreadPool pool({.threads = 2, .pin = false});
+  std::vector<std::atomic<int>> hits(1000);
+  pool.ParallelFor(1000, [&](int64_t task, int) { ++hits[static_cast<size_t>(task)]; });
+  for (const auto& hit : hits) {
+    ASSERT_EQ(hit.load(), 1);
+  }
+  pool.ParallelFor(0, [&](int64_t, int) { FAIL(); });
+}
+
+TEST(ThreadPoolTest, ThisMachineHasACore) { EXPECT_FALSE(PhysicalCores().empty()); }
+
+}  // namespace
+}  // namespace causeway
