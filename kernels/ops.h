@@ -1,0 +1,290 @@
+// The op contract: plain functions over views, one table per backend and instruction set, looked up once
+// at start. Entries are stateless. CPU entries fork-join on the stream's pool and have returned when done.
+//
+// Solitary equality. For one table, every output element is a function of its own inputs and absolute
+// positions alone: the reduction order never depends on how many rows are computed together, on chunks
+// of the prompt, on threads, or on where pages lie.
+//
+// All activations are float32, row-major; `stride` counts elements between rows. Nothing here allocates
+// in steady state: scratch comes from the stream and grows to a high-water mark.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "base/token.h"
+#include "kernels/quant/format.h"
+
+namespace causeway::kernels {
+
+// Reusable 64-byte-aligned scratch, one block per worker plus one shared; grows, never shrinks.
+class Scratch;  // kernels/scratch.h
+
+struct Stream {
+  ThreadPool& pool;
+  Scratch& scratch;
+};
+
+// A matrix as stored: [rows, columns], rows contiguous at row_bytes. For a linear layer rows are output
+// features. Data may be an mmap of the file, so it is only as aligned as its element type.
+struct WeightView {
+  const std::byte* data = nullptr;
+  FormatId format = FormatId::kF32;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t row_bytes = 0;
+};
+
+struct EmbedArgs {
+  WeightView table;               // [vocab, hidden]
+  std::span<const Token> tokens;  // [m], each in [0, vocab)
+  float scale = 1.0F;             // multiplies every element
+  float* y;                       // [m, hidden]
+  int64_t y_stride;
+  bool accumulate = false;        // y += row (learned positions); else y = row
+};
+
+// One output of a linear call: y = x W^T + bias.
+struct LinearTarget {
+  WeightView weight;            // [n, k]
+  const float* bias = nullptr;  // [n] or null
+  float* y = nullptr;           // [m, n]
+  int64_t y_stride = 0;
+};
+
+// Several targets that read the same x (Q, K and V; gate and up) cost one pass over x and one fork-join.
+struct LinearArgs {
+  const float* x;    // [m, k]
+  int64_t x_stride;
+  int64_t m;
+  std::span<const LinearTarget> targets;
+};
+
+// y = x / sqrt(mean(x^2) + eps) * weight, each row on its own. In place if y == x.
+// For per-head norms rows = tokens * heads with `groups`: a row of x holds `groups` runs of `dim`.
+struct RmsNormArgs {
+  const float* x;       // [m, groups * dim]
+  int64_t x_stride;
+  const float* weight;  // [dim]; one-plus-weight models add the one when they load
+  float eps;
+  float* y;
+  int64_t y_stride;
+  int64_t m;
+  int64_t groups = 1;
+  int64_t dim;
+};
+
+// y = (x - mean) / sqrt(var + eps) * weight + bias
+struct LayerNormArgs {
+  const float* x;  // [m, dim]
+  int64_t x_stride;
+  const float* weight;  // [dim]
+  const float* bias;    // [dim] or null
+  float eps;
+  float* y;
+  int64_t y_stride;
+  int64_t m;
+  int64_t dim;
+};
+
+// Rotates each head's first rotary_dim values in place, half-split layout (Hugging Face): pairs are
+// (i, i + rotary_dim / 2).
+struct RopeArgs {
+  float* x;  // [m, heads * head_dim]
+  int64_t x_stride;
+  int64_t m;
+  int64_t heads;
+  int64_t head_dim;
+  int64_t rotary_dim;
+  const float* cosine;  // [m, rotary_dim / 2], already times the attention factor if there is one
+  const float* sine;    // [m, rotary_dim / 2]
+};
+
+enum class Activation : uint8_t { kSilu, kGelu, kGeluTanh, kRelu };
+
+// y = act(gate) * up, or y = act(gate) when up is null. In place if y == gate.
+struct ActivationArgs {
+  Activation activation;
+  const float* gate;  // [m, dim]
+  int64_t gate_stride;
+  const float* up;  // [m, dim] or null
+  int64_t up_stride;
+  float* y;
+  int64_t y_stride;
+  int64_t m;
+  int64_t dim;
+};
+
+// x += scale * y
+struct AddScaledArgs {
+  float* x;  // [m, dim]
+  int64_t x_stride;
+  const float* y;  // [m, dim]
+  int64_t y_stride;
+  float scale;
+  int64_t m;
+  int64_t dim;
+};
+
+// x = scale * x, then cap * tanh(x / cap) if cap > 0. For logits.
+struct ScaleCapArgs {
+  float* x;  // [m, dim]
+  int64_t x_stride;
+  float scale;
+  float cap;
+  int64_t m;
+  int64_t dim;
+};
+
+// ---- KV cache -------------------------------------------------------------------------------------
+
+enum class KvFormat : uint8_t { kF32, kF16, kBF16 };
+
+inline int64_t KvFormatBytes(KvFormat format) { return format == KvFormat::kF32 ? 4 : 2; }
+
+// Where one layer's K and V rows lie inside a page (page-slab layout: [layer][K|V][token][head][dim]).
+// The row of position t is at base + (t / T) * page_bytes + {k,v}_offset + (t % T) * row_bytes.
+struct KvLayerView {
+  KvFormat format = KvFormat::kF32;
+  int64_t page_bytes = 0;
+  int64_t tokens_per_page = 0;  // T, a multiple of 16
+  int64_t k_offset = 0;         // bytes from the start of a page to this layer's K rows
+  int64_t v_offset = 0;
+  int64_t row_bytes = 0;        // kv_heads * head_dim * element size
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+};
+
+// One contiguous virtual range of whole pages. A sequence is k >= 1 of these, ascending, without gaps.
+struct KvSegment {
+  std::byte* base = nullptr;   // the page that holds first_position
+  int64_t first_position = 0;  // a multiple of T
+  int64_t positions = 0;       // capacity in positions (the last segment may hold fewer valid rows)
+};
+
+// The rows of one sequence in this call: positions [first_position, first_position + rows).
+struct KvSequence {
+  std::span<const KvSegment> segments;
+  int64_t first_row = 0;       // its first row in the step's [m, ...] activations
+  int64_t rows = 0;
+  int64_t first_position = 0;
+};
+
+// Stores the step's K and V rows, rounding to the cache's format (finite values beyond the format's
+// range saturate).
+struct KvStoreArgs {
+  const float* k;  // [m, kv_heads * head_dim]
+  int64_t k_stride;
+  const float* v;
+  int64_t v_stride;
+  KvLayerView layer;
+  std::span<const KvSequence> sequences;
+};
+
+// Causal attention with online softmax: row at position p attends to t in [max(0, p - window + 1), p].
+// The order over t is fixed by absolute position (blocks of kAttentionBlock positions, partitions of
+// kAttentionPartition), so decode, any chunking of the prompt and any thread count agree to the bit.
+struct AttentionArgs {
+  const float* q;  // [m, heads * head_dim]
+  int64_t q_stride;
+  float* y;        // [m, heads * head_dim]
+  int64_t y_stride;
+  int64_t heads;   // a multiple of layer.kv_heads
+  KvLayerView layer;
+  std::span<const KvSequence> sequences;
+  float scale;
+  int64_t window = 0;     // 0: all earlier positions
+  float softcap = 0.0F;   // > 0: scores become cap * tanh(score / cap)
+};
+
+inline constexpr int64_t kAttentionBlock = 16;       // divides every tokens_per_page
+inline constexpr int64_t kAttentionPartition = 512;  // merged in ascending order
+
+// ---- Sampling -------------------------------------------------------------------------------------
+
+struct TokenBias {
+  Token token;
+  float bias;
+};
+struct TokenLogprob {
+  Token token;
+  float logprob;
+};
+
+// One row of logits to one token. Order of processing: penalties (over prompt and output: repetition;
+// over output only: presence, frequency), bias, banned tokens, temperature, min_p, top_k, top_p, draw.
+struct SampleRow {
+  const float* logits;                  // [vocab], not changed
+  std::span<const Token> prompt;        // for the repetition penalty
+  std::span<const Token> output;        // for all three penalties
+  std::span<const TokenBias> bias;
+  std::span<const Token> banned;        // never drawn (end tokens before min_tokens)
+  float temperature = 1.0F;             // 0: greedy, the lowest id among equals
+  int top_k = 0;                        // 0: off
+  float top_p = 1.0F;
+  float min_p = 0.0F;
+  float repetition_penalty = 1.0F;
+  float presence_penalty = 0.0F;
+  float frequency_penalty = 0.0F;
+  uint64_t seed = 0;                    // with `stream` and `counter`, the draw (base/rng.h)
+  uint64_t stream = 0;
+  uint64_t counter = 0;
+  int logprobs = -1;                    // alternatives wanted; -1: none, and no logprob either
+};
+
+// Log probabilities are of the model's own distribution: before penalties, bias and temperature.
+struct SampleResult {
+  Token token = 0;
+  float logprob = 0.0F;
+  std::vector<TokenLogprob> top;  // descending, ties by id; reused between calls
+};
+
+struct SampleArgs {
+  std::span<const SampleRow> rows;
+  std::span<SampleResult> results;  // [rows]
+  int64_t vocab;
+};
+
+// Log probability of a given next token per row, with alternatives (prompt logprobs, scoring).
+struct ScoreRow {
+  const float* logits;  // [vocab]
+  Token token;
+  int logprobs = 0;     // alternatives wanted
+};
+struct ScoreArgs {
+  std::span<const ScoreRow> rows;
+  std::span<SampleResult> results;
+  int64_t vocab;
+};
+
+struct Ops {
+  std::string_view name;         // "ref", "scalar", "avx2", "avx512", "avx512_bf16"
+  std::string_view description;  // what it needs, for `causeway inspect`
+  void (*embed)(Stream&, const EmbedArgs&);
+  void (*linear)(Stream&, const LinearArgs&);
+  void (*rms_norm)(Stream&, const RmsNormArgs&);
+  void (*layer_norm)(Stream&, const LayerNormArgs&);
+  void (*rope)(Stream&, const RopeArgs&);
+  void (*activation)(Stream&, const ActivationArgs&);
+  void (*add_scaled)(Stream&, const AddScaledArgs&);
+  void (*scale_cap)(Stream&, const ScaleCapArgs&);
+  void (*kv_store)(Stream&, const KvStoreArgs&);
+  void (*attention)(Stream&, const AttentionArgs&);
+  void (*sample)(Stream&, const SampleArgs&);
+  void (*score)(Stream&, const ScoreArgs&);
+};
+
+// All tables of this build, in priority order (best first), whether or not this machine can run them.
+std::span<const Ops* const> AllOps();
+// Whether this machine can run a table.
+bool CanRun(const Ops& ops);
+// The best table that this machine can run, or the one named by `force` (empty: no force). An unknown
+// name lists the names known; a known one that this machine cannot run says what is missing.
+Result<const Ops*> SelectOps(std::string_view force);
+
+}  // namespace causeway::kernels
