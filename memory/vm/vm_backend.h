@@ -1,0 +1,50 @@
+// The seam to virtual memory. Everything above is backend-free and tested on the mock with injected
+// failures. An arena is one reserved virtual range; a page id names one physical page of the pool.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace causeway::memory {
+
+using PageId = uint32_t;
+
+// Called by one thread at a time. Every call that fails leaves the state as it was before.
+class VmBackend {
+ public:
+  virtual ~VmBackend() = default;
+
+  virtual std::string_view name() const = 0;
+  // Page sizes must be a multiple of this (4096 on Linux, 2 MiB on CUDA).
+  virtual int64_t granularity() const = 0;
+
+  // Reserves `bytes` of address space, unmapped and inaccessible; released with the backend.
+  virtual Result<std::byte*> ReserveArena(int64_t bytes) = 0;
+  // Makes physical page `page` exist, backed and prefaulted, so that no later access can fault.
+  virtual Result<void> Create(PageId page) = 0;
+  // Gives the page's memory back to the system. It must not be mapped.
+  virtual Result<void> Release(PageId page) = 0;
+  // Maps pages[i] at address + i * page_bytes, all or none. The range must be unmapped.
+  virtual Result<void> Map(std::byte* address, std::span<const PageId> pages, bool writable) = 0;
+  // Changes access of `count` mapped pages from `address` on.
+  virtual Result<void> Protect(std::byte* address, int64_t count, bool writable) = 0;
+  // Unmaps `count` pages from `address` on; a fence for work in flight is the caller's.
+  virtual Result<void> Unmap(std::byte* address, int64_t count) = 0;
+  // Bytes of physical memory held, as the system itself counts them.
+  virtual int64_t PhysicalBytes() const = 0;
+};
+
+struct VmOptions {
+  int64_t page_bytes = 0;
+  int64_t max_pages = 0;
+};
+
+// memfd + mmap (Linux). Pages are prefaulted with an errno, never a SIGBUS.
+Result<std::unique_ptr<VmBackend>> MakeLinuxBackend(const VmOptions& options);
+
+}  // namespace causeway::memory

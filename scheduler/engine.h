@@ -1,0 +1,102 @@
+// The serving engine: one thread round a Scheduler and an Executor. The only serving type that front ends
+// see.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "scheduler/executor.h"
+#include "scheduler/request.h"
+
+namespace causeway::memory {
+class KvCache;
+}
+
+namespace causeway::scheduler {
+
+// Engine to front end: "there is something to read". Called on the engine thread; must not block or throw.
+class Waker {
+ public:
+  virtual ~Waker() = default;
+  virtual void Wake() noexcept = 0;
+};
+
+class RequestChannel;  // scheduler/channel.h: events of one request, engine side writes, ticket reads
+
+// A running request. Destroying it cancels what has not finished; its pages are free at the next step
+// boundary. Used by one thread at a time.
+class Ticket {
+ public:
+  explicit Ticket(std::shared_ptr<RequestChannel> channel);
+  ~Ticket();
+  Ticket(Ticket&&) noexcept;
+  Ticket& operator=(Ticket&&) noexcept;
+
+  // Moves out all events that have happened since the last call; never waits. Appends to `events`.
+  void Read(std::vector<OutputEvent>& events);
+  // Ends one sequence at the next step boundary (a stop string matched). Its finish event still comes.
+  void CancelSequence(int index);
+
+ private:
+  std::shared_ptr<RequestChannel> channel_;
+};
+
+struct EngineOptions {
+  ModelLimits limits;
+  int64_t max_num_seqs = 64;              // sequences running at once
+  int64_t max_num_batched_tokens = 512;   // tokens of a step, decodes and prefill together
+  int64_t max_prefill_stall_steps = 4;    // a parked prefill advances at least once in so many steps
+  int64_t max_queued_requests = 1024;     // waiting, by requests (n counts n times)
+  int64_t max_queued_tokens = 1 << 20;    // waiting, by prompt tokens
+};
+
+// A consistent enough snapshot for metrics; any thread.
+struct EngineStats {
+  int64_t running = 0;
+  int64_t waiting = 0;
+  double kv_usage = 0.0;  // pages in use / pages of the budget
+  uint64_t prompt_tokens = 0;      // prompt tokens computed
+  uint64_t generation_tokens = 0;
+  uint64_t preemptions = 0;
+  uint64_t steps = 0;
+  double backlog_tokens = 0;       // prompt tokens waiting to be computed
+  double prefill_rate = 0;         // measured prompt tokens/s, for Retry-After
+};
+
+// One finished step, for the iteration histograms. Called on the engine thread; must be cheap.
+struct StepStats {
+  int64_t prefill_tokens = 0;
+  int64_t decode_tokens = 0;
+  Duration duration{};
+};
+using StepObserver = std::function<void(const StepStats&)>;
+
+class Engine {
+ public:
+  // `kv` and `executor` must outlive the engine. The thread starts here.
+  Engine(const EngineOptions& options, memory::KvCache& kv, Executor& executor, StepObserver observer = {});
+  ~Engine();  // Stop()
+
+  // Any thread; never waits. kInvalidArgument and kContextLength for a bad request, kResourceExhausted for
+  // a full queue (or a prompt that can never fit the pool), kUnavailable while draining.
+  // `waker` must outlive the ticket.
+  Result<Ticket> Submit(GenerateRequest request, Waker& waker);
+
+  EngineStats Stats() const;
+
+  // Stops admitting; returns when all requests have ended or at `deadline`, when the rest end with
+  // kUnavailable.
+  void Drain(Instant deadline);
+  // Ends everything at once and joins the thread.
+  void Stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace causeway::scheduler

@@ -1,0 +1,20 @@
+// The seam between decisions and work. model::Runner is the real one; tests use a fake of sixty lines.
+#pragma once
+
+#include "base/result.h"
+#include "scheduler/plan.h"
+
+namespace causeway::scheduler {
+
+// Called by the engine thread only.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  // Starts a step. The plan stays valid and unchanged until its Await has returned.
+  virtual void Launch(const Plan& plan) = 0;
+  // Waits for the oldest launched step. An error fails the requests of that step; the engine goes on.
+  virtual Result<StepResult> Await() = 0;
+};
+
+}  // namespace causeway::scheduler
