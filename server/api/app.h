@@ -1,0 +1,55 @@
+// What every handler sees: the wired parts of a running server. Built by main, read-only afterwards but
+// for the lifecycle flags.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "model/model.h"
+#include "scheduler/engine.h"
+
+namespace causeway::server {
+
+class Metrics;      // server/metrics/metrics.h
+class TextWorkers;  // server/api/text_workers.h
+class ChatTemplate;
+
+enum class Lifecycle : uint8_t { kStarting, kReady, kDraining, kStopped };
+
+// Limits on what a client may send or hold. Every field is an option (server/config/options.h).
+struct ServerLimits {
+  int64_t max_body_bytes = 16 << 20;
+  int64_t max_header_bytes = 32 << 10;
+  int64_t max_connections = 10000;
+  int64_t max_prompts_per_request = 128;
+  int64_t max_stop_strings = 16;
+  int64_t max_stop_bytes = 1024;
+  int64_t max_tools = 128;
+  Duration queue_timeout = std::chrono::seconds(120);
+  Duration request_timeout = std::chrono::hours(1);
+  Duration header_timeout = std::chrono::seconds(10);
+  Duration body_timeout = std::chrono::seconds(60);
+  Duration keep_alive_timeout = std::chrono::seconds(75);
+  Duration write_timeout = std::chrono::seconds(60);
+  int64_t max_output_buffer_bytes = 1 << 20;  // of one stream whose client does not read
+};
+
+struct App {
+  const model::Model& model;
+  const ChatTemplate* chat_template;  // null: the model has none
+  scheduler::Engine& engine;
+  scheduler::ModelLimits limits;      // vocab, max_model_len, ...
+  TextWorkers& text_workers;
+  Metrics& metrics;
+  std::vector<std::string> served_names;  // the first is the one in responses
+  std::vector<std::string> api_keys;      // empty: no authentication
+  std::string system_fingerprint;         // build, instruction set and KV format: same print, same bits
+  ServerLimits server_limits;
+  model::GenerationDefaults defaults;     // generation config overlaid with flags
+  std::atomic<Lifecycle> lifecycle{Lifecycle::kStarting};
+};
+
+}  // namespace causeway::server
