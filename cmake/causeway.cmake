@@ -9,15 +9,38 @@ function(causeway_library name)
   target_include_directories(causeway_${name} PUBLIC ${PROJECT_SOURCE_DIR})
 endfunction()
 
-# causeway_test(name SOURCES ... DEPS ... [LABELS ...] [TIMEOUT s]): one GoogleTest binary, one ctest entry.
-# Tests run in the source folder of the repository, so data paths are relative to it.
-function(causeway_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+# The tests whose sanitized run is part of every CI run (`./dev asan --quick`): all that is small.
+add_custom_target(sanitize_tests)
+
+# causeway_test_entry(name LABELS ... TIMEOUT s TARGET t COMMAND ...): one ctest entry that runs in the source folder of
+# the repository, so that data paths are relative to it. Labels are those given, the kind and the module of its folder
+# (tests/unit/memory: unit, memory), and `sanitize` for the kinds that CI repeats with sanitizers.
+function(causeway_test_entry name)
+  cmake_parse_arguments(ARG "" "TIMEOUT;TARGET" "LABELS;COMMAND" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
+  if(CAUSEWAY_SANITIZE)
+    math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 4")
+  endif()
+  file(RELATIVE_PATH folder ${PROJECT_SOURCE_DIR}/tests ${CMAKE_CURRENT_SOURCE_DIR})
+  string(REPLACE "/" ";" labels "${folder}")
+  list(APPEND labels ${ARG_LABELS})
+  if(folder MATCHES "^(unit|fuzz)" AND NOT "slow" IN_LIST labels)
+    list(APPEND labels sanitize)
+    if(ARG_TARGET)
+      add_dependencies(sanitize_tests ${ARG_TARGET})
+    endif()
+  endif()
+  list(REMOVE_DUPLICATES labels)
+  add_test(NAME ${name} COMMAND ${ARG_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT})
+endfunction()
+
+# causeway_test(name SOURCES ... DEPS ... [LABELS ...] [TIMEOUT s]): one GoogleTest binary, one ctest entry.
+function(causeway_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} causeway_flags GTest::gmock GTest::gtest_main)
-  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  causeway_test_entry(${name} TARGET ${name} LABELS ${ARG_LABELS} TIMEOUT "${ARG_TIMEOUT}" COMMAND ${name})
 endfunction()

@@ -1,0 +1,27 @@
+# CUDA is optional. CAUSEWAY_HAVE_CUDA is true where nvcc was found and wanted; kernels/cuda is then compiled for the
+# architectures below, and kernels/cuda_stub otherwise.
+set(CAUSEWAY_HAVE_CUDA FALSE)
+if(NOT CAUSEWAY_CUDA STREQUAL "OFF")
+  if(NOT CMAKE_CUDA_COMPILER)
+    find_program(CAUSEWAY_NVCC nvcc HINTS $ENV{CUDA_PATH}/bin /usr/local/cuda/bin)
+    if(CAUSEWAY_NVCC)
+      set(CMAKE_CUDA_COMPILER ${CAUSEWAY_NVCC})
+    endif()
+  endif()
+  if(CMAKE_CUDA_COMPILER)
+    include(CheckLanguage)
+    check_language(CUDA)
+  endif()
+  if(CMAKE_CUDA_COMPILER)
+    # Named on the command line below: this CMake does not know 90a.
+    set(CMAKE_CUDA_ARCHITECTURES OFF)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(CAUSEWAY_HAVE_CUDA TRUE)
+  elseif(CAUSEWAY_CUDA STREQUAL "REQUIRED")
+    message(FATAL_ERROR "CAUSEWAY_CUDA=REQUIRED, and nvcc was not found (PATH, CUDA_PATH, /usr/local/cuda)")
+  endif()
+endif()
+set(CAUSEWAY_CUDA_ARCH_FLAGS
+  -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a)
+message(STATUS "CUDA objects: ${CAUSEWAY_HAVE_CUDA}")
