@@ -1,4 +1,5 @@
-// base/json.h on arbitrary bytes: never throws, keeps its limits, and what it accepts survives a round trip.
+// base/json.h on arbitrary bytes: never throws, keeps its limits, and what it accepts survives a
+// round trip.
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -1,5 +1,6 @@
-// Runs a fuzz target without libFuzzer: every seed of a folder as it is, then fixed mutations of each
-// (truncated, bytes changed, pieces repeated). The same inputs on every machine: a failure replays.
+// Runs a fuzz target without libFuzzer: every seed of a folder as it is, then fixed mutations of
+// each (truncated, bytes changed, pieces repeated). The same inputs on every machine: a failure
+// replays.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

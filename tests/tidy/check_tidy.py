@@ -38,7 +38,7 @@ HOMES = [
     (r"nlohmann/", ["base/"]),
     (r"base/json\.h", ["base/", "model/", "server/"]),
     (r"boost/|google/protobuf|grpc|prometheus/|CLI/|openssl/", ["server/"]),
-    (r"pcre2|utf8proc", ["model/tokenizer/"]),
+    (r"pcre2|utf8proc", ["model/tokenizer/", "server/template/"]),
     (r"immintrin|simde|x86intrin|arm_neon", ["kernels/"]),
     (r"cuda|cooperative_groups|cub/|cublas|nccl", ["kernels/cuda/", "kernels/cuda_stub/"]),
     (r"sys/mman\.h", ["memory/vm/", "model/", "base/", "kernels/"]),
