@@ -1,0 +1,43 @@
+#include "memory/kv_geometry.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "fmt/format.h"
+
+namespace causeway::memory {
+namespace {
+
+constexpr int64_t kMinTokens = 16;
+constexpr int64_t kMaxTokens = 64;
+constexpr int64_t kTargetPageBytes = int64_t{2} << 20;
+constexpr int64_t kMaxPageBytes = int64_t{32} << 20;
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+Result<KvGeometry> ChooseGeometry(const KvShape& shape, int64_t granularity) {
+  if (shape.layers < 1 || shape.kv_heads < 1 || shape.head_dim < 1 || shape.element_bytes < 1 ||
+      granularity < 1) {
+    return MakeError(ErrorCode::kInvalidArgument, "the KV shape has a size below one");
+  }
+  KvGeometry geometry;
+  geometry.shape = shape;
+  geometry.row_bytes = shape.kv_heads * shape.head_dim * shape.element_bytes;
+  const int64_t token_bytes = geometry.BytesPerToken();
+  if (token_bytes > kMaxPageBytes / kMinTokens) {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("one token's KV takes {} bytes; a page of {} tokens may take at most {}",
+                                 token_bytes, kMinTokens, kMaxPageBytes));
+  }
+  // As many tokens as fill the target, in steps of 16 so that attention blocks never straddle a page.
+  const int64_t fitting = kTargetPageBytes / token_bytes / kMinTokens * kMinTokens;
+  geometry.tokens_per_page = std::clamp(fitting, kMinTokens, kMaxTokens);
+  geometry.page_bytes = RoundUp(geometry.tokens_per_page * token_bytes, granularity);
+  return geometry;
+}
+
+}  // namespace causeway::memory
