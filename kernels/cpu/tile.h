@@ -1,0 +1,53 @@
+// The register tile that linear and attention are made of: M rows of x times N rows of w, each output in
+// one vector accumulator with lanes along k. The bits of an output depend on its own two rows only, so a
+// tile of any shape gives the same ones.
+#pragma once
+
+#include "kernels/cpu/vec.h"
+
+namespace causeway::kernels::CAUSEWAY_ISA {
+namespace {
+
+// sums[m][n] = sum over k of x[m][k] * w[n][k]; k is a multiple of kLanes.
+template <int M, int N>
+inline __attribute__((always_inline)) void Tile(const float* x, int64_t x_stride, const float* w,
+                                                int64_t w_stride, int64_t k, float sums[M][N]) {
+  Vec acc[M][N];
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 16
+    for (int n = 0; n < N; ++n) {
+      acc[m][n] = Zero();
+    }
+  }
+  for (int64_t i = 0; i < k; i += kLanes) {
+    Vec xs[M];
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+      xs[m] = Load(x + m * x_stride + i);
+    }
+#pragma GCC unroll 16
+    for (int n = 0; n < N; ++n) {
+      const Vec ws = Load(w + n * w_stride + i);
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) {
+        acc[m][n] = Fma(xs[m], ws, acc[m][n]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m) {
+    if constexpr (N % 4 == 0) {
+      for (int n = 0; n < N; n += 4) {
+        ReduceAdd4(&acc[m][n], &sums[m][n]);
+      }
+    } else {
+      for (int n = 0; n < N; ++n) {
+        sums[m][n] = ReduceAdd(acc[m][n]);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -1,0 +1,140 @@
+// AVX-512 F, BW, DQ, VL: sixteen lanes. Included by vec.h only.
+#pragma once
+
+#if defined(CAUSEWAY_EMULATE_AVX512)
+// Tests on machines without AVX-512 compile these files on SIMDe: the same source, its intrinsics spelt in
+// portable code. That proves the logic and the bits, not the instructions.
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#include <simde/x86/fma.h>
+#include <simde/x86/f16c.h>
+#else
+#include <immintrin.h>
+#endif
+
+namespace causeway::kernels::CAUSEWAY_ISA {
+namespace {
+
+using Vec = __m512;
+constexpr int kLanes = 16;
+
+// Conversions, apart because SIMDe has no AVX-512 form of them: emulated, they are two AVX2 halves.
+#if defined(CAUSEWAY_EMULATE_AVX512)
+inline __m512i ToInt(Vec v) {
+  alignas(64) float values[kLanes];
+  alignas(64) int32_t whole[kLanes];
+  _mm512_storeu_ps(values, v);
+  for (int half = 0; half < kLanes; half += 8) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(whole + half), _mm256_cvtps_epi32(_mm256_loadu_ps(values + half)));
+  }
+  return _mm512_loadu_si512(whole);
+}
+inline Vec LoadBF16(const std::byte* p) {
+  alignas(64) uint32_t bits[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    uint16_t half;
+    std::memcpy(&half, p + 2 * i, sizeof(half));
+    bits[i] = static_cast<uint32_t>(half) << 16;
+  }
+  return _mm512_castsi512_ps(_mm512_loadu_si512(bits));
+}
+inline Vec LoadF16(const std::byte* p) {
+  alignas(64) float values[kLanes];
+  for (int half = 0; half < kLanes; half += 8) {
+    _mm256_storeu_ps(values + half,
+                     _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 2 * half))));
+  }
+  return _mm512_loadu_ps(values);
+}
+inline void StoreF16(std::byte* p, Vec v) {
+  alignas(64) float values[kLanes];
+  _mm512_storeu_ps(values, v);
+  for (int half = 0; half < kLanes; half += 8) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 2 * half),
+                     _mm256_cvtps_ph(_mm256_loadu_ps(values + half), _MM_FROUND_TO_NEAREST_INT));
+  }
+}
+#else
+inline __m512i ToInt(Vec v) { return _mm512_cvtps_epi32(v); }
+inline Vec LoadBF16(const std::byte* p) {
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+inline Vec LoadF16(const std::byte* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline void StoreF16(std::byte* p, Vec v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+#endif
+
+inline Vec Load(const float* p) { return _mm512_loadu_ps(p); }
+inline void Store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+inline Vec Set1(float x) { return _mm512_set1_ps(x); }
+inline Vec Zero() { return _mm512_setzero_ps(); }
+inline Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+inline Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+inline Vec Mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+inline Vec Div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+inline Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+inline Vec Min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+// a * b + c, rounded once.
+inline Vec Fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vec RoundNearest(Vec a) {
+  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+// a < b ? x : y
+inline Vec SelectLess(Vec a, Vec b, Vec x, Vec y) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+// v * 2^n for whole n in [-126, 127].
+inline Vec ScaleByPowerOfTwo(Vec v, Vec n) {
+  const __m512i exponent = _mm512_slli_epi32(ToInt(n), 23);
+  const __m512i one = _mm512_set1_epi32(127 << 23);
+  return _mm512_mul_ps(v, _mm512_castsi512_ps(_mm512_add_epi32(exponent, one)));
+}
+
+inline __m256 FoldHalf(Vec v) {
+  const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
+  return _mm256_add_ps(_mm512_castps512_ps256(v), high);
+}
+inline __m128 FoldQuarter(Vec v) {
+  const __m256 h = FoldHalf(v);
+  return _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+}
+inline float ReduceAdd(Vec v) {
+  __m128 s = FoldQuarter(v);
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+inline float ReduceMax(Vec v) {
+  const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
+  const __m256 h = _mm256_max_ps(_mm512_castps512_ps256(v), high);
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+// Four reductions at once, by the same tree as ReduceAdd: bit-equal to four calls of it.
+inline void ReduceAdd4(const Vec v[4], float sums[4]) {
+  __m128 h[4];
+  for (int i = 0; i < 4; ++i) {
+    h[i] = FoldQuarter(v[i]);
+  }
+  const __m128 t0 = _mm_add_ps(_mm_movelh_ps(h[0], h[1]), _mm_movehl_ps(h[1], h[0]));
+  const __m128 t1 = _mm_add_ps(_mm_movelh_ps(h[2], h[3]), _mm_movehl_ps(h[3], h[2]));
+  const __m128 even = _mm_shuffle_ps(t0, t1, _MM_SHUFFLE(2, 0, 2, 0));
+  const __m128 odd = _mm_shuffle_ps(t0, t1, _MM_SHUFFLE(3, 1, 3, 1));
+  _mm_storeu_ps(sums, _mm_add_ps(even, odd));
+}
+
+// The even-numbered and the odd-numbered ones of 2 * kLanes BF16 values: two cheap operations, no shuffle.
+inline void LoadBF16EvenOdd(const std::byte* p, Vec& even, Vec& odd) {
+  const __m512i v = _mm512_loadu_si512(p);
+  even = _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
+  odd = _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(0xffff0000U))));
+}
+
+}  // namespace
+}  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -1,0 +1,86 @@
+// The tables of this build and what each needs of the machine.
+#include <array>
+#include <string>
+
+#include "kernels/cpu/ops.h"
+#include "kernels/ref/ref.h"
+
+namespace causeway::kernels {
+namespace {
+
+struct TableRow {
+  const Ops* ops;
+  bool (*can_run)();
+};
+
+#if defined(__x86_64__)
+// __builtin_cpu_supports also asks whether the operating system saves the registers.
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
+bool HasAvx512() {
+  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+bool Always() { return true; }
+
+// In priority order.
+constexpr TableRow kTables[] = {
+#if defined(__x86_64__)
+    {&avx512::kOps, HasAvx512},
+    {&avx2::kOps, HasAvx2},
+#endif
+    {&scalar::kOps, Always},
+    {&ref::kOps, Always},
+};
+constexpr size_t kTableCount = sizeof(kTables) / sizeof(kTables[0]);
+
+std::string KnownNames() {
+  std::string names;
+  for (const TableRow& row : kTables) {
+    names += (names.empty() ? "" : ", ") + std::string(row.ops->name);
+  }
+  return names;
+}
+
+}  // namespace
+
+std::span<const Ops* const> AllOps() {
+  static const auto kAll = [] {
+    std::array<const Ops*, kTableCount> all{};
+    for (size_t i = 0; i < kTableCount; ++i) {
+      all[i] = kTables[i].ops;
+    }
+    return all;
+  }();
+  return kAll;
+}
+
+bool CanRun(const Ops& ops) {
+  for (const TableRow& row : kTables) {
+    if (row.ops == &ops) {
+      return row.can_run();
+    }
+  }
+  return false;
+}
+
+Result<const Ops*> SelectOps(std::string_view force) {
+  for (const TableRow& row : kTables) {
+    if (force.empty() ? row.can_run() : row.ops->name == force) {
+      if (!row.can_run()) {
+        return MakeError(ErrorCode::kFailedPrecondition,
+                         "this machine cannot run the " + std::string(force) + " kernels: they need " +
+                             std::string(row.ops->description),
+                         "force-kernels");
+      }
+      return row.ops;
+    }
+  }
+  return MakeError(ErrorCode::kInvalidArgument,
+                   "unknown kernels '" + std::string(force) + "'; known: " + KnownNames(), "force-kernels");
+}
+
+}  // namespace causeway::kernels
