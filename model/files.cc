@@ -1,0 +1,153 @@
+#include "model/files.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fmt/format.h"
+
+namespace causeway::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool IsPlainName(std::string_view name) {
+  return !name.empty() && name.find('/') == std::string_view::npos && name != "." && name != ".." &&
+         name.find('\0') == std::string_view::npos;
+}
+
+class Mapping {
+ public:
+  Mapping(void* address, size_t bytes) : address_(address), bytes_(bytes) {}
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    if (bytes_ > 0) {
+      ::munmap(address_, bytes_);
+    }
+  }
+  std::span<const std::byte> view() const { return {static_cast<const std::byte*>(address_), bytes_}; }
+
+ private:
+  void* const address_;
+  const size_t bytes_;
+};
+
+Error FileError(const std::string& path) {
+  return MakeError(ErrorCode::kNotFound, fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+}
+
+Result<std::unique_ptr<Mapping>> MapFile(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) {
+    return FileError(path);
+  }
+  struct stat status {};
+  const bool regular = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);
+  const auto bytes = static_cast<size_t>(regular ? status.st_size : 0);
+  void* const address =
+      bytes > 0 ? ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file, 0) : nullptr;
+  ::close(file);
+  if (!regular) {
+    return MakeError(ErrorCode::kInvalidArgument, path + " is not a regular file");
+  }
+  if (address == MAP_FAILED) {
+    return FileError(path);
+  }
+  return std::make_unique<Mapping>(address, bytes);
+}
+
+class FolderFiles final : public ModelFiles {
+ public:
+  explicit FolderFiles(std::string path) : path_(std::move(path)) {}
+
+  Result<std::span<const std::byte>> Open(std::string_view name) override {
+    if (!IsPlainName(name)) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("'{}' is not a file name", std::string(name)));
+    }
+    const auto found = mappings_.find(std::string(name));
+    if (found != mappings_.end()) {
+      return found->second->view();
+    }
+    ASSIGN_OR_RETURN(auto mapping, MapFile(path_ + "/" + std::string(name)));
+    const auto view = mapping->view();
+    mappings_.emplace(std::string(name), std::move(mapping));
+    return view;
+  }
+
+  bool Has(std::string_view name) const override {
+    std::error_code ignored;
+    return IsPlainName(name) && fs::is_regular_file(path_ + "/" + std::string(name), ignored);
+  }
+
+  std::string path() const override { return path_; }
+
+ private:
+  const std::string path_;
+  std::map<std::string, std::unique_ptr<Mapping>> mappings_;
+};
+
+// `models--org--name/refs/main` names the snapshot; without it the only one is taken.
+std::string SnapshotOf(const fs::path& repository) {
+  std::error_code ignored;
+  std::string revision;
+  std::getline(std::ifstream(repository / "refs" / "main"), revision);
+  if (IsPlainName(revision) && fs::is_directory(repository / "snapshots" / revision, ignored)) {
+    return (repository / "snapshots" / revision).string();
+  }
+  std::string only;
+  for (const auto& entry : fs::directory_iterator(repository / "snapshots", ignored)) {
+    if (!only.empty()) {
+      return {};
+    }
+    only = entry.path().string();
+  }
+  return only;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ModelFiles>> OpenFolder(const std::string& path) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) {
+    return MakeError(ErrorCode::kNotFound, "no such folder: " + path, "model");
+  }
+  return std::unique_ptr<ModelFiles>(std::make_unique<FolderFiles>(path));
+}
+
+Result<std::string> FindModelFolder(const std::string& model, const std::vector<std::string>& hub_caches) {
+  std::error_code ignored;
+  if (fs::is_directory(model, ignored)) {
+    return model;
+  }
+  std::string looked = model;
+  const size_t slash = model.find('/');
+  const bool is_hub_name = slash != std::string::npos && slash > 0 && slash + 1 < model.size() &&
+                           model.find('/', slash + 1) == std::string::npos && model[0] != '.';
+  if (is_hub_name) {
+    const std::string folder = "models--" + model.substr(0, slash) + "--" + model.substr(slash + 1);
+    for (const std::string& cache : hub_caches) {
+      const fs::path repository = fs::path(cache) / folder;
+      looked += ", " + repository.string();
+      const std::string snapshot = SnapshotOf(repository);
+      if (!snapshot.empty()) {
+        return snapshot;
+      }
+    }
+  }
+  return MakeError(ErrorCode::kNotFound,
+                   fmt::format("no model '{}': looked in {}. Give a folder, or org/name of a model that is "
+                               "in the Hugging Face cache (nothing is downloaded)",
+                               model, looked),
+                   "model");
+}
+
+}  // namespace causeway::model

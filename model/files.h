@@ -1,0 +1,38 @@
+// The files of a model as named byte views: a folder (mapped, never copied) or the built-in model.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace causeway::model {
+
+// Views stay valid for the life of the object. Const after construction but for the mappings it opens;
+// used by the loading thread.
+class ModelFiles {
+ public:
+  virtual ~ModelFiles() = default;
+  // The whole file. kNotFound if there is none; names with a path separator are refused.
+  virtual Result<std::span<const std::byte>> Open(std::string_view name) = 0;
+  virtual bool Has(std::string_view name) const = 0;
+  // For messages and /v1/models: the folder, or empty for the built-in model.
+  virtual std::string path() const = 0;
+};
+
+Result<std::unique_ptr<ModelFiles>> OpenFolder(const std::string& path);
+std::unique_ptr<ModelFiles> BuiltinFiles();  // model/builtin: fable
+
+// A folder as given, or the snapshot of `org/name` in one of the Hugging Face caches. The error lists where
+// it looked.
+Result<std::string> FindModelFolder(const std::string& model, const std::vector<std::string>& hub_caches);
+
+inline std::string_view AsText(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace causeway::model
