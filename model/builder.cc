@@ -1,0 +1,134 @@
+#include "model/builder.h"
+
+#include <cstring>
+#include <optional>
+
+#include "base/check.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace causeway::model {
+namespace {
+
+std::optional<kernels::FormatId> FormatOfDtype(std::string_view dtype) {
+  for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
+    if (format.safetensors == dtype) {
+      return format.id;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+const Tensor* WeightSource::Take(const std::string& name, const std::vector<int64_t>& shape) {
+  const auto it = tensors_.find(Full(name));
+  const auto fail = [&](std::string message) {
+    if (!error_) {
+      error_ = MakeError(ErrorCode::kInvalidArgument, std::move(message));
+    }
+  };
+  if (it == tensors_.end()) {
+    fail(fmt::format("tensor {} is missing", Full(name)));
+    return nullptr;
+  }
+  used_.insert(it->first);
+  if (it->second.shape != shape) {
+    fail(fmt::format("tensor {}: its shape is [{}], the configuration wants [{}]", it->first,
+                     fmt::join(it->second.shape, ", "), fmt::join(shape, ", ")));
+    return nullptr;
+  }
+  if (!FormatOfDtype(it->second.dtype)) {
+    fail(fmt::format("tensor {}: weights of type {} are not served; known: F32, F16, BF16", it->first,
+                     it->second.dtype));
+    return nullptr;
+  }
+  return &it->second;
+}
+
+kernels::WeightView WeightSource::Matrix(const std::string& name, int64_t rows, int64_t columns) {
+  const Tensor* const tensor = Take(name, {rows, columns});
+  if (tensor == nullptr) {
+    return {};
+  }
+  const kernels::FormatId format = *FormatOfDtype(tensor->dtype);
+  return {.data = tensor->data.data(),
+          .format = format,
+          .rows = rows,
+          .columns = columns,
+          .row_bytes = kernels::BytesOf(format, columns)};
+}
+
+kernels::WeightView WeightSource::Transposed(const std::string& name, int64_t rows, int64_t columns,
+                                             std::vector<std::vector<std::byte>>& owned) {
+  kernels::WeightView source = Matrix(name, columns, rows);
+  if (source.data == nullptr) {
+    return {};
+  }
+  const int64_t bytes = kernels::BytesOf(source.format, 1);
+  std::vector<std::byte>& target = owned.emplace_back(static_cast<size_t>(rows * columns * bytes));
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t column = 0; column < columns; ++column) {
+      std::memcpy(target.data() + (row * columns + column) * bytes,
+                  source.data + column * source.row_bytes + row * bytes, static_cast<size_t>(bytes));
+    }
+  }
+  return {.data = target.data(),
+          .format = source.format,
+          .rows = rows,
+          .columns = columns,
+          .row_bytes = columns * bytes};
+}
+
+std::vector<float> WeightSource::Vector(const std::string& name, int64_t size, float offset) {
+  const Tensor* const tensor = Take(name, {size});
+  if (tensor == nullptr) {
+    return {};
+  }
+  std::vector<float> values(static_cast<size_t>(size));
+  kernels::FormatOf(*FormatOfDtype(tensor->dtype)).decode(tensor->data.data(), values.data(), size);
+  for (float& value : values) {
+    value += offset;
+  }
+  return values;
+}
+
+void WeightSource::IgnoreSuffix(std::string_view suffix) {
+  for (const auto& [name, tensor] : tensors_) {
+    if (name.ends_with(suffix)) {
+      used_.insert(name);
+    }
+  }
+}
+
+Result<void> WeightSource::Finish() const {
+  if (error_) {
+    return *error_;
+  }
+  std::vector<std::string> unused;
+  size_t count = 0;
+  for (const auto& [name, tensor] : tensors_) {
+    if (!used_.contains(name) && ++count <= 5) {
+      unused.push_back(name);
+    }
+  }
+  if (count > 0) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("{} tensors have no place in this family: {}{}", count,
+                                 fmt::join(unused, ", "), count > unused.size() ? ", ..." : ""));
+  }
+  return {};
+}
+
+kernels::WeightView Rows(const kernels::WeightView& weight, int64_t begin, int64_t end) {
+  if (weight.data == nullptr) {
+    return {};  // an error is already recorded
+  }
+  CHECK(begin >= 0 && begin <= end && end <= weight.rows);
+  kernels::WeightView rows = weight;
+  rows.data += begin * weight.row_bytes;
+  rows.rows = end - begin;
+  return rows;
+}
+
+}  // namespace causeway::model
