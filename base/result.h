@@ -63,10 +63,10 @@ class [[nodiscard]] Result {
     CHECK_MSG(ok(), "Result without a value: {}", error().message);
     return *std::get_if<0>(&state_);
   }
-  T&& value() && { return std::move(value()); }
+  T value() && { return std::move(value()); }  // by value: `for (x : *f())` must not dangle
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
-  T&& operator*() && { return std::move(value()); }
+  T operator*() && { return std::move(value()); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
 

@@ -93,10 +93,12 @@ std::vector<float> WeightSource::Vector(const std::string& name, int64_t size, f
   return values;
 }
 
-void WeightSource::IgnoreSuffix(std::string_view suffix) {
+void WeightSource::IgnorePrefixed(std::initializer_list<std::string_view> prefixes) {
   for (const auto& [name, tensor] : tensors_) {
-    if (name.ends_with(suffix)) {
-      used_.insert(name);
+    for (const std::string_view prefix : prefixes) {
+      if (name.starts_with(prefix)) {
+        used_.insert(name);
+      }
     }
   }
 }

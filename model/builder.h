@@ -32,7 +32,8 @@ class WeightSource {
   bool Has(const std::string& name) const { return tensors_.contains(Full(name)); }
   // Marks as used without looking: buffers that carry no weights.
   void Ignore(const std::string& name) { used_.insert(Full(name)); }
-  void IgnoreSuffix(std::string_view suffix);
+  // The same for every tensor whose full name starts so: parts of a multimodal model that text never uses.
+  void IgnorePrefixed(std::initializer_list<std::string_view> prefixes);
 
   // The first error, or the names of unused tensors.
   Result<void> Finish() const;

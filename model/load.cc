@@ -1,0 +1,231 @@
+// From files to a Model: configuration, network, tokenizer, chat format, defaults.
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include "base/json.h"
+#include "fmt/format.h"
+#include "model/arch/registry.h"
+#include "model/files.h"
+#include "model/model.h"
+#include "model/network.h"
+#include "model/safetensors.h"
+#include "model/tokenizer/tokenizer.h"
+
+namespace causeway::model {
+namespace {
+
+Result<Json> ReadJson(ModelFiles& files, const char* name) {
+  ASSIGN_OR_RETURN(const auto bytes, files.Open(name));
+  auto json = ParseJson(AsText(bytes));
+  if (!json.ok()) {
+    return json.error().WithContext(name);
+  }
+  if (!json->is_object()) {
+    return MakeError(ErrorCode::kInvalidArgument, std::string(name) + ": is no JSON object");
+  }
+  return json;
+}
+
+// A multimodal wrapper keeps the text model's configuration in text_config and its weights behind a prefix.
+struct TextModel {
+  Json config;
+  std::string prefix;
+};
+
+TextModel Unwrap(Json config) {
+  const auto text = config.find("text_config");
+  if (text == config.end() || !text->is_object() || !text->contains("model_type")) {
+    return {std::move(config), ""};
+  }
+  return {*text, "language_model."};
+}
+
+Result<void> RefuseQuantized(const Json& config) {
+  const auto it = config.find("quantization_config");
+  if (it == config.end() || it->is_null()) {
+    return {};
+  }
+  const std::string method =
+      it->is_object() ? it->value("quant_method", std::string("unknown")) : std::string("unknown");
+  return MakeError(ErrorCode::kUnsupported,
+                   "quantized weights (quant_method '" + method + "') are not served; give F32, F16 or BF16");
+}
+
+void CountWeights(const TensorMap& tensors, ModelInfo& info) {
+  std::map<std::string, int64_t> bytes_of;
+  for (const auto& [name, tensor] : tensors) {
+    info.parameters += tensor.elements();
+    info.weight_bytes += static_cast<int64_t>(tensor.data.size());
+    bytes_of[tensor.dtype] += static_cast<int64_t>(tensor.data.size());
+  }
+  const auto most = std::max_element(bytes_of.begin(), bytes_of.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most != bytes_of.end()) {
+    info.weight_dtype = most->first;
+    std::transform(info.weight_dtype.begin(), info.weight_dtype.end(), info.weight_dtype.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  }
+}
+
+Result<std::unique_ptr<const Network>> BuildNetwork(const TextModel& text, std::unique_ptr<ModelFiles> files,
+                                                    ModelInfo& info) {
+  const Config config(text.config);
+  ASSIGN_OR_RETURN(const std::string type, config.Text("model_type"));
+  ASSIGN_OR_RETURN(const Architecture* const architecture, FindArchitecture(type));
+  ASSIGN_OR_RETURN(const TensorMap tensors, LoadTensors(*files));
+  WeightSource weights(tensors, text.prefix);
+  if (!text.prefix.empty()) {
+    weights.IgnorePrefixed({"vision_tower.", "multi_modal_projector."});
+  }
+  auto network = std::make_unique<Network>();
+  network->family = architecture->model_type;
+  TRY(architecture->build(config, weights, *network));
+  TRY(weights.Finish());
+  network->files = std::move(files);
+  info.family = network->family;
+  info.vocab = network->vocab;
+  info.context_length = network->context_length;
+  CountWeights(tensors, info);
+  return std::unique_ptr<const Network>(std::move(network));
+}
+
+// A special token is written as a string or as an object with a content.
+std::string TokenContent(const Json& json, const char* name) {
+  const auto it = json.find(name);
+  if (it == json.end()) {
+    return {};
+  }
+  if (it->is_string()) {
+    return it->get<std::string>();
+  }
+  if (it->is_object() && it->contains("content") && (*it)["content"].is_string()) {
+    return (*it)["content"].get<std::string>();
+  }
+  return {};
+}
+
+// One template, or a list of named ones of which "default" is taken.
+std::string TemplateOf(const Json& json) {
+  const auto it = json.find("chat_template");
+  if (it == json.end()) {
+    return {};
+  }
+  if (it->is_string()) {
+    return it->get<std::string>();
+  }
+  if (it->is_array()) {
+    for (const Json& entry : *it) {
+      if (entry.is_object() && entry.value("name", Json()) == "default" && entry.contains("template") &&
+          entry["template"].is_string()) {
+        return entry["template"].get<std::string>();
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> ReadChat(ModelFiles& files, ChatFormat& chat) {
+  if (files.Has("tokenizer_config.json")) {
+    ASSIGN_OR_RETURN(const Json json, ReadJson(files, "tokenizer_config.json"));
+    chat.template_source = TemplateOf(json);
+    chat.bos_token = TokenContent(json, "bos_token");
+    chat.eos_token = TokenContent(json, "eos_token");
+    chat.pad_token = TokenContent(json, "pad_token");
+    chat.unk_token = TokenContent(json, "unk_token");
+  }
+  if (files.Has("chat_template.jinja")) {
+    ASSIGN_OR_RETURN(const auto bytes, files.Open("chat_template.jinja"));
+    chat.template_source = std::string(AsText(bytes));
+  }
+  return {};
+}
+
+template <typename T>
+std::optional<T> NumberOf(const Json& json, const char* name) {
+  const auto it = json.find(name);
+  return it != json.end() && it->is_number() ? std::optional<T>(it->get<T>()) : std::nullopt;
+}
+
+Result<void> ReadGeneration(ModelFiles& files, const Json& config, GenerationDefaults& generation) {
+  ASSIGN_OR_RETURN(generation.eos_ids, ReadTokenIds(config, "eos_token_id"));
+  if (!files.Has("generation_config.json")) {
+    return {};
+  }
+  ASSIGN_OR_RETURN(const Json json, ReadJson(files, "generation_config.json"));
+  ASSIGN_OR_RETURN(const std::vector<Token> more, ReadTokenIds(json, "eos_token_id"));
+  for (const Token id : more) {
+    if (std::find(generation.eos_ids.begin(), generation.eos_ids.end(), id) == generation.eos_ids.end()) {
+      generation.eos_ids.push_back(id);
+    }
+  }
+  generation.temperature = NumberOf<float>(json, "temperature");
+  generation.top_p = NumberOf<float>(json, "top_p");
+  generation.top_k = NumberOf<int>(json, "top_k");
+  generation.min_p = NumberOf<float>(json, "min_p");
+  generation.repetition_penalty = NumberOf<float>(json, "repetition_penalty");
+  return {};
+}
+
+Result<std::unique_ptr<ModelFiles>> FindFiles(const LoadOptions& options, ModelInfo& info) {
+  if (options.model.empty() || options.model == "fable") {
+    info.name = "fable";
+    info.created = 1764000000;  // of the model's data
+    return BuiltinFiles();
+  }
+  ASSIGN_OR_RETURN(const std::string folder, FindModelFolder(options.model, options.hub_caches));
+  const auto path = std::filesystem::path(folder).lexically_normal();
+  info.path = folder;
+  info.name = folder == options.model
+                  ? (path.has_filename() ? path.filename() : path.parent_path().filename()).string()
+                  : options.model;
+  return OpenFolder(folder);
+}
+
+}  // namespace
+
+Model::Model() = default;
+Model::~Model() = default;
+
+memory::KvShape Model::KvShape(int64_t element_bytes) const {
+  CHECK(network != nullptr);
+  return {.layers = static_cast<int64_t>(network->layers.size()),
+          .kv_heads = network->kv_heads,
+          .head_dim = network->head_dim,
+          .element_bytes = element_bytes};
+}
+
+Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
+  const auto progress = [&](double fraction, std::string_view what) {
+    if (options.progress) {
+      options.progress(fraction, what);
+    }
+  };
+  auto model = std::make_unique<Model>();
+  progress(0.0, "reading the configuration");
+  ASSIGN_OR_RETURN(auto files, FindFiles(options, model->info));
+  ASSIGN_OR_RETURN(const Json config, ReadJson(*files, "config.json"));
+  TRY(RefuseQuantized(config));
+  const TextModel text = Unwrap(config);
+  TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config,
+                     model->generation));
+  TRY(ReadChat(*files, model->chat));
+  if (files->Has("tokenizer.json")) {
+    progress(0.2, "reading the tokenizer");
+    ASSIGN_OR_RETURN(const auto bytes, files->Open("tokenizer.json"));
+    auto tokenizer = Tokenizer::FromJson(AsText(bytes));
+    if (!tokenizer.ok()) {
+      return tokenizer.error().WithContext("tokenizer.json");
+    }
+    model->tokenizer = std::move(tokenizer).value();
+  }
+  if (options.weights) {
+    progress(0.5, "checking the weights");
+    ASSIGN_OR_RETURN(model->network, BuildNetwork(text, std::move(files), model->info));
+  }
+  progress(1.0, "loaded");
+  return std::unique_ptr<const Model>(std::move(model));
+}
+
+}  // namespace causeway::model

@@ -1,0 +1,492 @@
+#include "model/runner.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "kernels/scratch.h"
+#include "memory/kv_view.h"
+#include "model/network.h"
+#include "model/rope.h"
+
+namespace causeway::model {
+namespace {
+
+using kernels::KvSequence;
+
+// Widths of the activation buffers, in floats a row.
+struct Widths {
+  int64_t hidden, q, kv, inner;
+};
+
+Widths WidthsOf(const Network& network) {
+  Widths widths{network.hidden, 0, network.kv_heads * network.head_dim, 0};
+  for (const Layer& layer : network.layers) {
+    widths.q = std::max(widths.q, layer.attention.heads * network.head_dim);
+    widths.inner = std::max(widths.inner, layer.mlp.up.weight.rows);
+  }
+  return widths;
+}
+
+// A position whose logits are wanted.
+struct HeadRow {
+  int64_t activation_row;  // row of the step's activations
+  size_t plan_row;
+  int64_t position;        // absolute
+  bool sample;             // draw the next token here
+  bool score;              // score the prompt token that follows here
+};
+
+const float* DataOrNull(const std::vector<float>& values) {
+  return values.empty() ? nullptr : values.data();
+}
+
+}  // namespace
+
+struct Runner::Impl {
+  Impl(const Model& model, const kernels::Ops& ops_table, ThreadPool& pool, const RunnerOptions& opts)
+      : network(*model.network),
+        ops(ops_table),
+        options(opts),
+        widths(WidthsOf(*model.network)),
+        scratch(pool.threads()),
+        stream{pool, scratch} {
+    const int64_t rows = options.max_batched_tokens;
+    const auto allocate = [&](std::vector<float>& buffer, int64_t width) {
+      buffer.resize(static_cast<size_t>(rows * width));
+    };
+    allocate(x, widths.hidden);
+    allocate(normed, widths.hidden);
+    allocate(block_out, widths.hidden);
+    allocate(q, widths.q);
+    allocate(attended, widths.q);
+    allocate(k, widths.kv);
+    allocate(v, widths.kv);
+    allocate(gate, widths.inner);
+    allocate(up, widths.inner);
+    rotations.resize(network.ropes.size());
+    for (size_t i = 0; i < rotations.size(); ++i) {
+      allocate(rotations[i].cosine, network.ropes[i].rotary_dim / 2);
+      allocate(rotations[i].sine, network.ropes[i].rotary_dim / 2);
+    }
+    head_in.resize(static_cast<size_t>(options.max_num_seqs * widths.hidden));
+    logits.resize(static_cast<size_t>(options.max_num_seqs * network.vocab));
+  }
+
+  // ---- One step ------------------------------------------------------------------------------------
+
+  scheduler::StepResult Run(const scheduler::Plan& plan) {
+    Gather(plan);
+    Embed();
+    Observe(0);
+    for (size_t i = 0; i < network.layers.size(); ++i) {
+      RunLayer(static_cast<int64_t>(i), network.layers[i]);
+      if (i + 1 < network.layers.size()) {
+        Observe(static_cast<int>(i + 1));
+      }
+    }
+    ObserveLast();
+    scheduler::StepResult result;
+    result.rows.resize(plan.rows.size());
+    for (size_t i = 0; i < plan.rows.size(); ++i) {
+      result.rows[i].sequence = plan.rows[i].sequence;
+    }
+    RunHead(plan, result);
+    return result;
+  }
+
+  // Lays the plan's rows out as one batch.
+  void Gather(const scheduler::Plan& plan) {
+    tokens.clear();
+    sequences.clear();
+    segments.clear();
+    head_rows.clear();
+    m = 0;
+    size_t segment_count = 0;
+    for (const scheduler::PlanRow& row : plan.rows) {
+      segment_count += row.segments.size();
+    }
+    segments.reserve(segment_count);  // the spans below point into it
+    for (size_t i = 0; i < plan.rows.size(); ++i) {
+      AddRow(plan.rows[i], i);
+    }
+    CHECK(m == plan.total_tokens && m <= options.max_batched_tokens);
+  }
+
+  void AddRow(const scheduler::PlanRow& row, size_t index) {
+    const auto count = static_cast<int64_t>(row.tokens.size());
+    tokens.insert(tokens.end(), row.tokens.begin(), row.tokens.end());
+    const size_t first_segment = segments.size();
+    for (const scheduler::PlanSegment& segment : row.segments) {
+      segments.push_back({segment.base, segment.first_position, segment.positions});
+    }
+    sequences.push_back({.segments = {segments.data() + first_segment, row.segments.size()},
+                         .first_row = m,
+                         .rows = count,
+                         .first_position = row.first_position});
+    const auto prompt = static_cast<int64_t>(row.prompt.size());
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t position = row.first_position + i;
+      for (size_t r = 0; r < rotations.size(); ++r) {
+        const int64_t half = network.ropes[r].rotary_dim / 2;
+        const auto at = static_cast<size_t>((m + i) * half);
+        FillRotation(network.ropes[r], position, row.length_limit,
+                     std::span(rotations[r].cosine).subspan(at, static_cast<size_t>(half)),
+                     std::span(rotations[r].sine).subspan(at, static_cast<size_t>(half)));
+      }
+      const bool sample = row.sample && i + 1 == count;
+      const bool score = row.prompt_logprobs >= 0 && position + 1 < prompt;
+      if (sample || score || logits_observer) {
+        head_rows.push_back({m + i, index, position, sample, score});
+      }
+    }
+    m += count;
+  }
+
+  void Embed() {
+    ops.embed(stream, {.table = network.embedding,
+                       .tokens = tokens,
+                       .scale = network.embedding_scale,
+                       .y = x.data(),
+                       .y_stride = widths.hidden});
+    if (network.positions) {
+      position_ids.clear();
+      for (const KvSequence& sequence : sequences) {
+        for (int64_t i = 0; i < sequence.rows; ++i) {
+          position_ids.push_back(static_cast<Token>(sequence.first_position + i));
+        }
+      }
+      ops.embed(stream, {.table = *network.positions,
+                         .tokens = position_ids,
+                         .y = x.data(),
+                         .y_stride = widths.hidden,
+                         .accumulate = true});
+    }
+  }
+
+  void RunLayer(int64_t index, const Layer& layer) {
+    const float* in = x.data();
+    if (layer.attention_norm) {
+      Apply(layer.attention_norm, x.data(), normed.data(), m, widths.hidden, 1);
+      in = normed.data();
+    }
+    RunAttention(index, layer.attention, in);
+    AddBlock(layer.attention_post_norm);
+    in = x.data();
+    if (layer.mlp_norm) {
+      Apply(layer.mlp_norm, x.data(), normed.data(), m, widths.hidden, 1);
+      in = normed.data();
+    }
+    RunMlp(layer.mlp, in);
+    AddBlock(layer.mlp_post_norm);
+  }
+
+  // block_out, normalized if the family does so, joins the residual stream.
+  void AddBlock(const Norm& post_norm) {
+    if (post_norm) {
+      Apply(post_norm, block_out.data(), block_out.data(), m, widths.hidden, 1);
+    }
+    ops.add_scaled(stream, {.x = x.data(),
+                            .x_stride = widths.hidden,
+                            .y = block_out.data(),
+                            .y_stride = widths.hidden,
+                            .scale = network.residual_multiplier,
+                            .m = m,
+                            .dim = widths.hidden});
+  }
+
+  void Apply(const Norm& norm, const float* in, float* out, int64_t rows, int64_t dim, int64_t groups) {
+    const int64_t stride = dim * groups;
+    if (norm.kind == Norm::Kind::kLayer) {
+      ops.layer_norm(stream, {in, stride, norm.weight.data(), DataOrNull(norm.bias), norm.eps, out, stride,
+                              rows, dim});
+    } else {
+      ops.rms_norm(stream,
+                   {in, stride, norm.weight.data(), norm.eps, out, stride, rows, groups, dim});
+    }
+  }
+
+  static kernels::LinearTarget Target(const Projection& projection, std::vector<float>& y) {
+    return {projection.weight, DataOrNull(projection.bias), y.data(), projection.weight.rows};
+  }
+
+  void Linear(const float* in, int64_t in_stride, std::span<const kernels::LinearTarget> targets) {
+    ops.linear(stream, {.x = in, .x_stride = in_stride, .m = m, .targets = targets});
+  }
+
+  void RunAttention(int64_t index, const AttentionBlock& block, const float* in) {
+    const int64_t q_width = block.heads * network.head_dim;
+    const kernels::LinearTarget qkv[] = {Target(block.q, q), Target(block.k, k), Target(block.v, v)};
+    Linear(in, widths.hidden, qkv);
+    NormQk(block.q_norm, block.norm_per_head, q, block.heads);
+    NormQk(block.k_norm, block.norm_per_head, k, network.kv_heads);
+    if (block.rope >= 0) {
+      Rotate(static_cast<size_t>(block.rope), q, block.heads);
+      Rotate(static_cast<size_t>(block.rope), k, network.kv_heads);
+    }
+    const kernels::KvLayerView layer =
+        memory::LayerView(options.geometry, options.kv_format, index);
+    ops.kv_store(stream, {.k = k.data(),
+                          .k_stride = widths.kv,
+                          .v = v.data(),
+                          .v_stride = widths.kv,
+                          .layer = layer,
+                          .sequences = sequences});
+    ops.attention(stream, {.q = q.data(),
+                           .q_stride = q_width,
+                           .y = attended.data(),
+                           .y_stride = q_width,
+                           .heads = block.heads,
+                           .layer = layer,
+                           .sequences = sequences,
+                           .scale = block.scale,
+                           .window = block.window,
+                           .softcap = block.softcap});
+    const kernels::LinearTarget out[] = {Target(block.o, block_out)};
+    Linear(attended.data(), q_width, out);
+  }
+
+  void NormQk(const Norm& norm, bool per_head, std::vector<float>& values, int64_t heads) {
+    if (norm) {
+      Apply(norm, values.data(), values.data(), m, per_head ? network.head_dim : heads * network.head_dim,
+            per_head ? heads : 1);
+    }
+  }
+
+  void Rotate(size_t rope, std::vector<float>& values, int64_t heads) {
+    ops.rope(stream, {.x = values.data(),
+                      .x_stride = heads * network.head_dim,
+                      .m = m,
+                      .heads = heads,
+                      .head_dim = network.head_dim,
+                      .rotary_dim = network.ropes[rope].rotary_dim,
+                      .cosine = rotations[rope].cosine.data(),
+                      .sine = rotations[rope].sine.data()});
+  }
+
+  void RunMlp(const MlpBlock& block, const float* in) {
+    const int64_t inner = block.up.weight.rows;
+    if (block.gated) {
+      const kernels::LinearTarget both[] = {Target(block.gate, gate), Target(block.up, up)};
+      Linear(in, widths.hidden, both);
+    } else {
+      const kernels::LinearTarget one[] = {Target(block.up, gate)};
+      Linear(in, widths.hidden, one);
+    }
+    ops.activation(stream, {.activation = block.activation,
+                            .gate = gate.data(),
+                            .gate_stride = inner,
+                            .up = block.gated ? up.data() : nullptr,
+                            .up_stride = inner,
+                            .y = gate.data(),
+                            .y_stride = inner,
+                            .m = m,
+                            .dim = inner});
+    const kernels::LinearTarget down[] = {Target(block.down, block_out)};
+    Linear(gate.data(), inner, down);
+  }
+
+  // ---- Logits, sampling, scores --------------------------------------------------------------------
+
+  void RunHead(const scheduler::Plan& plan, scheduler::StepResult& result) {
+    const auto limit = static_cast<size_t>(options.max_num_seqs);
+    for (size_t begin = 0; begin < head_rows.size(); begin += limit) {
+      const auto rows = std::span(head_rows).subspan(begin, std::min(limit, head_rows.size() - begin));
+      ComputeLogits(rows);
+      if (logits_observer) {
+        for (size_t i = 0; i < rows.size(); ++i) {
+          logits_observer(plan.rows[rows[i].plan_row], rows[i].position, LogitsOf(i));
+        }
+      }
+      SampleRows(plan, rows, result);
+      ScoreRows(plan, rows, result);
+    }
+  }
+
+  std::span<const float> LogitsOf(size_t row) const {
+    const auto vocab = static_cast<size_t>(network.vocab);
+    return std::span(logits).subspan(row * vocab, vocab);
+  }
+
+  void ComputeLogits(std::span<const HeadRow> rows) {
+    const auto count = static_cast<int64_t>(rows.size());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::memcpy(head_in.data() + static_cast<int64_t>(i) * widths.hidden,
+                  x.data() + rows[i].activation_row * widths.hidden,
+                  static_cast<size_t>(widths.hidden) * sizeof(float));
+    }
+    Apply(network.final_norm, head_in.data(), head_in.data(), count, widths.hidden, 1);
+    const kernels::LinearTarget out[] = {Target(network.head, logits)};
+    ops.linear(stream,
+               {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = out});
+    ops.scale_cap(stream, {.x = logits.data(),
+                           .x_stride = network.vocab,
+                           .scale = network.logits_scale,
+                           .cap = network.logits_softcap,
+                           .m = count,
+                           .dim = network.vocab});
+  }
+
+  kernels::SampleRow MakeSampleRow(const scheduler::PlanRow& row, const float* row_logits,
+                                   std::vector<kernels::TokenBias>& bias) const {
+    const scheduler::SamplingParams& params = *row.sampling;
+    bias.clear();
+    for (const scheduler::TokenBias& entry : params.logit_bias) {
+      bias.push_back({entry.token, entry.bias});
+    }
+    return {.logits = row_logits,
+            .prompt = row.prompt,
+            .output = row.output,
+            .bias = bias,
+            .banned = row.banned,
+            .temperature = params.temperature,
+            .top_k = params.top_k,
+            .top_p = params.top_p,
+            .min_p = params.min_p,
+            .repetition_penalty = params.repetition_penalty,
+            .presence_penalty = params.presence_penalty,
+            .frequency_penalty = params.frequency_penalty,
+            .seed = params.seed,
+            .stream = row.stream,
+            .counter = row.counter,
+            .logprobs = params.logprobs};
+  }
+
+  static void CopyTop(const std::vector<kernels::TokenLogprob>& from,
+                      std::vector<scheduler::TokenLogprob>& to) {
+    to.clear();
+    for (const kernels::TokenLogprob& entry : from) {
+      to.push_back({entry.token, entry.logprob});
+    }
+  }
+
+  void SampleRows(const scheduler::Plan& plan, std::span<const HeadRow> rows,
+                  scheduler::StepResult& result) {
+    sample_rows.clear();
+    sampled.clear();
+    biases.resize(std::max(biases.size(), rows.size()));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i].sample) {
+        sample_rows.push_back(MakeSampleRow(plan.rows[rows[i].plan_row], LogitsOf(i).data(), biases[i]));
+        sampled.push_back(i);
+      }
+    }
+    results.resize(std::max(results.size(), sample_rows.size()));
+    const std::span drawn(results.data(), sample_rows.size());
+    ops.sample(stream, {.rows = sample_rows, .results = drawn, .vocab = network.vocab});
+    for (size_t i = 0; i < drawn.size(); ++i) {
+      scheduler::RowResult& row = result.rows[rows[sampled[i]].plan_row];
+      row.sampled = true;
+      row.token = drawn[i].token;
+      row.logprob = drawn[i].logprob;
+      CopyTop(drawn[i].top, row.top);
+    }
+  }
+
+  void ScoreRows(const scheduler::Plan& plan, std::span<const HeadRow> rows,
+                 scheduler::StepResult& result) {
+    score_rows.clear();
+    sampled.clear();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const scheduler::PlanRow& row = plan.rows[rows[i].plan_row];
+      if (rows[i].score) {
+        score_rows.push_back({.logits = LogitsOf(i).data(),
+                              .token = row.prompt[static_cast<size_t>(rows[i].position + 1)],
+                              .logprobs = row.prompt_logprobs});
+        sampled.push_back(i);
+      }
+    }
+    results.resize(std::max(results.size(), score_rows.size()));
+    const std::span scored(results.data(), score_rows.size());
+    ops.score(stream, {.rows = score_rows, .results = scored, .vocab = network.vocab});
+    for (size_t i = 0; i < scored.size(); ++i) {
+      const HeadRow& row = rows[sampled[i]];
+      auto& score = result.rows[row.plan_row].prompt_scores.emplace_back();
+      score.position = row.position + 1;
+      score.logprob = scored[i].logprob;
+      CopyTop(scored[i].top, score.top);
+    }
+  }
+
+  // ---- Observers -----------------------------------------------------------------------------------
+
+  void Observe(int index) {
+    if (hidden_observer) {
+      hidden_observer(index, std::span(x).first(static_cast<size_t>(m * widths.hidden)), m);
+    }
+  }
+
+  // The last hidden state has the final norm applied, as transformers reports it.
+  void ObserveLast() {
+    if (hidden_observer) {
+      Apply(network.final_norm, x.data(), normed.data(), m, widths.hidden, 1);
+      hidden_observer(static_cast<int>(network.layers.size()),
+                      std::span(normed).first(static_cast<size_t>(m * widths.hidden)), m);
+    }
+  }
+
+  struct Rotation {
+    std::vector<float> cosine, sine;  // [max_batched_tokens, rotary_dim / 2]
+  };
+
+  // Constant after construction.
+  const Network& network;
+  const kernels::Ops& ops;
+  const RunnerOptions options;
+  const Widths widths;
+
+  kernels::Scratch scratch;
+  kernels::Stream stream;
+  HiddenObserver hidden_observer;
+  LogitsObserver logits_observer;
+  const scheduler::Plan* launched = nullptr;
+
+  // Activations of a step, [max_batched_tokens, width].
+  std::vector<float> x, normed, block_out, q, k, v, attended, gate, up;
+  std::vector<Rotation> rotations;
+  std::vector<float> head_in;  // [max_num_seqs, hidden]
+  std::vector<float> logits;   // [max_num_seqs, vocab]
+
+  // The batch of the step.
+  int64_t m = 0;
+  std::vector<Token> tokens, position_ids;
+  std::vector<kernels::KvSegment> segments;
+  std::vector<KvSequence> sequences;
+  std::vector<HeadRow> head_rows;
+  std::vector<kernels::SampleRow> sample_rows;
+  std::vector<kernels::ScoreRow> score_rows;
+  std::vector<std::vector<kernels::TokenBias>> biases;
+  std::vector<size_t> sampled;
+  std::vector<kernels::SampleResult> results;
+};
+
+Runner::Runner(const Model& model, const kernels::Ops& ops, ThreadPool& pool, const RunnerOptions& options)
+    : impl_(std::make_unique<Impl>(model, ops, pool, options)) {}
+Runner::~Runner() = default;
+
+void Runner::Launch(const scheduler::Plan& plan) {
+  CHECK(impl_->launched == nullptr);
+  impl_->launched = &plan;
+}
+
+Result<scheduler::StepResult> Runner::Await() {
+  CHECK(impl_->launched != nullptr);
+  return impl_->Run(*std::exchange(impl_->launched, nullptr));
+}
+
+void Runner::SetHiddenObserver(HiddenObserver observer) { impl_->hidden_observer = std::move(observer); }
+void Runner::SetLogitsObserver(LogitsObserver observer) { impl_->logits_observer = std::move(observer); }
+
+int64_t RunnerBytes(const Model& model, const RunnerOptions& options) {
+  const Widths widths = WidthsOf(*model.network);
+  const int64_t floats =
+      options.max_batched_tokens * (3 * widths.hidden + 2 * widths.q + 2 * widths.kv + 2 * widths.inner) +
+      options.max_num_seqs * (widths.hidden + model.network->vocab);
+  return floats * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace causeway::model
