@@ -1,0 +1,371 @@
+#include "server/api/openai_request.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "fmt/format.h"
+#include "server/api/json_fields.h"
+
+namespace causeway::server {
+namespace {
+
+constexpr int64_t kMaxCount = int64_t{1} << 40;
+
+Error Bad(std::string message, const char* param) {
+  return MakeError(ErrorCode::kInvalidArgument, std::move(message), param);
+}
+
+Result<OrderedJson> ParseObject(std::string_view body) {
+  ASSIGN_OR_RETURN(OrderedJson json, ParseOrderedJson(body));
+  if (!json.is_object()) {
+    return Bad("the body must be a JSON object", "");
+  }
+  return json;
+}
+
+// A missing name is forgiven; a wrong one is not.
+Result<void> CheckModel(const App& app, JsonFields& fields) {
+  const auto model = fields.Text("model");
+  if (!model || model->empty() ||
+      std::find(app.served_names.begin(), app.served_names.end(), *model) != app.served_names.end()) {
+    return {};
+  }
+  return MakeError(ErrorCode::kNotFound,
+                   fmt::format("the model '{}' is not served here; this is '{}'", *model, app.served_names.front()),
+                   "model");
+}
+
+void ReadStop(JsonFields& fields, SamplingFields& out) {
+  if (const OrderedJson* const stop = fields.Find("stop")) {
+    const OrderedJson list = stop->is_array() ? *stop : OrderedJson::array({*stop});
+    for (const OrderedJson& item : list) {
+      if (!item.is_string()) {
+        return fields.Fail("stop", "must be a string or a list of strings");
+      }
+      out.stop.push_back(item.get<std::string>());
+    }
+  }
+  if (const OrderedJson* const ids = fields.Find("stop_token_ids")) {
+    if (!ids->is_array()) {
+      return fields.Fail("stop_token_ids", "must be a list of token ids");
+    }
+    for (const OrderedJson& id : *ids) {
+      if (!id.is_number_integer()) {
+        return fields.Fail("stop_token_ids", "must be a list of token ids");
+      }
+      out.stop_token_ids.push_back(id.get<int64_t>());
+    }
+  }
+}
+
+void ReadLogitBias(JsonFields& fields, SamplingFields& out) {
+  const OrderedJson* const map = fields.Find("logit_bias");
+  if (map == nullptr) {
+    return;
+  }
+  if (!map->is_object()) {
+    return fields.Fail("logit_bias", "must be an object of token ids and numbers");
+  }
+  for (const auto& [key, value] : map->items()) {
+    int64_t id = 0;
+    const auto end = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (end.ec != std::errc() || end.ptr != key.data() + key.size() || !value.is_number()) {
+      return fields.Fail("logit_bias", "must be an object of token ids and numbers");
+    }
+    out.logit_bias.emplace_back(id, value.get<double>());
+  }
+}
+
+void ReadSampling(JsonFields& fields, SamplingFields& out) {
+  out.temperature = fields.Number("temperature", 0, 100);
+  out.top_p = fields.Number("top_p", 0, 1);
+  out.top_k = fields.Int("top_k", -1, INT32_MAX);
+  out.min_p = fields.Number("min_p", 0, 1);
+  out.repetition_penalty = fields.Number("repetition_penalty", 1e-3, 1e3);
+  out.presence_penalty = fields.Number("presence_penalty", -2, 2);
+  out.frequency_penalty = fields.Number("frequency_penalty", -2, 2);
+  out.seed = fields.Int("seed", INT64_MIN, INT64_MAX);
+  out.n = fields.Int("n", 1, 1 << 20);
+  out.min_tokens = fields.Int("min_tokens", 0, kMaxCount);
+  out.max_tokens = fields.Int("max_tokens", 0, kMaxCount);
+  out.prompt_logprobs = fields.Int("prompt_logprobs", 0, 1 << 20);
+  out.ignore_eos = fields.Flag("ignore_eos").value_or(false);
+  out.include_stop_str_in_output = fields.Flag("include_stop_str_in_output").value_or(false);
+  out.skip_special_tokens = fields.Flag("skip_special_tokens").value_or(true);
+  ReadStop(fields, out);
+  ReadLogitBias(fields, out);
+}
+
+scheduler::Priority ReadPriority(JsonFields& fields) {
+  // vLLM's: a lower number goes first; here three classes.
+  const int64_t priority = fields.Int("priority", INT32_MIN, INT32_MAX).value_or(0);
+  return priority < 0   ? scheduler::Priority::kHigh
+         : priority > 0 ? scheduler::Priority::kLow
+                        : scheduler::Priority::kNormal;
+}
+
+Result<StreamOptions> ReadStream(JsonFields& fields) {
+  StreamOptions options;
+  options.stream = fields.Flag("stream").value_or(false);
+  if (const OrderedJson* const nested = fields.Find("stream_options")) {
+    if (!options.stream) {
+      return Bad("stream_options is only allowed when stream is true", "stream_options");
+    }
+    if (!nested->is_object()) {
+      return Bad("stream_options must be an object", "stream_options");
+    }
+    JsonFields inner(*nested);
+    options.include_usage = inner.Flag("include_usage").value_or(false);
+    options.continuous_usage = inner.Flag("continuous_usage_stats").value_or(false);
+    TRY(inner.Finish());
+  }
+  return options;
+}
+
+// Fields that would change the answer and are not served are refused, not ignored.
+Result<void> RefuseUnserved(JsonFields& fields) {
+  if (const OrderedJson* const format = fields.Find("response_format")) {
+    const auto type = format->is_object() ? format->find("type") : format->end();
+    if (!format->is_object() || type == format->end() || *type != "text") {
+      return MakeError(ErrorCode::kUnsupported, "response_format other than text is not served",
+                       "response_format");
+    }
+  }
+  if (fields.Int("best_of", 0, 1 << 20).value_or(1) > 1) {
+    return MakeError(ErrorCode::kUnsupported, "best_of above 1 is not served", "best_of");
+  }
+  if (!fields.Text("suffix").value_or("").empty()) {
+    return MakeError(ErrorCode::kUnsupported, "suffix is not served", "suffix");
+  }
+  for (const char* name : {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "functions"}) {
+    if (fields.Find(name) != nullptr) {
+      return MakeError(ErrorCode::kUnsupported, std::string(name) + " is not served", name);
+    }
+  }
+  if (const OrderedJson* const choice = fields.Find("tool_choice")) {
+    if (*choice != "auto" && *choice != "none") {
+      return MakeError(ErrorCode::kUnsupported, "tool_choice other than auto and none is not served",
+                       "tool_choice");
+    }
+  }
+  return {};
+}
+
+bool IsIdList(const OrderedJson& json) {
+  return json.is_array() && !json.empty() && json[0].is_number();
+}
+
+Result<std::vector<int64_t>> ReadIds(const OrderedJson& json, const char* name) {
+  std::vector<int64_t> ids;
+  for (const OrderedJson& id : json) {
+    const bool too_big = id.is_number_unsigned() && id.get<uint64_t>() > uint64_t{INT64_MAX};
+    if (!id.is_number_integer() || too_big) {
+      return Bad(fmt::format("{} must hold whole token ids", name), name);
+    }
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+// string | [string] | [int] | [[int]]
+Result<void> ReadPrompts(const App& app, const OrderedJson* prompt, const GenerateCall& base,
+                         std::vector<GenerateCall>& calls) {
+  if (prompt == nullptr) {
+    return Bad("prompt is missing", "prompt");
+  }
+  const OrderedJson list =
+      prompt->is_array() && !IsIdList(*prompt) ? *prompt : OrderedJson::array({*prompt});
+  if (list.empty() || static_cast<int64_t>(list.size()) > app.server_limits.max_prompts_per_request) {
+    return Bad(fmt::format("prompt must hold 1 to {} prompts", app.server_limits.max_prompts_per_request),
+               "prompt");
+  }
+  for (const OrderedJson& item : list) {
+    GenerateCall call = base;
+    if (item.is_string()) {
+      call.prompt = item.get<std::string>();
+    } else if (IsIdList(item)) {
+      ASSIGN_OR_RETURN(call.prompt, ReadIds(item, "prompt"));
+    } else {
+      return Bad("prompt must be a string, a list of strings, token ids, or a list of lists of token ids",
+                 "prompt");
+    }
+    calls.push_back(std::move(call));
+  }
+  return {};
+}
+
+// A content of parts becomes one string: text parts are all that is served.
+Result<void> FlattenContent(OrderedJson& message) {
+  const auto content = message.find("content");
+  if (content == message.end() || !content->is_array()) {
+    return {};
+  }
+  std::string text;
+  for (const OrderedJson& part : *content) {
+    const auto type = part.is_object() ? part.find("type") : part.end();
+    if (!part.is_object() || type == part.end() || *type != "text" || !part.contains("text") ||
+        !part["text"].is_string()) {
+      return MakeError(ErrorCode::kUnsupported, "only text parts are served in a message's content",
+                       "messages");
+    }
+    text += part["text"].get<std::string>();
+  }
+  *content = text;
+  return {};
+}
+
+Result<OrderedJson> ReadMessages(const OrderedJson* messages) {
+  if (messages == nullptr || !messages->is_array() || messages->empty()) {
+    return Bad("messages must be a list with at least one message", "messages");
+  }
+  OrderedJson out = *messages;
+  for (OrderedJson& message : out) {
+    if (!message.is_object() || !message.contains("role") || !message["role"].is_string()) {
+      return Bad("each message must be an object with a role", "messages");
+    }
+    for (const char* optional : {"name", "tool_calls", "tool_call_id", "refusal", "audio", "function_call"}) {
+      if (message.contains(optional) && message[optional].is_null()) {
+        message.erase(optional);
+      }
+    }
+    TRY(FlattenContent(message));
+    const auto content = message.find("content");
+    const bool has_text = content != message.end() && content->is_string();
+    if (!has_text && !message.contains("tool_calls")) {
+      if (content != message.end() && !content->is_null()) {
+        return Bad("a message's content must be a string or a list of parts", "messages");
+      }
+      message["content"] = "";
+    }
+  }
+  return out;
+}
+
+Result<ChatPrompt> ReadChat(const App& app, JsonFields& fields) {
+  ChatPrompt chat;
+  ASSIGN_OR_RETURN(chat.messages, ReadMessages(fields.Find("messages")));
+  if (const OrderedJson* const tools = fields.Find("tools")) {
+    if (!tools->is_array() || static_cast<int64_t>(tools->size()) > app.server_limits.max_tools) {
+      return Bad(fmt::format("tools must be a list of at most {}", app.server_limits.max_tools), "tools");
+    }
+    const OrderedJson* const choice = fields.Find("tool_choice");
+    if (!tools->empty() && (choice == nullptr || *choice != "none")) {
+      chat.tools = *tools;
+    }
+  }
+  if (const OrderedJson* const kwargs = fields.Find("chat_template_kwargs")) {
+    if (!kwargs->is_object()) {
+      return Bad("chat_template_kwargs must be an object", "chat_template_kwargs");
+    }
+    chat.template_kwargs = *kwargs;
+  }
+  if (fields.Find("chat_template") != nullptr) {
+    return MakeError(ErrorCode::kUnsupported, "a request may not bring its own chat_template", "chat_template");
+  }
+  chat.continue_final_message = fields.Flag("continue_final_message").value_or(false);
+  chat.add_generation_prompt = fields.Flag("add_generation_prompt").value_or(!chat.continue_final_message);
+  if (chat.continue_final_message && chat.add_generation_prompt) {
+    return Bad("continue_final_message and add_generation_prompt exclude each other",
+               "continue_final_message");
+  }
+  return chat;
+}
+
+}  // namespace
+
+Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body) {
+  ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
+  JsonFields fields(json);
+  TRY(CheckModel(app, fields));
+  TRY(RefuseUnserved(fields));
+  CompletionRequest request;
+  ASSIGN_OR_RETURN(request.stream, ReadStream(fields));
+  GenerateCall base;
+  ReadSampling(fields, base.sampling);
+  base.sampling.logprobs = fields.Int("logprobs", 0, 1 << 20);
+  base.priority = ReadPriority(fields);
+  base.add_special_tokens = fields.Flag("add_special_tokens").value_or(true);
+  request.echo = fields.Flag("echo").value_or(false);
+  base.echo = request.echo;
+  request.wants_logprobs = base.sampling.logprobs.has_value();
+  request.return_token_ids = fields.Flag("return_token_ids").value_or(false);
+  if (request.echo && request.wants_logprobs) {
+    base.sampling.prompt_logprobs = base.sampling.logprobs;
+  }
+  TRY(fields.Finish());
+  TRY(ReadPrompts(app, fields.Find("prompt"), base, request.calls));
+  return request;
+}
+
+Result<CompletionRequest> DecodeChat(const App& app, std::string_view body) {
+  ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
+  JsonFields fields(json);
+  TRY(CheckModel(app, fields));
+  TRY(RefuseUnserved(fields));
+  CompletionRequest request;
+  request.chat = true;
+  ASSIGN_OR_RETURN(request.stream, ReadStream(fields));
+  GenerateCall call;
+  ReadSampling(fields, call.sampling);
+  if (const auto newer = fields.Int("max_completion_tokens", 0, kMaxCount)) {
+    call.sampling.max_tokens = newer;
+  }
+  call.priority = ReadPriority(fields);
+  request.wants_logprobs = fields.Flag("logprobs").value_or(false);
+  const auto top = fields.Int("top_logprobs", 0, 1 << 20);
+  if (top && !request.wants_logprobs) {
+    return Bad("top_logprobs needs logprobs to be true", "top_logprobs");
+  }
+  if (request.wants_logprobs) {
+    call.sampling.logprobs = top.value_or(0);
+  }
+  request.return_token_ids = fields.Flag("return_token_ids").value_or(false);
+  ASSIGN_OR_RETURN(ChatPrompt chat, ReadChat(app, fields));
+  call.prompt = std::move(chat);
+  TRY(fields.Finish());
+  request.calls.push_back(std::move(call));
+  return request;
+}
+
+Result<TokenizeRequest> DecodeTokenize(const App& app, std::string_view body) {
+  ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
+  JsonFields fields(json);
+  TRY(CheckModel(app, fields));
+  TokenizeRequest request;
+  request.return_token_strs = fields.Flag("return_token_strs").value_or(false);
+  if (fields.Find("messages") != nullptr) {
+    ASSIGN_OR_RETURN(ChatPrompt chat, ReadChat(app, fields));
+    request.call.prompt = std::move(chat);
+  } else {
+    const auto prompt = fields.Text("prompt");
+    if (!prompt) {
+      return Bad("prompt must be a string (or give messages)", "prompt");
+    }
+    request.call.prompt = *prompt;
+    request.call.add_special_tokens = fields.Flag("add_special_tokens").value_or(true);
+  }
+  TRY(fields.Finish());
+  return request;
+}
+
+Result<std::vector<Token>> DecodeDetokenize(const App& app, std::string_view body) {
+  ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
+  JsonFields fields(json);
+  TRY(CheckModel(app, fields));
+  const OrderedJson* const list = fields.Find("tokens");
+  if (list == nullptr || !list->is_array()) {
+    return Bad("tokens must be a list of token ids", "tokens");
+  }
+  ASSIGN_OR_RETURN(const auto ids, ReadIds(*list, "tokens"));
+  std::vector<Token> tokens;
+  for (const int64_t id : ids) {
+    if (id < 0 || id >= app.limits.vocab) {
+      return Bad(fmt::format("token id {} is out of range; the vocabulary has {} ids", id, app.limits.vocab),
+                 "tokens");
+    }
+    tokens.push_back(static_cast<Token>(id));
+  }
+  return tokens;
+}
+
+}  // namespace causeway::server

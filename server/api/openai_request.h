@@ -1,0 +1,41 @@
+// OpenAI's JSON requests to calls. Unknown fields are ignored and null means absent; what is there must
+// have the right type and range, or the error names it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "server/api/app.h"
+#include "server/api/generation.h"
+
+namespace causeway::server {
+
+struct StreamOptions {
+  bool stream = false;
+  bool include_usage = false;
+  bool continuous_usage = false;
+};
+
+struct CompletionRequest {
+  std::vector<GenerateCall> calls;  // one a prompt
+  StreamOptions stream;
+  bool chat = false;
+  bool echo = false;
+  bool wants_logprobs = false;
+  bool return_token_ids = false;
+};
+
+Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body);
+Result<CompletionRequest> DecodeChat(const App& app, std::string_view body);
+
+struct TokenizeRequest {
+  GenerateCall call;  // a text or a chat
+  bool return_token_strs = false;
+};
+Result<TokenizeRequest> DecodeTokenize(const App& app, std::string_view body);
+Result<std::vector<Token>> DecodeDetokenize(const App& app, std::string_view body);
+
+}  // namespace causeway::server

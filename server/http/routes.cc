@@ -1,0 +1,63 @@
+// Every endpoint: one row.
+#include <algorithm>
+#include <cmath>
+
+#include "server/api/status.h"
+#include "server/http/exchange.h"
+#include "server/http/handlers.h"
+
+namespace causeway::server {
+namespace {
+
+constexpr Route kRoutes[] = {
+    {"POST", "/v1/chat/completions", false, HandleChat},
+    {"POST", "/v1/completions", false, HandleCompletion},
+    {"GET", "/v1/models", false, HandleModels},
+    {"GET", "/v1/models/*", false, HandleModel},
+    {"POST", "/tokenize", false, HandleTokenize},
+    {"POST", "/detokenize", false, HandleDetokenize},
+    {"GET", "/health", true, HandleReady},
+    {"GET", "/health/ready", true, HandleReady},
+    {"GET", "/health/live", true, HandleLive},
+    {"GET", "/metrics", true, HandleMetrics},
+    {"GET", "/version", false, HandleVersion},
+};
+
+bool Matches(std::string_view pattern, std::string_view path) {
+  if (pattern.ends_with('*')) {
+    pattern.remove_suffix(1);
+    return path.starts_with(pattern) && path.size() > pattern.size();
+  }
+  return pattern == path;
+}
+
+}  // namespace
+
+const Route* FindRoute(std::string_view method, std::string_view path, int& status) {
+  status = 404;
+  for (const Route& route : kRoutes) {
+    if (Matches(route.path, path)) {
+      if (route.method == method || (method == "HEAD" && route.method == "GET")) {
+        return &route;
+      }
+      status = 405;
+    }
+  }
+  return nullptr;
+}
+
+HttpResponse ErrorResponse(const App& app, const Error& error) {
+  HttpResponse response;
+  response.status = StatusOf(error.code).http;
+  response.body = ErrorBody(error);
+  if (error.code == ErrorCode::kResourceExhausted || error.code == ErrorCode::kUnavailable) {
+    // The prompts that wait, at the rate at which they have been computed.
+    const scheduler::EngineStats stats = app.engine.Stats();
+    const double seconds = stats.prefill_rate > 0 ? stats.backlog_tokens / stats.prefill_rate : 1.0;
+    response.headers.emplace_back("Retry-After",
+                                  std::to_string(static_cast<int>(std::clamp(std::ceil(seconds), 1.0, 60.0))));
+  }
+  return response;
+}
+
+}  // namespace causeway::server
