@@ -44,7 +44,7 @@ TEST(TemplateRenderTest, Language) {
       {"{{ {'b': 1, 'a': [true]} | tojson }}", R"({"b": 1, "a": [true]})"},
       {"{%- if false %}x{% elif true %}y{% else %}z{% endif -%}  ", "y"},
       {"{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}", "013"},
-      {"  {# gone #}\n{% if true %}\nline\n{% endif %}\n", "  \nline\n"},
+      {"  {# gone #}\n{% if true %}\nline\n{% endif %}\n", "line\n"},
   };
   for (const Case& one : cases) {
     EXPECT_EQ(Render(one.source), one.expected) << one.source;
