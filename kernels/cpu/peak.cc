@@ -1,0 +1,240 @@
+// The loops are assembly: a compiler that keeps an accumulator in memory, or drops a load whose result no
+// one uses, would measure something else.
+#include "kernels/cpu/peak.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/clock.h"
+
+namespace causeway::kernels {
+namespace {
+
+constexpr int kRepeats = 9;
+constexpr int64_t kBufferBytes = int64_t{512} << 20;  // beyond every last-level cache worth the name
+constexpr int64_t kBlockBytes = 256;                  // of one stream in one step
+constexpr int64_t kStreams = 4;
+constexpr int64_t kStagger = 4096 + 576;  // streams at round distances would share cache sets and banks
+constexpr int64_t kMultiplyAddRounds = 400000;
+
+// ---- Multiply-add ------------------------------------------------------------------------------------
+
+struct MultiplyAdd {
+  std::string_view table;
+  std::string_view name;
+  int64_t flops_per_round;
+  void (*run)(int64_t rounds);
+};
+
+#if defined(__x86_64__)
+// Twelve independent chains: enough for two units of up to six cycles.
+#define CAUSEWAY_TWELVE(op, r)                                                                           \
+  op " %%" r "0, %%" r "0, %%" r "0\n" op " %%" r "1, %%" r "1, %%" r "1\n"                              \
+  op " %%" r "2, %%" r "2, %%" r "2\n" op " %%" r "3, %%" r "3, %%" r "3\n"                              \
+  op " %%" r "4, %%" r "4, %%" r "4\n" op " %%" r "5, %%" r "5, %%" r "5\n"                              \
+  op " %%" r "6, %%" r "6, %%" r "6\n" op " %%" r "7, %%" r "7, %%" r "7\n"                              \
+  op " %%" r "8, %%" r "8, %%" r "8\n" op " %%" r "9, %%" r "9, %%" r "9\n"                              \
+  op " %%" r "10, %%" r "10, %%" r "10\n" op " %%" r "11, %%" r "11, %%" r "11\n"
+
+#define CAUSEWAY_CLOBBERS                                                                                \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",      \
+      "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory"
+
+#define CAUSEWAY_LOOP(clear, body, after)                                                                \
+  asm volatile(clear ".p2align 5\n1:\n" body "dec %0\njnz 1b\n" after                                    \
+               : "+r"(rounds)                                                                            \
+               :                                                                                         \
+               : CAUSEWAY_CLOBBERS)
+
+void RunFma256(int64_t rounds) {
+  CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vfmadd231ps", "ymm"), "vzeroupper\n");
+}
+void RunFma512(int64_t rounds) {
+  CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vfmadd231ps", "zmm"), "vzeroupper\n");
+}
+void RunDotBF16(int64_t rounds) {
+  CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vdpbf16ps", "zmm"), "vzeroupper\n");
+}
+// Without FMA: six multiplies and six adds, each chain on its own register.
+void RunMulAdd128(int64_t rounds) {
+  CAUSEWAY_LOOP(
+      "xorps %%xmm0, %%xmm0\nxorps %%xmm1, %%xmm1\nxorps %%xmm2, %%xmm2\nxorps %%xmm3, %%xmm3\n"
+      "xorps %%xmm4, %%xmm4\nxorps %%xmm5, %%xmm5\nxorps %%xmm6, %%xmm6\nxorps %%xmm7, %%xmm7\n"
+      "xorps %%xmm8, %%xmm8\nxorps %%xmm9, %%xmm9\nxorps %%xmm10, %%xmm10\nxorps %%xmm11, %%xmm11\n",
+      "mulps %%xmm0, %%xmm0\naddps %%xmm1, %%xmm1\nmulps %%xmm2, %%xmm2\naddps %%xmm3, %%xmm3\n"
+      "mulps %%xmm4, %%xmm4\naddps %%xmm5, %%xmm5\nmulps %%xmm6, %%xmm6\naddps %%xmm7, %%xmm7\n"
+      "mulps %%xmm8, %%xmm8\naddps %%xmm9, %%xmm9\nmulps %%xmm10, %%xmm10\naddps %%xmm11, %%xmm11\n",
+      "");
+}
+
+constexpr MultiplyAdd kMultiplyAdds[] = {
+    {"avx512_bf16", "vdpbf16ps zmm", int64_t{12} * 64, RunDotBF16},
+    {"avx512", "vfmadd231ps zmm", int64_t{12} * 32, RunFma512},
+    {"avx2", "vfmadd231ps ymm", int64_t{12} * 16, RunFma256},
+    {"scalar", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
+    {"ref", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
+};
+#else
+// Sixteen chains that the compiler may put into vectors, but not into one another.
+void RunPortable(int64_t rounds) {
+  float chains[16] = {};
+  for (int64_t i = 0; i < rounds; ++i) {
+    for (float& chain : chains) {
+      chain = chain * 0.5F + 1.0F;
+    }
+    asm volatile("" : : "r"(chains) : "memory");
+  }
+}
+
+constexpr MultiplyAdd kMultiplyAdds[] = {
+    {"scalar", "portable multiply and add", int64_t{16} * 2, RunPortable},
+    {"ref", "portable multiply and add", int64_t{16} * 2, RunPortable},
+};
+#endif
+
+const MultiplyAdd& MultiplyAddOf(const Ops& ops) {
+  for (const MultiplyAdd& row : kMultiplyAdds) {
+    if (row.table == ops.name) {
+      return row;
+    }
+  }
+  return kMultiplyAdds[std::size(kMultiplyAdds) - 1];
+}
+
+// ---- Reading -----------------------------------------------------------------------------------------
+
+// Reads `steps` blocks of kBlockBytes from each of four addresses, which all advance by kBlockBytes.
+void ReadBlocks(const std::byte* a, const std::byte* b, const std::byte* c, const std::byte* d, int64_t steps) {
+#if defined(__x86_64__)
+#define CAUSEWAY_LINE(p, at)                                                                             \
+  "movaps " #at "(%" p "), %%xmm0\nmovaps " #at "+16(%" p "), %%xmm1\n"                                  \
+  "movaps " #at "+32(%" p "), %%xmm2\nmovaps " #at "+48(%" p "), %%xmm3\n"
+#define CAUSEWAY_BLOCK(p)                                                                                \
+  CAUSEWAY_LINE(p, 0) CAUSEWAY_LINE(p, 64) CAUSEWAY_LINE(p, 128) CAUSEWAY_LINE(p, 192)
+  asm volatile(".p2align 5\n1:\n" CAUSEWAY_BLOCK("0") CAUSEWAY_BLOCK("1") CAUSEWAY_BLOCK("2")
+                   CAUSEWAY_BLOCK("3")
+               "add $256, %0\nadd $256, %1\nadd $256, %2\nadd $256, %3\ndec %4\njnz 1b\n"
+               : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(steps)
+               :
+               : "xmm0", "xmm1", "xmm2", "xmm3", "cc", "memory");
+#undef CAUSEWAY_BLOCK
+#undef CAUSEWAY_LINE
+#else
+  for (; steps > 0; --steps, a += kBlockBytes, b += kBlockBytes, c += kBlockBytes, d += kBlockBytes) {
+    for (int64_t i = 0; i < kBlockBytes; i += 8) {
+      for (const std::byte* const p : {a, b, c, d}) {
+        uint64_t word;
+        std::memcpy(&word, p + i, sizeof(word));
+        asm volatile("" : : "r"(word));
+      }
+    }
+  }
+#endif
+}
+
+// One range: its four parts follow each other inside every kilobyte.
+int64_t ReadOneStream(const std::byte* data, int64_t bytes) {
+  constexpr int64_t kPage = 4096;
+  const int64_t pages = bytes / kPage;
+  for (int64_t i = 0; i < pages; ++i) {
+    for (int64_t part = 0; part < kPage; part += kStreams * kBlockBytes) {
+      const std::byte* const p = data + i * kPage + part;
+      ReadBlocks(p, p + kBlockBytes, p + 2 * kBlockBytes, p + 3 * kBlockBytes, 1);
+    }
+  }
+  return pages * kPage;
+}
+
+int64_t ReadFarStreams(const std::byte* data, int64_t bytes) {
+  const int64_t distance = bytes / kStreams / 4096 * 4096;
+  const int64_t steps = (distance - kStreams * kStagger) / kBlockBytes;
+  ReadBlocks(data, data + distance + kStagger / 64 * 64, data + 2 * distance + 2 * kStagger / 64 * 64,
+             data + 3 * distance + 3 * kStagger / 64 * 64, steps);
+  return kStreams * steps * kBlockBytes;
+}
+
+class Buffer {
+ public:
+  explicit Buffer(ThreadPool& pool) {
+    void* const memory =
+        ::mmap(nullptr, kBufferBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK_MSG(memory != MAP_FAILED, "no memory to measure the machine's limits");
+    data_ = static_cast<std::byte*>(memory);
+    ::madvise(memory, kBufferBytes, MADV_HUGEPAGE);  // faults faster; where it is refused, nothing is lost
+    pool.Run([&](int worker) { std::memset(Share(worker, pool.threads()), 1, ShareBytes(pool.threads())); });
+  }
+  ~Buffer() { ::munmap(data_, kBufferBytes); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  std::byte* Share(int worker, int workers) const { return data_ + worker * ShareBytes(workers); }
+  static int64_t ShareBytes(int workers) { return kBufferBytes / workers / 4096 * 4096; }
+
+ private:
+  std::byte* data_;
+};
+
+// ---- Timing ------------------------------------------------------------------------------------------
+
+// Best rate of several calls of `body`, which returns the amount of work that it did.
+template <typename Body>
+double BestRate(Body body) {
+  double best = 0;
+  for (int i = 0; i < kRepeats; ++i) {
+    const Instant start = Clock::now();
+    const auto amount = static_cast<double>(body());
+    best = std::max(best, amount / ToSeconds(Clock::now() - start));
+  }
+  return best;
+}
+
+ReadRate MeasureRead(ThreadPool& pool, const Buffer& buffer, int workers) {
+  const auto rate = [&](int64_t (*read)(const std::byte*, int64_t)) {
+    return BestRate([&] {
+      const int64_t bytes = Buffer::ShareBytes(workers);
+      if (workers == 1) {
+        return read(buffer.Share(0, 1), bytes);
+      }
+      int64_t amount = 0;
+      pool.Run([&](int worker) {
+        const int64_t mine = read(buffer.Share(worker, workers), bytes);
+        if (worker == 0) {
+          amount = mine;  // all read the same amount
+        }
+      });
+      return amount * workers;
+    });
+  };
+  return {.one_stream = rate(ReadOneStream), .far_streams = rate(ReadFarStreams)};
+}
+
+}  // namespace
+
+MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops) {
+  CHECK(CanRun(ops));
+  MachineLimits limits;
+  limits.threads = pool.threads();
+  {
+    const Buffer buffer(pool);
+    limits.read_one_thread = MeasureRead(pool, buffer, 1);
+    limits.read_all_threads = pool.threads() == 1 ? limits.read_one_thread : MeasureRead(pool, buffer, pool.threads());
+  }
+  const MultiplyAdd& unit = MultiplyAddOf(ops);
+  limits.instruction = unit.name;
+  const int64_t flops = unit.flops_per_round * kMultiplyAddRounds;
+  limits.flops_one_thread = BestRate([&] {
+    unit.run(kMultiplyAddRounds);
+    return flops;
+  });
+  limits.flops_all_threads = BestRate([&] {
+    pool.Run([&](int) { unit.run(kMultiplyAddRounds); });
+    return flops * pool.threads();
+  });
+  return limits;
+}
+
+}  // namespace causeway::kernels

@@ -1,0 +1,36 @@
+// What the machine can do at most, measured: the yardstick that `bench engine` holds its figures against.
+#pragma once
+
+#include <string_view>
+
+#include "base/thread_pool.h"
+#include "kernels/ops.h"
+
+namespace causeway::kernels {
+
+// Bytes per second read from memory, best of several passes.
+struct ReadRate {
+  double one_stream;   // each thread walks one range
+  double far_streams;  // each thread walks four far-apart ranges in lockstep
+};
+
+struct MachineLimits {
+  int threads = 0;                    // of the pool it was measured on
+  ReadRate read_one_thread{};         // worker 0 alone
+  ReadRate read_all_threads{};        // all workers at once
+  std::string_view instruction;       // the multiply-add that the table's linear uses for 16-bit weights
+  double flops_one_thread = 0.0;      // of it; a multiply and an add count as two
+  double flops_all_threads = 0.0;
+
+  // The limit of decode: the better way to read.
+  double ReadBytesPerSecond() const {
+    return read_all_threads.one_stream > read_all_threads.far_streams ? read_all_threads.one_stream
+                                                                      : read_all_threads.far_streams;
+  }
+};
+
+// Takes about a second and 512 MiB. Call it on an idle pool, from the thread that owns it; `ops` must be one
+// that this machine can run. Other processes on the machine make the limits look lower than they are.
+MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops);
+
+}  // namespace causeway::kernels

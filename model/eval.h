@@ -1,0 +1,47 @@
+// Evaluation of a model: perplexity over a text, exact answers to retrieval items. The protocols are those
+// of model/builtin/fable/README.md.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "kernels/ops.h"
+#include "model/model.h"
+
+namespace causeway::model {
+
+using EvalProgress = std::function<void(double fraction)>;
+
+struct PerplexityResult {
+  int64_t tokens = 0;  // scored
+  double nll = 0;      // mean negative log likelihood, natural
+  double perplexity = 0;
+};
+
+// Windows of `window` positions (the first is the begin-of-text token) every `stride` tokens; a token is
+// scored in the first window that holds it.
+Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
+                                        kernels::KvFormat kv_format, std::string_view text, int64_t window,
+                                        int64_t stride, const EvalProgress& progress);
+
+struct RetrievalResult {
+  struct Score {
+    int64_t correct = 0;
+    int64_t items = 0;
+  };
+  Score all;
+  std::map<std::string, Score> per_kind;
+  std::map<int64_t, Score> per_bucket;
+};
+
+// One JSON object a line: prompt, answer_tokens, kind, bucket. Right if the greedy tokens are equal.
+Result<RetrievalResult> EvalRetrieval(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
+                                      kernels::KvFormat kv_format, std::string_view items_jsonl,
+                                      const EvalProgress& progress);
+
+}  // namespace causeway::model

@@ -1,0 +1,18 @@
+// Checkpoints of random weights in named shapes, for benchmarks: real sizes, no download.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace causeway::model {
+
+std::string KnownShapes();  // "tinyllama-1.1b, ..."
+
+// Writes config.json, model.safetensors (BF16) and the built-in model's tokenizer into `folder`, which is
+// made if it is not there. Deterministic.
+Result<void> MakeModel(std::string_view shape, const std::string& folder, const std::function<void(double)>& progress);
+
+}  // namespace causeway::model

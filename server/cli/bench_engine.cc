@@ -1,0 +1,180 @@
+// causeway bench engine|make-model|serve
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "base/json.h"
+#include "base/rng.h"
+#include "fmt/format.h"
+#include "kernels/cpu/peak.h"
+#include "model/make_model.h"
+#include "model/network.h"
+#include "model/sequence_runner.h"
+#include "server/cli/bench_serve/bench_serve.h"
+#include "server/cli/commands.h"
+#include "server/cli/support.h"
+
+namespace causeway::server {
+namespace {
+
+struct EngineBench : ModelOptions {
+  int64_t prompt_tokens = 128;
+  int64_t gen_tokens = 32;
+  std::vector<int64_t> batch = {1, 4, 16};
+  std::string kv_format = "f16";
+  bool json = false;
+};
+
+struct Figures {
+  int64_t batch = 0;
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+};
+
+// Bytes of weights that one decode step reads: all but the embedding rows, which are looked up.
+int64_t BytesPerStep(const model::Model& model) {
+  const kernels::WeightView& table = model.network->embedding;
+  return model.info.weight_bytes - (model.network->tied ? 0 : table.rows * table.row_bytes);
+}
+
+double Seconds(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Result<Figures> Measure(const Workbench& bench, const EngineBench& options, int64_t batch) {
+  const kernels::KvFormat format = options.kv_format == "f32" ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16;
+  ASSIGN_OR_RETURN(const auto runner,
+                   model::SequenceRunner::Create(*bench.model, *bench.ops, *bench.pool,
+                                                 {.kv_format = format,
+                                                  .max_positions = options.prompt_tokens + options.gen_tokens + 1,
+                                                  .max_sequences = batch,
+                                                  .chunk = 512}));
+  Figures figures{.batch = batch};
+  std::vector<Token> next;
+  for (int64_t i = 0; i < batch; ++i) {
+    std::vector<Token> prompt;
+    for (int64_t t = 0; t < options.prompt_tokens; ++t) {
+      prompt.push_back(static_cast<Token>(RandomBits(1, static_cast<uint64_t>(i), static_cast<uint64_t>(t)) %
+                                          static_cast<uint64_t>(bench.model->info.vocab)));
+    }
+    const auto start = std::chrono::steady_clock::now();
+    ASSIGN_OR_RETURN(const Token token, runner->Prefill(i, prompt, true));
+    const double seconds = Seconds(start);
+    // The best prompt stands for all: the first one also pays for first touches.
+    figures.prefill_seconds = i == 0 ? seconds : std::min(figures.prefill_seconds, seconds);
+    next.push_back(token);
+  }
+  const auto start = std::chrono::steady_clock::now();
+  for (int64_t step = 0; step < options.gen_tokens; ++step) {
+    ASSIGN_OR_RETURN(next, runner->Decode(next));
+  }
+  figures.decode_seconds = Seconds(start);
+  return figures;
+}
+
+OrderedJson ResultJson(const Workbench& bench, const EngineBench& options, const kernels::MachineLimits& limits,
+                       const Figures& figures) {
+  const double steps_per_second = static_cast<double>(options.gen_tokens) / figures.decode_seconds;
+  const double bytes_per_second = static_cast<double>(BytesPerStep(*bench.model)) * steps_per_second;
+  const double prefill = static_cast<double>(options.prompt_tokens) / figures.prefill_seconds;
+  // Two operations a weight and token; the head is computed for the last token only.
+  const int64_t head = bench.model->network->vocab * bench.model->network->hidden;
+  const double weights = static_cast<double>(bench.model->info.parameters - (bench.model->network->tied ? 1 : 2) * head);
+  const double flops = 2 * weights * prefill;
+  return {{"prompt_tokens", options.prompt_tokens},
+          {"gen_tokens", options.gen_tokens},
+          {"batch", figures.batch},
+          {"prefill_tokens_per_s", prefill},
+          {"prefill_gflops", flops / 1e9},
+          {"prefill_share_of_peak", flops / limits.flops_all_threads},
+          {"decode_tokens_per_s", static_cast<double>(figures.batch) * steps_per_second},
+          {"decode_weight_bytes_per_step", BytesPerStep(*bench.model)},
+          {"decode_gb_per_s", bytes_per_second / 1e9},
+          {"decode_share_of_read_bandwidth", bytes_per_second / limits.ReadBytesPerSecond()}};
+}
+
+OrderedJson MachineJson(const Workbench& bench, const kernels::MachineLimits& limits) {
+  return {{"kernels", std::string(bench.ops->name)},
+          {"threads", limits.threads},
+          {"read_gb_per_s_one_thread", limits.read_one_thread.far_streams / 1e9},
+          {"read_gb_per_s_one_stream", limits.read_all_threads.one_stream / 1e9},
+          {"read_gb_per_s_far_streams", limits.read_all_threads.far_streams / 1e9},
+          {"multiply_add", std::string(limits.instruction)},
+          {"gflops", limits.flops_all_threads / 1e9}};
+}
+
+Result<void> RunEngine(const EngineBench& options) {
+  ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
+  std::cerr << "measuring the machine\n";
+  const kernels::MachineLimits limits = kernels::MeasureLimits(*bench.pool, *bench.ops);
+  OrderedJson report = {{"model", bench.model->info.name}, {"machine", MachineJson(bench, limits)}, {"results", OrderedJson::array()}};
+  for (const int64_t batch : options.batch) {
+    std::cerr << fmt::format("batch {}\n", batch);
+    ASSIGN_OR_RETURN(const Figures figures, Measure(bench, options, batch));
+    report["results"].push_back(ResultJson(bench, options, limits, figures));
+  }
+  if (options.json) {
+    std::cout << DumpJson(report) << '\n';
+    return {};
+  }
+  std::cout << fmt::format("{} kernels, {} threads, read {:.1f} GB/s, {} {:.0f} GFLOPS\n", std::string(bench.ops->name),
+                           limits.threads, limits.ReadBytesPerSecond() / 1e9, std::string(limits.instruction),
+                           limits.flops_all_threads / 1e9);
+  for (const OrderedJson& row : report["results"]) {
+    std::cout << fmt::format("batch {:3}: prefill {:8.1f} tokens/s ({:3.0f}% of the peak), decode {:8.1f} tokens/s ({:3.0f}% of the read rate)\n",
+                             row["batch"].get<int64_t>(), row["prefill_tokens_per_s"].get<double>(),
+                             100 * row["prefill_share_of_peak"].get<double>(), row["decode_tokens_per_s"].get<double>(),
+                             100 * row["decode_share_of_read_bandwidth"].get<double>());
+  }
+  return {};
+}
+
+void AddEngine(CLI::App& bench, int& exit_code) {
+  CLI::App* const engine = bench.add_subcommand("engine", "Prefill and decode rates without a server, against the machine's limits");
+  auto options = std::make_shared<EngineBench>();
+  engine->add_option("--model", options->model, "A folder, org/name in the Hugging Face cache, or fable")->default_str("fable");
+  engine->add_option("--prompt-tokens", options->prompt_tokens, "Tokens of each prompt")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  engine->add_option("--gen-tokens", options->gen_tokens, "Tokens to generate")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  engine->add_option("--batch", options->batch, "Sequences at once, several sizes")->delimiter(',')->check(CLI::Range(1, 4096))->capture_default_str();
+  engine->add_option("--kv-cache-dtype", options->kv_format, "Number format of the KV cache")->check(CLI::IsMember({"f32", "f16"}))->capture_default_str();
+  engine->add_option("--threads", options->threads, "Threads that compute; 0: one a core")->check(CLI::Range(0, 1024));
+  engine->add_option("--force-kernels", options->force_kernels, "Use this set of kernels");
+  engine->add_flag("--json", options->json, "Print JSON");
+  engine->callback([options, &exit_code] {
+    if (const auto done = RunEngine(*options); !done.ok()) {
+      exit_code = PrintError(done.error());
+    }
+  });
+}
+
+void AddMakeModel(CLI::App& bench, int& exit_code) {
+  CLI::App* const make = bench.add_subcommand("make-model", "Write a checkpoint of random weights in a known shape");
+  auto shape = std::make_shared<std::string>("tinyllama-1.1b");
+  auto out = std::make_shared<std::string>();
+  make->add_option("--shape", *shape, "One of: " + model::KnownShapes())->capture_default_str();
+  make->add_option("--out", *out, "Folder to write")->required();
+  make->callback([shape, out, &exit_code] {
+    ProgressBar bar("writing");
+    const auto made = model::MakeModel(*shape, *out, [&](double fraction) { bar.Show(fraction); });
+    if (!made.ok()) {
+      exit_code = PrintError(made.error());
+    }
+  });
+}
+
+}  // namespace
+
+void AddBench(CLI::App& root, int& exit_code) {
+  CLI::App* const bench = root.add_subcommand("bench", "Measure the engine, or a server under load");
+  bench->require_subcommand(1);
+  AddEngine(*bench, exit_code);
+  AddBenchServe(*bench, exit_code);
+  AddMakeModel(*bench, exit_code);
+}
+
+}  // namespace causeway::server

@@ -1,0 +1,133 @@
+#include "server/cli/wired_server.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+
+#include "base/log.h"
+#include "fmt/format.h"
+#include "model/network.h"
+#include "model/tokenizer/tokenizer.h"
+#include "server/config/derive.h"
+#include "server/config/machine_memory.h"
+
+namespace causeway::server {
+namespace {
+
+constexpr double kMiB = 1024.0 * 1024;
+
+Result<std::unique_ptr<ChatTemplate>> MakeTemplate(const Options& options, const model::Model& model) {
+  std::string source = model.chat.template_source;
+  if (!options.chat_template.empty()) {
+    std::ifstream file(options.chat_template, std::ios::binary);
+    if (!file.good()) {
+      return MakeError(ErrorCode::kNotFound, "cannot read " + options.chat_template, "chat-template");
+    }
+    source.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  if (source.empty()) {
+    return std::unique_ptr<ChatTemplate>();
+  }
+  auto parsed = ChatTemplate::Parse(source);
+  if (!parsed.ok()) {
+    return parsed.error().WithContext("chat template");
+  }
+  return std::make_unique<ChatTemplate>(std::move(parsed).value());
+}
+
+// Pages for --kv-cache-memory, or for every sequence at full length within half of what is free.
+Result<int64_t> BudgetPages(const Options& options, const memory::KvGeometry& geometry, int64_t max_model_len) {
+  if (options.kv_cache_memory) {
+    const int64_t pages = *options.kv_cache_memory / geometry.page_bytes;
+    if (pages < 1) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("--kv-cache-memory: one page takes {} bytes", geometry.page_bytes),
+                       "kv-cache-memory");
+    }
+    return pages;
+  }
+  ASSIGN_OR_RETURN(const MachineMemory memory, ReadMachineMemory());
+  const int64_t wanted = geometry.PagesFor(max_model_len) * options.max_num_seqs;
+  return std::max<int64_t>(1, std::min(wanted, memory.available_bytes / 2 / geometry.page_bytes));
+}
+
+Result<void> MakeCache(WiredServer& server, kernels::KvFormat format, int64_t& max_model_len) {
+  ASSIGN_OR_RETURN(const memory::KvGeometry geometry,
+                   memory::ChooseGeometry(server.model->KvShape(kernels::KvFormatBytes(format)), 4096));
+  ASSIGN_OR_RETURN(const int64_t pages, BudgetPages(server.options, geometry, max_model_len));
+  max_model_len = std::min(max_model_len, pages * geometry.tokens_per_page);
+  ASSIGN_OR_RETURN(auto backend, memory::MakeLinuxBackend({geometry.page_bytes, pages}));
+  ASSIGN_OR_RETURN(server.kv, memory::KvCache::Create({.geometry = geometry,
+                                                       .max_pages = pages,
+                                                       .max_spans = server.options.max_num_seqs,
+                                                       .positions_per_span = max_model_len},
+                                                      std::move(backend)));
+  LOG_INFO("KV cache: {} pages of {} tokens ({} KiB each), {:.1f} MiB, {} bytes a token in {}", pages,
+           geometry.tokens_per_page, geometry.page_bytes / 1024,
+           static_cast<double>(pages * geometry.page_bytes) / kMiB, geometry.BytesPerToken(), KvFormatName(format));
+  return {};
+}
+
+void MakeApp(WiredServer& server, const scheduler::ModelLimits& limits, kernels::KvFormat format) {
+  std::vector<std::string> names = server.options.served_model_name;
+  if (names.empty()) {
+    names.push_back(server.model->info.name);
+  }
+  server.app.reset(new App{  // NOLINT: an aggregate with an atomic cannot be moved into place
+      .model = *server.model,
+      .chat_template = server.chat_template.get(),
+      .engine = *server.engine,
+      .limits = limits,
+      .text_workers = *server.text_workers,
+      .metrics = *server.metrics,
+      .served_names = std::move(names),
+      .api_keys = server.options.api_key,
+      .system_fingerprint = fmt::format("causeway-{}-{}-{}", CAUSEWAY_VERSION, server.ops->name, KvFormatName(format)),
+      .server_limits = ToServerLimits(server.options),
+      .defaults = ApplyOverrides(server.options, server.model->generation)});
+}
+
+}  // namespace
+
+Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
+  auto server = std::make_unique<WiredServer>();
+  server->options = options;
+  ASSIGN_OR_RETURN(server->ops, kernels::SelectOps(options.force_kernels));
+  LOG_INFO("kernels: {} ({})", server->ops->name, server->ops->description);
+  model::LoadOptions load = ToLoadOptions(options);
+  load.progress = [](double fraction, std::string_view what) {
+    LOG_INFO("model: {:3.0f}% {}", 100 * fraction, what);
+  };
+  ASSIGN_OR_RETURN(server->model, model::LoadModel(load));
+  const model::ModelInfo& info = server->model->info;
+  LOG_INFO("model: {} ({}), {:.1f} M parameters, {:.1f} MiB of weights, context {}", info.name, info.family,
+           static_cast<double>(info.parameters) / 1e6, static_cast<double>(info.weight_bytes) / kMiB,
+           info.context_length);
+  ASSIGN_OR_RETURN(server->chat_template, MakeTemplate(options, *server->model));
+  scheduler::ModelLimits limits;
+  limits.vocab = info.vocab;
+  limits.max_model_len = std::min(options.max_model_len.value_or(info.context_length), info.context_length);
+  limits.max_n = static_cast<int>(options.max_n);
+  limits.max_logprobs = static_cast<int>(options.max_logprobs);
+  const kernels::KvFormat format = ChooseKvFormat(options, info.weight_dtype);
+  TRY(MakeCache(*server, format, limits.max_model_len));
+  server->pool = std::make_unique<ThreadPool>(ToThreadPoolOptions(options));
+  const model::RunnerOptions runner{.geometry = server->kv->geometry(),
+                                    .kv_format = format,
+                                    .max_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs),
+                                    .max_num_seqs = options.max_num_seqs};
+  LOG_INFO("activations: {:.1f} MiB, {} compute threads",
+           static_cast<double>(RunnerBytes(*server->model, runner)) / kMiB, server->pool->threads());
+  server->runner = std::make_unique<model::Runner>(*server->model, *server->ops, *server->pool, runner);
+  server->metrics = std::make_unique<Metrics>(
+      options.served_model_name.empty() ? info.name : options.served_model_name.front());
+  server->engine = std::make_unique<scheduler::Engine>(
+      ToEngineOptions(options, limits), *server->kv, *server->runner,
+      [metrics = server->metrics.get()](const scheduler::StepStats& step) { metrics->ObserveStep(step); });
+  const int workers = options.text_workers > 0 ? static_cast<int>(options.text_workers) : 2;
+  server->text_workers = std::make_unique<TextWorkers>(workers, static_cast<size_t>(options.max_queued_requests));
+  MakeApp(*server, limits, format);
+  return server;
+}
+
+}  // namespace causeway::server

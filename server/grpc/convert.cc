@@ -1,0 +1,212 @@
+#include "server/grpc/convert.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+
+namespace causeway::server {
+namespace {
+
+template <typename T, typename Has>
+std::optional<T> Optional(Has has, T value) {
+  return has ? std::optional<T>(value) : std::nullopt;
+}
+
+SamplingFields ToSampling(const v1::SamplingParams& in) {
+  SamplingFields out;
+  out.temperature = Optional<double>(in.has_temperature(), in.temperature());
+  out.top_k = Optional<int64_t>(in.has_top_k(), in.top_k());
+  out.top_p = Optional<double>(in.has_top_p(), in.top_p());
+  out.min_p = Optional<double>(in.has_min_p(), in.min_p());
+  out.repetition_penalty = Optional<double>(in.has_repetition_penalty(), in.repetition_penalty());
+  out.presence_penalty = Optional<double>(in.has_presence_penalty(), in.presence_penalty());
+  out.frequency_penalty = Optional<double>(in.has_frequency_penalty(), in.frequency_penalty());
+  out.seed = Optional<int64_t>(in.has_seed(), in.seed());
+  out.max_tokens = Optional<int64_t>(in.has_max_tokens(), in.max_tokens());
+  out.min_tokens = Optional<int64_t>(in.has_min_tokens(), in.min_tokens());
+  out.n = Optional<int64_t>(in.has_n(), in.n());
+  out.logprobs = Optional<int64_t>(in.has_logprobs(), in.logprobs());
+  out.prompt_logprobs = Optional<int64_t>(in.has_prompt_logprobs(), in.prompt_logprobs());
+  for (const auto& [id, bias] : in.logit_bias()) {
+    out.logit_bias.emplace_back(id, bias);
+  }
+  std::sort(out.logit_bias.begin(), out.logit_bias.end());  // a proto map has no order
+  out.stop.assign(in.stop().begin(), in.stop().end());
+  out.stop_token_ids.assign(in.stop_token_ids().begin(), in.stop_token_ids().end());
+  out.ignore_eos = in.ignore_eos();
+  out.include_stop_str_in_output = in.include_stop_str_in_output();
+  out.skip_special_tokens = !in.has_skip_special_tokens() || in.skip_special_tokens();
+  return out;
+}
+
+Result<OrderedJson> ParseOr(const std::string& text, const char* field) {
+  if (text.empty()) {
+    return OrderedJson(nullptr);
+  }
+  auto json = ParseOrderedJson(text);
+  if (!json.ok()) {
+    return MakeError(ErrorCode::kInvalidArgument, std::string(field) + ": " + json.error().message, field);
+  }
+  return json;
+}
+
+Result<ChatPrompt> ToChat(const v1::ChatPrompt& in) {
+  ChatPrompt chat;
+  chat.messages = OrderedJson::array();
+  for (const v1::ChatMessage& message : in.messages()) {
+    OrderedJson out = {{"role", message.role()}};
+    out["content"] = message.has_content() ? message.content() : "";
+    if (message.has_name()) {
+      out["name"] = message.name();
+    }
+    if (message.has_tool_call_id()) {
+      out["tool_call_id"] = message.tool_call_id();
+    }
+    if (message.has_reasoning_content()) {
+      out["reasoning_content"] = message.reasoning_content();
+    }
+    ASSIGN_OR_RETURN(OrderedJson calls, ParseOr(message.tool_calls_json(), "tool_calls_json"));
+    if (!calls.is_null()) {
+      out["tool_calls"] = std::move(calls);
+    }
+    chat.messages.push_back(std::move(out));
+  }
+  if (chat.messages.empty()) {
+    return MakeError(ErrorCode::kInvalidArgument, "a chat needs at least one message", "messages");
+  }
+  ASSIGN_OR_RETURN(chat.tools, ParseOr(in.tools_json(), "tools_json"));
+  ASSIGN_OR_RETURN(chat.template_kwargs, ParseOr(in.template_kwargs_json(), "template_kwargs_json"));
+  chat.continue_final_message = in.continue_final_message();
+  chat.add_generation_prompt =
+      in.has_add_generation_prompt() ? in.add_generation_prompt() : !chat.continue_final_message;
+  return chat;
+}
+
+scheduler::Priority ToPriority(v1::Priority priority) {
+  switch (priority) {
+    case v1::PRIORITY_HIGH: return scheduler::Priority::kHigh;
+    case v1::PRIORITY_LOW: return scheduler::Priority::kLow;
+    default: return scheduler::Priority::kNormal;
+  }
+}
+
+void FillLogprob(const TokenInfo& in, v1::TokenLogprob& out) {
+  out.set_token_id(in.token);
+  out.set_token(in.bytes);
+  if (in.has_logprob) {
+    out.set_logprob(in.logprob);
+  }
+  for (const TokenInfo::Alternative& other : in.top) {
+    auto& top = *out.add_top();
+    top.set_token_id(other.token);
+    top.set_token(other.bytes);
+    top.set_logprob(other.logprob);
+  }
+}
+
+void FillDelta(const GenerationEvent& event, v1::Delta& delta) {
+  delta.set_index(event.index);
+  delta.set_text(event.text);
+  for (const TokenInfo& token : event.tokens) {
+    delta.add_token_ids(token.token);
+    if (token.has_logprob) {
+      FillLogprob(token, *delta.add_logprobs());
+    }
+  }
+}
+
+void FillDone(const GenerationEvent& event, v1::SequenceDone& done) {
+  done.set_index(event.index);
+  done.set_finish_reason(event.finish == FinishKind::kStop ? v1::FINISH_REASON_STOP : v1::FINISH_REASON_LENGTH);
+  if (const auto* const text = std::get_if<std::string>(&event.stop_reason)) {
+    done.set_stop_string(*text);
+  } else if (const auto* const token = std::get_if<Token>(&event.stop_reason)) {
+    done.set_stop_token_id(*token);
+  }
+}
+
+}  // namespace
+
+Result<void> CheckModelName(const App& app, const std::string& name) {
+  if (name.empty() || std::find(app.served_names.begin(), app.served_names.end(), name) != app.served_names.end()) {
+    return {};
+  }
+  return MakeError(ErrorCode::kNotFound, "the model '" + name + "' is not served here", "model");
+}
+
+Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request) {
+  TRY(CheckModelName(app, request.model()));
+  GenerateCall call;
+  call.request_id = request.request_id();
+  call.sampling = ToSampling(request.sampling());
+  call.add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
+  call.echo = request.echo();
+  call.priority = ToPriority(request.priority());
+  call.arrival = Clock::now();
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kText: call.prompt = request.text(); return call;
+    case v1::GenerateRequest::kTokenIds:
+      call.prompt = std::vector<int64_t>(request.token_ids().ids().begin(), request.token_ids().ids().end());
+      return call;
+    case v1::GenerateRequest::kChat: {
+      ASSIGN_OR_RETURN(call.prompt, ToChat(request.chat()));
+      return call;
+    }
+    case v1::GenerateRequest::PROMPT_NOT_SET: break;
+  }
+  return MakeError(ErrorCode::kInvalidArgument, "the request has no prompt", "prompt");
+}
+
+Result<GenerateCall> ToCall(const App& app, const v1::TokenizeRequest& request) {
+  TRY(CheckModelName(app, request.model()));
+  GenerateCall call;
+  call.add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
+  if (request.has_chat()) {
+    ASSIGN_OR_RETURN(call.prompt, ToChat(request.chat()));
+  } else {
+    call.prompt = request.text();
+  }
+  return call;
+}
+
+v1::GenerateResponse ToResponse(const App& app, const std::string& request_id, const GenerationEvent& event) {
+  v1::GenerateResponse response;
+  switch (event.kind) {
+    case GenerationEvent::Kind::kStarted: {
+      v1::Started& started = *response.mutable_started();
+      started.set_request_id(request_id);
+      started.set_model(app.served_names.front());
+      started.set_prompt_tokens(event.usage.prompt_tokens);
+      started.set_system_fingerprint(app.system_fingerprint);
+      for (const TokenInfo& token : event.prompt) {
+        FillLogprob(token, *started.add_prompt_logprobs());
+      }
+      break;
+    }
+    case GenerationEvent::Kind::kDelta: FillDelta(event, *response.mutable_delta()); break;
+    case GenerationEvent::Kind::kSequenceDone: FillDone(event, *response.mutable_sequence_done()); break;
+    case GenerationEvent::Kind::kDone: {
+      v1::Usage& usage = *response.mutable_done()->mutable_usage();
+      usage.set_prompt_tokens(event.usage.prompt_tokens);
+      usage.set_completion_tokens(event.usage.completion_tokens);
+      usage.set_cached_tokens(event.usage.cached_tokens);
+      break;
+    }
+    case GenerationEvent::Kind::kFailed: break;
+  }
+  return response;
+}
+
+void FillModel(const App& app, const std::string& name, v1::Model& model) {
+  const model::ModelInfo& info = app.model.info;
+  model.set_id(name);
+  model.set_root(info.name);
+  model.set_created(info.created);
+  model.set_max_model_len(app.limits.max_model_len);
+  model.set_family(info.family);
+  model.set_weight_dtype(info.weight_dtype);
+  model.set_parameters(info.parameters);
+  model.set_vocab_size(info.vocab);
+}
+
+}  // namespace causeway::server

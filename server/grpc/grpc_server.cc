@@ -1,0 +1,363 @@
+#include "server/grpc/grpc_server.h"
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <openssl/crypto.h>
+
+#include "base/bounded_queue.h"
+#include "base/check.h"
+#include "causeway/v1/causeway.grpc.pb.h"
+#include "fmt/format.h"
+#include "model/tokenizer/tokenizer.h"
+#include "server/api/prompt.h"
+#include "server/api/status.h"
+#include "server/grpc/convert.h"
+
+namespace causeway::server {
+namespace {
+
+grpc::Status ToStatus(const Error& error) {
+  return {static_cast<grpc::StatusCode>(StatusOf(error.code).grpc),
+          error.code == ErrorCode::kInternal ? "internal error; the server's log has the details" : error.message};
+}
+
+// The status of a failed call, with the field at fault in the trailing metadata.
+grpc::Status Refuse(grpc::CallbackServerContext& context, const Error& error) {
+  if (!error.param.empty()) {
+    context.AddTrailingMetadata("causeway-param", error.param);
+  }
+  return ToStatus(error);
+}
+
+Result<void> Authorize(const App& app, const grpc::CallbackServerContext& context) {
+  if (app.api_keys.empty()) {
+    return {};
+  }
+  bool found = false;
+  const auto [begin, end] = context.client_metadata().equal_range("authorization");
+  for (auto it = begin; it != end; ++it) {
+    const std::string given(it->second.data(), it->second.size());
+    for (const std::string& key : app.api_keys) {
+      const std::string wanted = "Bearer " + key;
+      found = (given.size() == wanted.size() && CRYPTO_memcmp(given.data(), wanted.data(), wanted.size()) == 0) || found;
+    }
+  }
+  if (!found) {
+    return MakeError(ErrorCode::kUnauthenticated, "a valid API key is needed");
+  }
+  return {};
+}
+
+// The call's own deadline on our clock.
+Instant DeadlineOf(const grpc::CallbackServerContext& context) {
+  const auto left = context.deadline() - std::chrono::system_clock::now();
+  return left > std::chrono::hours(24 * 365) ? kNever : Clock::now() + std::chrono::duration_cast<Duration>(left);
+}
+
+// Runs the wakes of all calls: the engine must not wait for gRPC. One entry a call at most is queued.
+class WakeThread {
+ public:
+  WakeThread() : thread_([this] {
+                   while (auto job = queue_.Pop()) {
+                     (*job)();
+                   }
+                 }) {}
+  ~WakeThread() {
+    queue_.Close();
+    thread_.join();
+  }
+  WakeThread(const WakeThread&) = delete;
+  WakeThread& operator=(const WakeThread&) = delete;
+  [[nodiscard]] bool Post(std::function<void()> job) { return queue_.TryPush(std::move(job)); }
+
+ private:
+  BoundedQueue<std::function<void()>> queue_{1 << 20};
+  std::thread thread_;
+};
+
+// One Generate call. gRPC's threads, text workers and the engine meet here, under one mutex; only one
+// write is in flight at a time. Deleted in OnDone, which comes once nothing else can.
+class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse>, public scheduler::Waker {
+ public:
+  GenerateReactor(App& app, WakeThread& wakes, grpc::CallbackServerContext& context,
+                  const v1::GenerateRequest& request)
+      : app_(app), wakes_(wakes), context_(context) {
+    Begin(request);
+  }
+
+  void Wake() noexcept override {
+    if (wake_pending_.exchange(true)) {
+      return;
+    }
+    holders_.fetch_add(1);
+    const bool posted = wakes_.Post([this] {
+      wake_pending_ = false;
+      Advance();
+      Release();
+    });
+    CHECK(posted);
+  }
+
+  void OnWriteDone(bool ok) override {
+    {
+      const std::lock_guard lock(mutex_);
+      writing_ = false;
+      if (!ok) {
+        generation_.reset();
+        FinishLocked(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
+        return;
+      }
+    }
+    Advance();
+  }
+
+  void OnCancel() override {
+    std::unique_ptr<Generation> dropped;
+    const std::lock_guard lock(mutex_);
+    dropped = std::move(generation_);
+    FinishLocked(grpc::Status(grpc::StatusCode::CANCELLED, "cancelled"));
+  }
+
+  void OnDone() override { Release(); }
+
+ private:
+  void Begin(const v1::GenerateRequest& request) {
+    auto call = Prepare(request);
+    const std::lock_guard lock(mutex_);
+    if (!call.ok()) {
+      return FinishLocked(Refuse(context_, call.error()));
+    }
+    generation_ = Generation::Start(app_, std::move(call).value(), *this);
+  }
+
+  Result<GenerateCall> Prepare(const v1::GenerateRequest& request) {
+    TRY(Authorize(app_, context_));
+    ASSIGN_OR_RETURN(GenerateCall call, ToCall(app_, request));
+    if (call.request_id.empty()) {
+      static std::atomic<uint64_t> next{1};
+      call.request_id = fmt::format("grpc-{}", next++);
+    }
+    request_id_ = call.request_id;
+    call.deadline = DeadlineOf(context_);
+    return call;
+  }
+
+  // Takes what has happened and writes the next message if none is under way.
+  void Advance() {
+    const std::lock_guard lock(mutex_);
+    if (finished_) {
+      return;
+    }
+    if (generation_ != nullptr) {
+      events_.clear();
+      generation_->Poll(events_);
+      for (const GenerationEvent& event : events_) {
+        Take(event);
+      }
+    }
+    if (writing_) {
+      return;
+    }
+    if (!outbox_.empty()) {
+      writing_ = true;
+      current_ = std::move(outbox_.front());
+      outbox_.pop_front();
+      StartWrite(&current_);
+    } else if (final_) {
+      FinishLocked(*final_);
+    }
+  }
+
+  void Take(const GenerationEvent& event) {
+    if (event.kind == GenerationEvent::Kind::kFailed) {
+      final_ = Refuse(context_, event.error);
+      return;
+    }
+    // Deltas that wait behind a write are joined, so a slow client costs one message, not one a token.
+    v1::GenerateResponse response = ToResponse(app_, request_id_, event);
+    if (event.kind == GenerationEvent::Kind::kDelta && !outbox_.empty() && outbox_.back().has_delta() &&
+        outbox_.back().delta().index() == event.index) {
+      v1::Delta& last = *outbox_.back().mutable_delta();
+      last.set_text(last.text() + response.delta().text());
+      last.mutable_token_ids()->MergeFrom(response.delta().token_ids());
+      last.mutable_logprobs()->MergeFrom(response.delta().logprobs());
+    } else {
+      outbox_.push_back(std::move(response));
+    }
+    if (event.kind == GenerationEvent::Kind::kDone) {
+      final_ = grpc::Status::OK;
+    }
+  }
+
+  void FinishLocked(const grpc::Status& status) {
+    if (!finished_) {
+      finished_ = true;
+      Finish(status);
+    }
+  }
+
+  // The reactor lives until OnDone and every pending wake have let go.
+  void Release() {
+    if (holders_.fetch_sub(1) == 1) {
+      {
+        // The waker must outlive the generation.
+        const std::lock_guard lock(mutex_);
+        generation_.reset();
+      }
+      delete this;  // as the callback API prescribes
+    }
+  }
+
+  App& app_;
+  WakeThread& wakes_;
+  grpc::CallbackServerContext& context_;
+  std::string request_id_;
+  std::atomic<bool> wake_pending_{false};
+  std::atomic<int> holders_{1};  // OnDone and a pending wake
+
+  std::mutex mutex_;  // guards what follows
+  std::unique_ptr<Generation> generation_;
+  std::vector<GenerationEvent> events_;
+  std::deque<v1::GenerateResponse> outbox_;
+  v1::GenerateResponse current_;
+  std::optional<grpc::Status> final_;
+  bool writing_ = false;
+  bool finished_ = false;
+};
+
+class Service final : public v1::Causeway::CallbackService {
+ public:
+  explicit Service(App& app) : app_(app) {}
+
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
+                                                           const v1::GenerateRequest* request) override {
+    return new GenerateReactor(app_, wakes_, *context, *request);  // owned by gRPC until OnDone
+  }
+
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
+                                     v1::TokenizeResponse* response) override {
+    return Answer(*context, [&]() -> Result<void> {
+      ASSIGN_OR_RETURN(const GenerateCall call, ToCall(app_, *request));
+      ASSIGN_OR_RETURN(const std::vector<Token> tokens, EncodePrompt(app_, call));
+      response->mutable_token_ids()->Add(tokens.begin(), tokens.end());
+      response->set_max_model_len(app_.limits.max_model_len);
+      for (size_t i = 0; request->return_token_strs() && i < tokens.size(); ++i) {
+        response->add_token_strs(app_.model.tokenizer->TokenText(tokens[i]));
+      }
+      return {};
+    });
+  }
+
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
+                                       const v1::DetokenizeRequest* request,
+                                       v1::DetokenizeResponse* response) override {
+    return Answer(*context, [&]() -> Result<void> {
+      TRY(CheckModelName(app_, request->model()));
+      if (app_.model.tokenizer == nullptr) {
+        return MakeError(ErrorCode::kFailedPrecondition, "this model has no tokenizer.json");
+      }
+      const std::vector<Token> tokens(request->token_ids().begin(), request->token_ids().end());
+      for (const Token token : tokens) {
+        if (token < 0 || token >= app_.limits.vocab) {
+          return MakeError(ErrorCode::kInvalidArgument, fmt::format("token id {} is out of range", token), "token_ids");
+        }
+      }
+      response->set_text(app_.model.tokenizer->Decode(tokens, false));
+      return {};
+    });
+  }
+
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context, const v1::ListModelsRequest*,
+                                       v1::ListModelsResponse* response) override {
+    return Answer(*context, [&]() -> Result<void> {
+      for (const std::string& name : app_.served_names) {
+        FillModel(app_, name, *response->add_models());
+      }
+      return {};
+    });
+  }
+
+  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest* request,
+                                     v1::Model* response) override {
+    return Answer(*context, [&]() -> Result<void> {
+      TRY(CheckModelName(app_, request->model()));
+      FillModel(app_, request->model().empty() ? app_.served_names.front() : request->model(), *response);
+      return {};
+    });
+  }
+
+ private:
+  template <typename Body>
+  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext& context, Body body) {
+    auto result = Authorize(app_, context);
+    if (result.ok()) {
+      result = body();
+    }
+    grpc::ServerUnaryReactor* const reactor = context.DefaultReactor();
+    reactor->Finish(result.ok() ? grpc::Status::OK : Refuse(context, result.error()));
+    return reactor;
+  }
+
+  App& app_;
+  WakeThread wakes_;
+};
+
+}  // namespace
+
+struct GrpcServer::Impl {
+  explicit Impl(App& app) : service(app) {}
+  Service service;
+  std::unique_ptr<grpc::Server> server;
+  int port = 0;
+};
+
+GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+GrpcServer::~GrpcServer() { Stop(); }
+
+Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(App& app, const GrpcOptions& options) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  auto impl = std::make_unique<Impl>(app);
+  grpc::ServerBuilder builder;
+  const bool v6 = options.host.find(':') != std::string::npos;
+  const std::string address = fmt::format("{}{}{}:{}", v6 ? "[" : "", options.host, v6 ? "]" : "", options.port);
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &impl->port);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(options.max_streams));
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.RegisterService(&impl->service);
+  impl->server = builder.BuildAndStart();
+  if (impl->server == nullptr || impl->port == 0) {
+    return MakeError(ErrorCode::kFailedPrecondition, "cannot listen for gRPC on " + address, "grpc-port");
+  }
+  impl->server->GetHealthCheckService()->SetServingStatus(false);
+  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));  // NOLINT: private constructor
+}
+
+uint16_t GrpcServer::port() const { return static_cast<uint16_t>(impl_->port); }
+
+void GrpcServer::SetServing(bool serving) {
+  auto* const health = impl_->server->GetHealthCheckService();
+  health->SetServingStatus(serving);
+  health->SetServingStatus("causeway.v1.Causeway", serving);
+}
+
+void GrpcServer::Stop() {
+  if (impl_->server != nullptr) {
+    impl_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
+    impl_->server->Wait();
+    impl_->server.reset();
+  }
+}
+
+}  // namespace causeway::server
