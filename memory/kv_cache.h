@@ -4,11 +4,13 @@
 //
 // A span is a slot of the arena: one contiguous range long enough for a whole context, of which a prefix
 // is mapped. A freed span is parked still mapped and adopted whole by the next sequence, so that in steady
-// state no mapping call is made. When free pages run out, parked spans give theirs up.
+// state no mapping call is made. A sequence is charged for the pages it counts on; whatever else its range
+// has mapped is parked too, and goes when pages run short.
 //
 // Invariants, checked by CheckInvariants():
-//   pages mapped in live spans + pages mapped in parked spans = referenced pages of the pool
-//   a span's mapped pages are a prefix of its range
+//   live + parked + free = budget;  live + parked = referenced pages of the pool
+//   a span's mapped pages are a prefix of its range, its live pages a prefix of the mapped ones
+//   mappings (runs of pages that are neighbours in range and pool) <= the backend's limit
 #pragma once
 
 #include <atomic>
@@ -17,6 +19,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "memory/budget.h"
 #include "memory/kv_geometry.h"
 #include "memory/page_pool.h"
 #include "memory/vm/vm_backend.h"
@@ -31,12 +34,13 @@ class Span {
   Span() = default;
   Span(Span&& other) noexcept;
   Span& operator=(Span&& other) noexcept;
-  ~Span();
+  ~Span() { Release(); }
 
   explicit operator bool() const { return cache_ != nullptr; }
   std::byte* base() const;             // position 0
-  int64_t mapped_pages() const;
-  int64_t capacity_positions() const;  // positions that may be written now
+  int64_t mapped_pages() const;        // reserved ones and what was adopted with the range
+  int64_t capacity_positions() const;  // positions that may be written now: those reserved, to a full page
+  void Release();                      // parks the range now
 
  private:
   friend class KvCache;
@@ -53,16 +57,18 @@ struct KvCacheOptions {
   int64_t positions_per_span = 0;  // the longest context
 };
 
-// Exact by class: free + live + parked = budget (pages not yet created count as free).
+// live + parked + free = budget (pages not yet created count as free).
 struct KvCacheStats {
   int64_t budget_pages = 0;
-  int64_t live_pages = 0;
-  int64_t parked_pages = 0;
-  int64_t created_pages = 0;  // physical pages that exist
+  int64_t live_pages = 0;     // reserved by sequences
+  int64_t parked_pages = 0;   // mapped and up for taking
+  int64_t created_pages = 0;  // physical pages that exist; times page_bytes: what the system counts
   int64_t page_bytes = 0;
+  int64_t mappings = 0;       // runs of pages mapped
   uint64_t map_calls = 0;
   uint64_t unmap_calls = 0;
 
+  int64_t free_pages() const { return budget_pages - live_pages - parked_pages; }
   double usage() const {
     return budget_pages == 0 ? 0.0 : static_cast<double>(live_pages) / static_cast<double>(budget_pages);
   }
@@ -76,18 +82,18 @@ class KvCache {
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
-  // A span for a sequence that will soon hold `expected_positions`; prefers the parked span that fits
-  // best. kResourceExhausted when all slots are taken.
+  // A span for a sequence that will soon hold `expected_positions`, none of them reserved yet; prefers the
+  // parked range that fits best. kResourceExhausted when all slots are taken.
   Result<Span> CreateSpan(int64_t expected_positions);
 
-  // Makes positions [0, positions) writable. All or nothing: on kResourceExhausted, or any error of the
-  // backend, the span is as it was.
+  // Makes positions [0, positions) writable. All or nothing: on kResourceExhausted (budget, mappings) or
+  // any error of the backend every span is as it was; parked pages may have become free ones.
   Result<void> Reserve(Span& span, int64_t positions);
 
   // Whether Reserve could succeed for `pages` more pages, parked ones included.
   bool CanReserve(int64_t pages) const;
 
-  // Unmaps parked spans and gives free pages back to the system.
+  // Unmaps what is parked and gives free pages back to the system.
   Result<void> Trim();
 
   const KvGeometry& geometry() const { return options_.geometry; }
@@ -99,29 +105,38 @@ class KvCache {
  private:
   friend class Span;
   struct Slot {
-    std::vector<PageRef> pages;  // the mapped prefix
-    bool live = false;
+    std::vector<PageRef> pages;  // mapped: a prefix of the range
+    int64_t live = 0;            // of these, reserved by the span's owner
+    bool taken = false;
+
+    int64_t mapped() const { return static_cast<int64_t>(pages.size()); }
   };
 
   KvCache(const KvCacheOptions& options, std::unique_ptr<VmBackend> backend, std::byte* arena);
-  std::byte* SlotBase(int32_t slot) const { return arena_ + slot * slot_bytes_; }
-  void Park(int32_t slot);
-  // Unmaps `count` pages from the end of a slot and drops its references.
-  Result<void> UnmapTail(int32_t slot, int64_t count);
-  // Takes pages from parked slots until `pages` are available.
+  Slot& SlotOf(const Span& span) { return slots_[static_cast<size_t>(span.slot_)]; }
+  std::byte* AddressOf(const Slot& slot, int64_t page) const;
+  Slot* BestParked(int64_t wanted_pages);
+  void Park(Slot& slot);
+  void SetLive(Slot& slot, int64_t live);  // moves pages between live and parked
+  // Takes parked pages from the ranges' tails until `pages` are available; Shed: until `runs` more
+  // mappings are allowed.
   Result<void> Reclaim(int64_t pages);
-  int32_t BestParked(int64_t wanted_pages) const;
+  Result<void> Shed(int64_t runs);
+  Result<void> MapMore(Slot& slot, int64_t count);
+  Result<void> UnmapTail(Slot& slot, int64_t count);
 
   const KvCacheOptions options_;
-  const std::unique_ptr<VmBackend> backend_;
-  PagePool pool_;  // declared before slots_: it outlives every PageRef
-  std::byte* const arena_;
   const int64_t slot_bytes_;
+  const std::unique_ptr<VmBackend> backend_;
+  std::byte* const arena_;
+  PagePool pool_;  // declared before slots_: it outlives every PageRef
   std::vector<Slot> slots_;
   std::vector<PageId> scratch_ids_;
-  std::atomic<int64_t> live_pages_{0};
-  std::atomic<int64_t> parked_pages_{0};
+
+  // Written by the owner, read by any thread.
+  Budget budget_;
   std::atomic<int64_t> created_pages_{0};
+  std::atomic<int64_t> mappings_{0};
   std::atomic<uint64_t> map_calls_{0};
   std::atomic<uint64_t> unmap_calls_{0};
 };

@@ -1,7 +1,7 @@
 #include "memory/kv_geometry.h"
 
 #include <algorithm>
-#include <numeric>
+#include <optional>
 
 #include "fmt/format.h"
 
@@ -17,22 +17,36 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+// K and V of all layers, or nothing where the product of a hostile configuration overflows.
+std::optional<int64_t> TokenBytes(const KvShape& shape) {
+  int64_t bytes = 2;
+  for (const int64_t factor : {shape.layers, shape.kv_heads, shape.head_dim, shape.element_bytes}) {
+    if (__builtin_mul_overflow(bytes, factor, &bytes)) {
+      return std::nullopt;
+    }
+  }
+  return bytes;
+}
+
 }  // namespace
 
 Result<KvGeometry> ChooseGeometry(const KvShape& shape, int64_t granularity) {
   if (shape.layers < 1 || shape.kv_heads < 1 || shape.head_dim < 1 || shape.element_bytes < 1 ||
-      granularity < 1) {
-    return MakeError(ErrorCode::kInvalidArgument, "the KV shape has a size below one");
+      granularity < 1 || granularity > kMaxPageBytes) {
+    return MakeError(ErrorCode::kInvalidArgument, "the KV shape or the granularity is out of range");
   }
+  const std::optional<int64_t> token_bytes_or = TokenBytes(shape);
+  if (!token_bytes_or || *token_bytes_or > kMaxPageBytes / kMinTokens) {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("one token's KV ({} layers, {} heads of {}, {} bytes each) is too large: a "
+                                 "page of {} tokens takes at most {} bytes",
+                                 shape.layers, shape.kv_heads, shape.head_dim, shape.element_bytes,
+                                 kMinTokens, kMaxPageBytes));
+  }
+  const int64_t token_bytes = *token_bytes_or;
   KvGeometry geometry;
   geometry.shape = shape;
   geometry.row_bytes = shape.kv_heads * shape.head_dim * shape.element_bytes;
-  const int64_t token_bytes = geometry.BytesPerToken();
-  if (token_bytes > kMaxPageBytes / kMinTokens) {
-    return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("one token's KV takes {} bytes; a page of {} tokens may take at most {}",
-                                 token_bytes, kMinTokens, kMaxPageBytes));
-  }
   // As many tokens as fill the target, in steps of 16 so that attention blocks never straddle a page.
   const int64_t fitting = kTargetPageBytes / token_bytes / kMinTokens * kMinTokens;
   geometry.tokens_per_page = std::clamp(fitting, kMinTokens, kMaxTokens);

@@ -1,19 +1,26 @@
 #include "memory/page_pool.h"
 
-#include <algorithm>
-
 #include "base/check.h"
 
 namespace causeway::memory {
 
-PageRef::~PageRef() {
-  if (pool_ != nullptr) {
-    pool_->Unreference(page_);
+PageRef& PageRef::operator=(PageRef&& other) noexcept {
+  if (this != &other) {
+    Reset();
+    pool_ = std::exchange(other.pool_, nullptr);
+    page_ = other.page_;
+  }
+  return *this;
+}
+
+void PageRef::Reset() {
+  if (PagePool* const pool = std::exchange(pool_, nullptr)) {
+    pool->Unreference(page_);
   }
 }
 
 PageRef PageRef::Share() const {
-  CHECK(pool_ != nullptr);
+  CHECK(pool_ != nullptr && pool_->references_[page_] < UINT32_MAX);
   ++pool_->references_[page_];
   return PageRef(pool_, page_);
 }
@@ -21,44 +28,45 @@ PageRef PageRef::Share() const {
 PagePool::PagePool(VmBackend& backend, int64_t max_pages)
     : backend_(backend),
       references_(static_cast<size_t>(max_pages), 0),
-      exists_(static_cast<size_t>(max_pages), false) {
-  CHECK(max_pages > 0);
-  free_.reserve(static_cast<size_t>(max_pages));
+      missing_(max_pages),
+      free_(max_pages) {
+  CHECK(max_pages > 0 && max_pages <= UINT32_MAX);
+  for (int64_t page = 0; page < max_pages; ++page) {
+    missing_.Insert(static_cast<PageId>(page));
+  }
 }
 
 PagePool::~PagePool() { CHECK_MSG(referenced() == 0, "{} pages are still referenced", referenced()); }
 
-Result<void> PagePool::Acquire(int64_t count, std::vector<PageRef>& pages) {
+Result<void> PagePool::Acquire(int64_t count, PageId preferred, std::vector<PageRef>& pages) {
   if (count > Available()) {
     return MakeError(ErrorCode::kResourceExhausted, "no free KV pages");
   }
+  if (preferred >= references_.size()) {
+    preferred = 0;
+  }
   // Create what is missing first: a failure here leaves only more free pages behind.
-  for (size_t id = 0; free() < count && id < exists_.size(); ++id) {
-    if (!exists_[id]) {
-      TRY(backend_.Create(static_cast<PageId>(id)));
-      exists_[id] = true;
-      ++created_;
-      free_.push_back(static_cast<PageId>(id));
-    }
+  for (PageId next = preferred; free_pages() < count;) {
+    next = missing_.NextFrom(next);
+    TRY(backend_.Create(next));
+    missing_.Erase(next);
+    free_.Insert(next);
   }
-  CHECK(free() >= count);
-  // The lowest ids in ascending order: runs of neighbours map in one call.
-  const auto wanted = free_.begin() + count;
-  std::partial_sort(free_.begin(), wanted, free_.end());
-  for (auto it = free_.begin(); it != wanted; ++it) {
-    references_[*it] = 1;
-    pages.push_back(PageRef(this, *it));
+  for (PageId next = preferred; count > 0; --count) {
+    next = free_.NextFrom(next);
+    free_.Erase(next);
+    references_[next] = 1;
+    pages.push_back(PageRef(this, next));
   }
-  free_.erase(free_.begin(), wanted);
   return {};
 }
 
 Result<void> PagePool::Trim(int64_t keep) {
-  while (free() > keep) {
-    TRY(backend_.Release(free_.back()));
-    exists_[free_.back()] = false;
-    free_.pop_back();
-    --created_;
+  while (free_pages() > keep) {
+    const PageId page = free_.Last();
+    TRY(backend_.Release(page));
+    free_.Erase(page);
+    missing_.Insert(page);
   }
   return {};
 }
@@ -66,23 +74,20 @@ Result<void> PagePool::Trim(int64_t keep) {
 void PagePool::Unreference(PageId page) {
   CHECK(references_[page] > 0);
   if (--references_[page] == 0) {
-    free_.push_back(page);
+    free_.Insert(page);
   }
 }
 
 void PagePool::CheckInvariants() const {
   int64_t referenced_pages = 0;
-  int64_t existing = 0;
   for (size_t id = 0; id < references_.size(); ++id) {
+    const auto page = static_cast<PageId>(id);
+    const int states = (references_[id] > 0 ? 1 : 0) + (missing_.Contains(page) ? 1 : 0) +
+                       (free_.Contains(page) ? 1 : 0);
+    CHECK_MSG(states == 1, "page {} is in {} states", page, states);
     referenced_pages += references_[id] > 0 ? 1 : 0;
-    existing += exists_[id] ? 1 : 0;
-    CHECK(references_[id] == 0 || exists_[id]);
   }
-  CHECK(existing == created_);
-  CHECK(referenced_pages + free() == created_);
-  for (const PageId page : free_) {
-    CHECK(references_[page] == 0 && exists_[page]);
-  }
+  CHECK(missing_.size() + free_.size() + referenced_pages == max_pages());
 }
 
 }  // namespace causeway::memory

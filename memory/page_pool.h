@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "memory/page_set.h"
 #include "memory/vm/vm_backend.h"
 
 namespace causeway::memory {
@@ -18,16 +19,13 @@ class PageRef {
  public:
   PageRef() = default;
   PageRef(PageRef&& other) noexcept : pool_(std::exchange(other.pool_, nullptr)), page_(other.page_) {}
-  PageRef& operator=(PageRef&& other) noexcept {
-    std::swap(pool_, other.pool_);
-    std::swap(page_, other.page_);
-    return *this;
-  }
-  ~PageRef();
+  PageRef& operator=(PageRef&& other) noexcept;
+  ~PageRef() { Reset(); }
 
   PageId page() const { return page_; }
-  // Another reference to the same page (sharing, a plan in flight).
+  // Another reference to the same page.
   PageRef Share() const;
+  void Reset();
 
  private:
   friend class PagePool;
@@ -38,7 +36,8 @@ class PageRef {
 };
 
 // Pages are created on first use up to `max_pages`, then recycled; none goes back to the system but by
-// Trim(). Invariant: free + referenced = created <= max_pages.
+// Trim(). A page is missing (not created), free, or referenced:
+//   missing + free + referenced = max_pages
 class PagePool {
  public:
   PagePool(VmBackend& backend, int64_t max_pages);
@@ -46,17 +45,18 @@ class PagePool {
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  // Appends `count` pages in ascending order where it can (neighbours merge into one mapping). All or
-  // nothing: kResourceExhausted if the pool is dry, or the backend's error.
-  Result<void> Acquire(int64_t count, std::vector<PageRef>& pages);
+  // Appends `count` pages, in ascending order from `preferred` on where it can: neighbours merge into one
+  // mapping. All or nothing: kResourceExhausted if the pool is dry, or the backend's error (pages that it
+  // had created by then stay, free).
+  Result<void> Acquire(int64_t count, PageId preferred, std::vector<PageRef>& pages);
 
   // Gives free pages back to the system until at most `keep` exist unreferenced.
   Result<void> Trim(int64_t keep);
 
   int64_t max_pages() const { return static_cast<int64_t>(references_.size()); }
-  int64_t created() const { return created_; }
-  int64_t free() const { return static_cast<int64_t>(free_.size()); }
-  int64_t referenced() const { return created_ - free(); }
+  int64_t created() const { return max_pages() - missing_.size(); }
+  int64_t free_pages() const { return free_.size(); }
+  int64_t referenced() const { return created() - free_pages(); }
   // Pages that Acquire could still hand out.
   int64_t Available() const { return max_pages() - referenced(); }
   uint32_t References(PageId page) const { return references_[page]; }
@@ -69,9 +69,8 @@ class PagePool {
 
   VmBackend& backend_;
   std::vector<uint32_t> references_;  // [max_pages]
-  std::vector<bool> exists_;          // [max_pages]
-  std::vector<PageId> free_;          // created, unreferenced
-  int64_t created_ = 0;
+  PageSet missing_;
+  PageSet free_;
 };
 
 }  // namespace causeway::memory

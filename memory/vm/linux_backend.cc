@@ -2,6 +2,7 @@
 // reasons for each call are in memory/README.md.
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -15,49 +16,76 @@
 namespace causeway::memory {
 namespace {
 
+constexpr int64_t kDefaultMaxMappings = 65530;  // the kernel's own default
+constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+constexpr int64_t kMaxFileBytes = int64_t{1} << 46;
+
 Error SystemError(ErrorCode code, std::string_view what) {
   return MakeError(code, fmt::format("{}: {}", what, std::strerror(errno)));
 }
 
+// Three quarters of vm.max_map_count: the rest is for threads, libraries and model files.
+int64_t ReadMaxMappings() {
+  int64_t limit = 0;
+  std::ifstream file("/proc/sys/vm/max_map_count");
+  if (!(file >> limit) || limit < 1) {
+    limit = kDefaultMaxMappings;
+  }
+  return limit / 4 * 3;
+}
+
+// A signal may interrupt fallocate at any page; it then has undone what it did.
+int Fallocate(int file, int mode, off_t offset, off_t bytes) {
+  int result = 0;
+  do {
+    result = ::fallocate(file, mode, offset, bytes);
+  } while (result != 0 && errno == EINTR);
+  return result;
+}
+
 class LinuxBackend final : public VmBackend {
  public:
-  LinuxBackend(const VmOptions& options, int file) : options_(options), file_(file) {}
+  LinuxBackend(const VmOptions& options, int file)
+      : options_(options), file_(file), max_mappings_(ReadMaxMappings()) {}
 
   ~LinuxBackend() override {
-    if (arena_ != nullptr) {
-      ::munmap(arena_, static_cast<size_t>(arena_bytes_));
+    if (reserved_ != nullptr) {
+      ::munmap(reserved_, reserved_bytes_);
     }
     ::close(file_);
   }
 
   std::string_view name() const override { return "linux"; }
-  int64_t granularity() const override { return 4096; }
+  int64_t granularity() const override { return ::sysconf(_SC_PAGESIZE); }
+  int64_t MaxMappings() const override { return max_mappings_; }
 
+  // Aligned to huge pages, so that pages of that size can be mapped as such.
   Result<std::byte*> ReserveArena(int64_t bytes) override {
-    CHECK(arena_ == nullptr);
-    void* const address = ::mmap(nullptr, static_cast<size_t>(bytes), PROT_NONE,
+    CHECK(reserved_ == nullptr && bytes > 0);
+    reserved_bytes_ = static_cast<size_t>(bytes + kHugePageBytes);
+    void* const address = ::mmap(nullptr, reserved_bytes_, PROT_NONE,
                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (address == MAP_FAILED) {
       return SystemError(ErrorCode::kFailedPrecondition,
                          fmt::format("cannot reserve {} bytes of address space", bytes));
     }
-    arena_ = static_cast<std::byte*>(address);
-    arena_bytes_ = bytes;
-    return arena_;
+    reserved_ = address;
+    const auto at = reinterpret_cast<uintptr_t>(address);
+    return static_cast<std::byte*>(address) + (kHugePageBytes - at % kHugePageBytes) % kHugePageBytes;
   }
 
   // fallocate backs the range now and reports ENOSPC or ENOMEM; a first touch would be a SIGBUS.
   Result<void> Create(PageId page) override {
     CHECK(page < options_.max_pages);
-    if (::fallocate(file_, 0, Offset(page), options_.page_bytes) != 0) {
+    if (Fallocate(file_, 0, Offset(page), options_.page_bytes) != 0) {
       return SystemError(ErrorCode::kResourceExhausted, "cannot back a KV page with memory");
     }
     return {};
   }
 
   Result<void> Release(PageId page) override {
-    if (::fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, Offset(page),
-                    options_.page_bytes) != 0) {
+    if (Fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, Offset(page),
+                  options_.page_bytes) != 0) {
       return SystemError(ErrorCode::kFailedPrecondition, "cannot give a KV page back");
     }
     return {};
@@ -74,7 +102,8 @@ class LinuxBackend final : public VmBackend {
       if (!MapRun(target, pages[begin], static_cast<int64_t>(end - begin), writable)) {
         const Error error = SystemError(ErrorCode::kResourceExhausted, "cannot map KV pages");
         if (begin > 0) {
-          CHECK(Unmap(address, static_cast<int64_t>(begin)).ok());
+          // Left mapped, the pages would be read by one sequence and written by another.
+          CHECK_MSG(Unmap(address, static_cast<int64_t>(begin)).ok(), "cannot take a mapping back");
         }
         return error;
       }
@@ -120,15 +149,24 @@ class LinuxBackend final : public VmBackend {
 
   const VmOptions options_;
   const int file_;
-  std::byte* arena_ = nullptr;
-  int64_t arena_bytes_ = 0;
+  const int64_t max_mappings_;
+  void* reserved_ = nullptr;  // the arena and what aligns it
+  size_t reserved_bytes_ = 0;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<VmBackend>> MakeLinuxBackend(const VmOptions& options) {
-  if (options.page_bytes < 1 || options.page_bytes % 4096 != 0 || options.max_pages < 1) {
-    return MakeError(ErrorCode::kInvalidArgument, "a page must be a multiple of 4096 bytes");
+  const int64_t system_page = ::sysconf(_SC_PAGESIZE);
+  if (options.page_bytes < 1 || options.page_bytes % system_page != 0) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("a KV page of {} bytes is no multiple of the system's {}",
+                                 options.page_bytes, system_page));
+  }
+  if (options.max_pages < 1 || options.max_pages > kMaxFileBytes / options.page_bytes) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("{} KV pages of {} bytes are out of range", options.max_pages,
+                                 options.page_bytes));
   }
   const int file = ::memfd_create("causeway-kv", MFD_CLOEXEC);
   if (file < 0) {

@@ -1,25 +1,39 @@
-// Virtual memory without a machine: real bytes nowhere, every precondition checked, failures on demand.
+// Virtual memory without a machine: every precondition checked, every call counted, failures on demand.
 // For tests and simulations of whatever stands above VmBackend.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <set>
+#include <vector>
 
 #include "memory/vm/vm_backend.h"
 
 namespace causeway::memory {
 
+enum class VmCall : uint8_t { kCreate, kRelease, kMap, kProtect, kUnmap };
+inline constexpr size_t kVmCalls = 5;
+
 class MockBackend final : public VmBackend {
  public:
-  explicit MockBackend(const VmOptions& options) : options_(options) {}
+  // kNone: addresses are names, never to be dereferenced. kHeap: the arena is real memory, and a page's
+  // bytes follow it from mapping to mapping (one mapping a page at a time).
+  enum class Storage : uint8_t { kNone, kHeap };
 
-  enum class Call : uint8_t { kCreate, kRelease, kMap, kProtect, kUnmap };
+  explicit MockBackend(const VmOptions& options, Storage storage = Storage::kNone)
+      : options_(options), storage_(storage) {}
+
+  using Call = VmCall;
   // The `nth` call of this kind from now on fails (1 is the next one).
-  void FailNth(Call call, int nth) { failures_[call] = nth; }
+  void FailNth(Call call, int nth) { fail_in_[static_cast<size_t>(call)] = nth; }
+  // Calls of this kind so far, failed ones included.
+  uint64_t calls(Call call) const { return calls_[static_cast<size_t>(call)]; }
+  void set_max_mappings(int64_t mappings) { max_mappings_ = mappings; }
 
   std::string_view name() const override { return "mock"; }
   int64_t granularity() const override { return 64; }
+  int64_t MaxMappings() const override { return max_mappings_; }
   Result<std::byte*> ReserveArena(int64_t bytes) override;
   Result<void> Create(PageId page) override;
   Result<void> Release(PageId page) override;
@@ -30,20 +44,30 @@ class MockBackend final : public VmBackend {
     return static_cast<int64_t>(created_.size()) * options_.page_bytes;
   }
 
-  // Page mapped at an address, for the tests' own model.
-  const std::map<std::byte*, PageId>& mappings() const { return mappings_; }
+  // What is mapped where, for the tests' own model.
+  struct Mapping {
+    PageId page = 0;
+    bool writable = false;
+  };
+  const std::map<std::byte*, Mapping>& mappings() const { return mappings_; }
   const std::set<PageId>& created() const { return created_; }
 
  private:
-  Result<void> MaybeFail(Call call, const char* what);
+  Result<void> Count(Call call, const char* what);
   void CheckRange(const std::byte* address, int64_t pages) const;
+  std::byte* At(std::byte* address, int64_t page) const { return address + page * options_.page_bytes; }
 
   const VmOptions options_;
-  std::map<Call, int> failures_;
+  const Storage storage_;
+  int64_t max_mappings_ = std::numeric_limits<int64_t>::max();
+  std::array<int, kVmCalls> fail_in_{};  // 0: never
+  std::array<uint64_t, kVmCalls> calls_{};
   std::byte* arena_ = nullptr;
   int64_t arena_bytes_ = 0;
+  std::vector<std::byte> heap_;                         // kHeap: the arena
+  std::map<PageId, std::vector<std::byte>> contents_;   // kHeap: pages that exist and are not mapped
   std::set<PageId> created_;
-  std::map<std::byte*, PageId> mappings_;
+  std::map<std::byte*, Mapping> mappings_;
 };
 
 }  // namespace causeway::memory

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -22,6 +23,9 @@ class VmBackend {
   virtual std::string_view name() const = 0;
   // Page sizes must be a multiple of this (4096 on Linux, 2 MiB on CUDA).
   virtual int64_t granularity() const = 0;
+  // How many mappings (runs of pages that are neighbours in the arena and in the pool, and the holes
+  // between them) the system lets this process have.
+  virtual int64_t MaxMappings() const { return std::numeric_limits<int64_t>::max(); }
 
   // Reserves `bytes` of address space, unmapped and inaccessible; released with the backend.
   virtual Result<std::byte*> ReserveArena(int64_t bytes) = 0;

@@ -1,0 +1,69 @@
+// Small KV caches for tests: page shapes, both backends, and tags that tell whose bytes a page holds.
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "memory/kv_cache.h"
+#include "memory/vm/mock_backend.h"
+#include "memory/vm/vm_backend.h"
+
+namespace causeway::memory {
+
+inline constexpr int64_t kTestTokensPerPage = 16;
+
+// One layer, one head of 32 floats: 16 tokens fill a system page exactly.
+inline KvGeometry TestGeometry() {
+  return {.shape = {.layers = 1, .kv_heads = 1, .head_dim = 32, .element_bytes = 4},
+          .page_bytes = 4096,
+          .tokens_per_page = kTestTokensPerPage,
+          .row_bytes = 128};
+}
+
+inline KvCacheOptions TestCacheOptions(int64_t pages, int64_t spans, int64_t pages_per_span) {
+  return {.geometry = TestGeometry(),
+          .max_pages = pages,
+          .max_spans = spans,
+          .positions_per_span = pages_per_span * kTestTokensPerPage};
+}
+
+inline std::unique_ptr<VmBackend> MakeTestBackend(const std::string& name, int64_t pages) {
+  const VmOptions options{.page_bytes = TestGeometry().page_bytes, .max_pages = pages};
+  if (name == "mock") {
+    return std::make_unique<MockBackend>(options, MockBackend::Storage::kHeap);
+  }
+  auto backend = MakeLinuxBackend(options);
+  EXPECT_TRUE(backend.ok()) << backend.error().message;
+  return std::move(backend).value();
+}
+
+// A cache on a mock without bytes, and the mock itself to steer it.
+struct MockedCache {
+  std::unique_ptr<KvCache> cache;
+  MockBackend* mock = nullptr;
+};
+
+inline MockedCache MakeMockedCache(const KvCacheOptions& options,
+                                   MockBackend::Storage storage = MockBackend::Storage::kNone) {
+  auto backend = std::make_unique<MockBackend>(
+      VmOptions{.page_bytes = options.geometry.page_bytes, .max_pages = options.max_pages}, storage);
+  MockBackend* const mock = backend.get();
+  auto cache = KvCache::Create(options, std::move(backend));
+  EXPECT_TRUE(cache.ok()) << cache.error().message;
+  return {std::move(cache).value(), mock};
+}
+
+inline void WriteTag(const Span& span, int64_t page, uint64_t tag) {
+  std::memcpy(span.base() + page * TestGeometry().page_bytes + 8, &tag, sizeof tag);
+}
+inline uint64_t ReadTag(const Span& span, int64_t page) {
+  uint64_t tag = 0;
+  std::memcpy(&tag, span.base() + page * TestGeometry().page_bytes + 8, sizeof tag);
+  return tag;
+}
+
+}  // namespace causeway::memory
