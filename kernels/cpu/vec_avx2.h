@@ -66,11 +66,23 @@ inline Vec LoadBF16(const std::byte* p) {
   const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
-// The even-numbered and the odd-numbered ones of 2 * kLanes BF16 values: two cheap operations, no shuffle.
-inline void LoadBF16EvenOdd(const std::byte* p, Vec& even, Vec& odd) {
+// The even-numbered and the odd-numbered ones of 2 * kLanes BF16 values: one cheap operation each.
+inline Vec LoadBF16Even(const std::byte* p) {
   const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  even = _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
-  odd = _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(0xffff0000U))));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+}
+inline Vec LoadBF16Odd(const std::byte* p) {
+  const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(static_cast<int>(0xffff0000U))));
+}
+// The same split of 2 * kLanes float32 values.
+inline void Deinterleave(const float* p, Vec& even, Vec& odd) {
+  const Vec a = Load(p);
+  const Vec b = Load(p + kLanes);
+  const Vec e = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0));  // 64-bit pieces: a0 b0 a1 b1
+  const Vec o = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1));
+  even = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(e), _MM_SHUFFLE(3, 1, 2, 0)));
+  odd = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(o), _MM_SHUFFLE(3, 1, 2, 0)));
 }
 inline void StoreF16(std::byte* p, Vec v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),

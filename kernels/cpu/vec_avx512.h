@@ -129,12 +129,39 @@ inline void ReduceAdd4(const Vec v[4], float sums[4]) {
   _mm_storeu_ps(sums, _mm_add_ps(even, odd));
 }
 
-// The even-numbered and the odd-numbered ones of 2 * kLanes BF16 values: two cheap operations, no shuffle.
-inline void LoadBF16EvenOdd(const std::byte* p, Vec& even, Vec& odd) {
-  const __m512i v = _mm512_loadu_si512(p);
-  even = _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
-  odd = _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(static_cast<int>(0xffff0000U))));
+// The even-numbered and the odd-numbered ones of 2 * kLanes BF16 values: one cheap operation each.
+inline Vec LoadBF16Even(const std::byte* p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
 }
+inline Vec LoadBF16Odd(const std::byte* p) {
+  const __m512i mask = _mm512_set1_epi32(static_cast<int>(0xffff0000U));
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), mask));
+}
+// The same split of 2 * kLanes float32 values.
+inline void Deinterleave(const float* p, Vec& even, Vec& odd) {
+  const __m512i evens = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+  const __m512i odds = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  even = _mm512_permutex2var_ps(Load(p), evens, Load(p + kLanes));
+  odd = _mm512_permutex2var_ps(Load(p), odds, Load(p + kLanes));
+}
+
+#if defined(CAUSEWAY_ISA_AVX512_BF16)
+using VecBF16 = __m512i;  // 2 * kLanes values
+inline VecBF16 LoadVecBF16(const std::byte* p) { return _mm512_loadu_si512(p); }
+// acc[i] + x[2i] * w[2i] + x[2i + 1] * w[2i + 1], rounded as the instruction rounds.
+#if defined(CAUSEWAY_EMULATE_AVX512)
+inline Vec DotBF16(Vec acc, VecBF16 x, VecBF16 w) {
+  const __m512i mask = _mm512_set1_epi32(static_cast<int>(0xffff0000U));
+  const auto odd = [&](__m512i v) { return _mm512_castsi512_ps(_mm512_and_si512(v, mask)); };
+  const auto even = [](__m512i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)); };
+  return _mm512_fmadd_ps(even(x), even(w), _mm512_fmadd_ps(odd(x), odd(w), acc));
+}
+#else
+inline Vec DotBF16(Vec acc, VecBF16 x, VecBF16 w) {
+  return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w));
+}
+#endif
+#endif
 
 }  // namespace
 }  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -87,9 +87,15 @@ inline Vec LoadF16(const std::byte* p) {
 inline Vec LoadBF16(const std::byte* p) {
   return Each([&](int i) { return BFloatToFloat(HalfAt(p, i)); });
 }
-inline void LoadBF16EvenOdd(const std::byte* p, Vec& even, Vec& odd) {
-  even = Each([&](int i) { return BFloatToFloat(HalfAt(p, 2 * i)); });
-  odd = Each([&](int i) { return BFloatToFloat(HalfAt(p, 2 * i + 1)); });
+inline Vec LoadBF16Even(const std::byte* p) {
+  return Each([&](int i) { return BFloatToFloat(HalfAt(p, 2 * i)); });
+}
+inline Vec LoadBF16Odd(const std::byte* p) {
+  return Each([&](int i) { return BFloatToFloat(HalfAt(p, 2 * i + 1)); });
+}
+inline void Deinterleave(const float* p, Vec& even, Vec& odd) {
+  even = Each([&](int i) { return p[2 * i]; });
+  odd = Each([&](int i) { return p[2 * i + 1]; });
 }
 inline void StoreF16(std::byte* p, Vec v) {
   for (int i = 0; i < kLanes; ++i) {

@@ -1,0 +1,128 @@
+// The register tile of linear: M rows of x times kWide rows of a weight over one group of k. Each output
+// has one accumulator with lanes along k, so its bits depend on its own two rows only, and a tile of any
+// height gives the same ones, whether it reads the weight from the file or unpacked from a strip.
+#pragma once
+
+#include "kernels/cpu/linear_rows.h"
+
+namespace causeway::kernels::CAUSEWAY_ISA {
+namespace {
+
+#if defined(CAUSEWAY_ISA_AVX512)
+constexpr int kWide = 6;   // 4 x 6 accumulators, six weights and one x: 31 of 32 registers
+#else
+constexpr int kWide = 3;   // 4 x 3 accumulators, three weights and one x: all 16 registers
+#endif
+constexpr int kTall = 4;   // rows of x in the tallest tile
+constexpr int64_t kLineBytes = 64;
+constexpr int64_t kAheadBytes = 1024;
+
+#define CAUSEWAY_UNROLL _Pragma("GCC unroll 8")
+#define CAUSEWAY_INLINE inline __attribute__((always_inline))
+
+// [n][m]: sums of a tile over one group.
+using TileSums = float[kWide][kTall];
+
+template <int M>
+CAUSEWAY_INLINE void ClearTile(Vec (&acc)[kWide][kTall]) {
+  CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
+    CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) { acc[n][m] = Zero(); }
+  }
+}
+
+template <int M>
+CAUSEWAY_INLINE void ReduceTile(const Vec (&acc)[kWide][kTall], TileSums& sums) {
+  CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
+    if constexpr (M == kTall) {
+      ReduceAdd4(acc[n], sums[n]);
+    } else {
+      CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) { sums[n][m] = ReduceAdd(acc[n][m]); }
+    }
+  }
+}
+
+// One vector of each row: kWide weights are loaded, then each row of x meets all of them.
+template <typename Rows, int M, int V, bool kKeep>
+CAUSEWAY_INLINE void StepVector(const typename Rows::X* x, const std::byte* const (&w)[kWide], int64_t at,
+                                float* strip, Vec (&acc)[kWide][kTall]) {
+  typename Rows::W weights[kWide];
+  CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
+    weights[n] = Rows::template LoadW<V>(w[n] + at);
+    if constexpr (kKeep) {
+      Store(strip + n * kStride + V * kLanes, weights[n]);
+    }
+  }
+  CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) {
+    CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
+      acc[n][m] = Rows::MulAdd(x + m * kStride + V * kLanes, weights[n], acc[n][m]);
+    }
+  }
+}
+
+template <typename Rows, int M, bool kKeep>
+CAUSEWAY_INLINE void StepBlock(const typename Rows::X* x, const std::byte* const (&w)[kWide], int64_t at,
+                               float* strip, Vec (&acc)[kWide][kTall]) {
+  StepVector<Rows, M, 0, kKeep>(x, w, at, strip, acc);
+  if constexpr (Rows::kVectors == 2) {
+    StepVector<Rows, M, 1, kKeep>(x, w, at, strip, acc);
+  }
+}
+
+// A tile over `length` values of k, the weight read where it lies in the file: w[n] points at the group in
+// each row. With kAhead it asks for the line kAheadBytes behind the one in hand, which lies in the same row
+// or the next one. With kKeep it leaves the unpacked weights in `strip` ([kWide][kStride]) for the tiles
+// below it.
+template <typename Rows, int M, bool kKeep, bool kAhead>
+CAUSEWAY_INLINE void FileTile(const typename Rows::X* x, const std::byte* const (&w)[kWide], int64_t length,
+                              float* strip, TileSums& sums) {
+  constexpr int64_t kInLine = kLineBytes / Rows::kBytes;
+  constexpr int64_t kLine = kInLine > kBlock ? kInLine : kBlock;  // values of a turn: a cache line or a block
+  Vec acc[kWide][kTall];
+  ClearTile<M>(acc);
+  int64_t i = 0;
+  for (; i + kLine <= length; i += kLine) {
+    if constexpr (kAhead) {
+      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
+        __builtin_prefetch(w[n] + i * Rows::kBytes + kAheadBytes);
+      }
+    }
+    CAUSEWAY_UNROLL for (int64_t j = 0; j < kLine; j += kBlock) {
+      StepBlock<Rows, M, kKeep>(x + i + j, w, (i + j) * Rows::kBytes, strip + i + j, acc);
+    }
+  }
+  for (; i + kBlock <= length; i += kBlock) {
+    StepBlock<Rows, M, kKeep>(x + i, w, i * Rows::kBytes, strip + i, acc);
+  }
+  if (i < length) {  // the weight may end where its mapping ends: its last block is completed with zeros
+    alignas(64) std::byte parts[kWide][kBlock * Rows::kBytes] = {};
+    const std::byte* last[kWide];
+    for (int n = 0; n < kWide; ++n) {
+      std::memcpy(parts[n], w[n] + i * Rows::kBytes, static_cast<size_t>((length - i) * Rows::kBytes));
+      last[n] = parts[n];
+    }
+    StepBlock<Rows, M, kKeep>(x + i, last, 0, strip + i, acc);
+  }
+  ReduceTile<M>(acc, sums);
+}
+
+// A tile over an unpacked strip; `padded` is a multiple of kBlock. Two vectors a turn: a count of 32 turns
+// is short enough for the branch predictor to see its end, which at 64 cost a tenth of the time.
+template <int M>
+CAUSEWAY_INLINE void StripTile(const float* x, const float* strip, int64_t padded, TileSums& sums) {
+  Vec acc[kWide][kTall];
+  ClearTile<M>(acc);
+  for (int64_t i = 0; i < padded; i += kBlock) {
+    CAUSEWAY_UNROLL for (int64_t j = i; j < i + kBlock; j += kLanes) {
+      Vec weights[kWide];
+      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { weights[n] = Load(strip + n * kStride + j); }
+      CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) {
+        const Vec row = Load(x + m * kStride + j);
+        CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { acc[n][m] = Fma(row, weights[n], acc[n][m]); }
+      }
+    }
+  }
+  ReduceTile<M>(acc, sums);
+}
+
+}  // namespace
+}  // namespace causeway::kernels::CAUSEWAY_ISA
