@@ -14,7 +14,19 @@
 
 namespace causeway::model {
 
-using namespace tokenizer;  // NOLINT: the stages are this file's vocabulary
+using tokenizer::AddedSplit;
+using tokenizer::AddedTokenFinder;
+using tokenizer::Bpe;
+using tokenizer::BytesOfText;
+using tokenizer::Decoder;
+using tokenizer::IsValidUtf8;
+using tokenizer::MakeDecoder;
+using tokenizer::MakeNormalizer;
+using tokenizer::MakePreTokenizer;
+using tokenizer::Normalizer;
+using tokenizer::PostProcessor;
+using tokenizer::PreTokenizer;
+using tokenizer::SourcedText;
 
 namespace {
 

@@ -73,7 +73,7 @@ void MakeApp(WiredServer& server, const scheduler::ModelLimits& limits, kernels:
   if (names.empty()) {
     names.push_back(server.model->info.name);
   }
-  server.app.reset(new App{  // NOLINT: an aggregate with an atomic cannot be moved into place
+  server.app = std::unique_ptr<App>(new App{  // NOLINT: an aggregate with an atomic cannot be moved into place
       .model = *server.model,
       .chat_template = server.chat_template.get(),
       .engine = *server.engine,

@@ -88,10 +88,12 @@ class WakeThread {
 // write is in flight at a time. Deleted in OnDone, which comes once nothing else can.
 class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse>, public scheduler::Waker {
  public:
-  GenerateReactor(App& app, WakeThread& wakes, grpc::CallbackServerContext& context,
-                  const v1::GenerateRequest& request)
-      : app_(app), wakes_(wakes), context_(context) {
-    Begin(request);
+  // The call owns itself from here until the last Release, as the callback API prescribes.
+  static GenerateReactor* Start(App& app, WakeThread& wakes, grpc::CallbackServerContext& context,
+                                const v1::GenerateRequest& request) {
+    auto reactor = std::unique_ptr<GenerateReactor>(new GenerateReactor(app, wakes, context));
+    reactor->Begin(request);
+    return reactor.release();
   }
 
   void Wake() noexcept override {
@@ -130,6 +132,9 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   void OnDone() override { Release(); }
 
  private:
+  GenerateReactor(App& app, WakeThread& wakes, grpc::CallbackServerContext& context)
+      : app_(app), wakes_(wakes), context_(context) {}
+
   void Begin(const v1::GenerateRequest& request) {
     auto call = Prepare(request);
     const std::lock_guard lock(mutex_);
@@ -213,7 +218,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
         const std::lock_guard lock(mutex_);
         generation_.reset();
       }
-      delete this;  // as the callback API prescribes
+      const std::unique_ptr<GenerateReactor> ended(this);  // Start let go of it
     }
   }
 
@@ -240,7 +245,7 @@ class Service final : public v1::Causeway::CallbackService {
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
                                                            const v1::GenerateRequest* request) override {
-    return new GenerateReactor(app_, wakes_, *context, *request);  // owned by gRPC until OnDone
+    return GenerateReactor::Start(app_, wakes_, *context, *request);
   }
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
