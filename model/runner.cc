@@ -79,7 +79,7 @@ struct Runner::Impl {
 
   // ---- One step ------------------------------------------------------------------------------------
 
-  scheduler::StepResult Run(const scheduler::Plan& plan) {
+  const scheduler::StepResult* Run(const scheduler::Plan& plan) {
     Gather(plan);
     Embed();
     Observe(0);
@@ -90,13 +90,16 @@ struct Runner::Impl {
       }
     }
     ObserveLast();
-    scheduler::StepResult result;
     result.rows.resize(plan.rows.size());
     for (size_t i = 0; i < plan.rows.size(); ++i) {
-      result.rows[i].sequence = plan.rows[i].sequence;
+      scheduler::RowResult& row = result.rows[i];
+      row.sequence = plan.rows[i].sequence;
+      row.sampled = false;
+      row.top.clear();
+      row.prompt_scores.clear();
     }
-    RunHead(plan, result);
-    return result;
+    RunHead(plan);
+    return &result;
   }
 
   // Lays the plan's rows out as one batch.
@@ -292,7 +295,7 @@ struct Runner::Impl {
 
   // ---- Logits, sampling, scores --------------------------------------------------------------------
 
-  void RunHead(const scheduler::Plan& plan, scheduler::StepResult& result) {
+  void RunHead(const scheduler::Plan& plan) {
     const auto limit = static_cast<size_t>(options.max_num_seqs);
     for (size_t begin = 0; begin < head_rows.size(); begin += limit) {
       const auto rows = std::span(head_rows).subspan(begin, std::min(limit, head_rows.size() - begin));
@@ -302,8 +305,8 @@ struct Runner::Impl {
           logits_observer(plan.rows[rows[i].plan_row], rows[i].position, LogitsOf(i));
         }
       }
-      SampleRows(plan, rows, result);
-      ScoreRows(plan, rows, result);
+      SampleRows(plan, rows);
+      ScoreRows(plan, rows);
     }
   }
 
@@ -364,8 +367,7 @@ struct Runner::Impl {
     }
   }
 
-  void SampleRows(const scheduler::Plan& plan, std::span<const HeadRow> rows,
-                  scheduler::StepResult& result) {
+  void SampleRows(const scheduler::Plan& plan, std::span<const HeadRow> rows) {
     sample_rows.clear();
     sampled.clear();
     biases.resize(std::max(biases.size(), rows.size()));
@@ -387,8 +389,7 @@ struct Runner::Impl {
     }
   }
 
-  void ScoreRows(const scheduler::Plan& plan, std::span<const HeadRow> rows,
-                 scheduler::StepResult& result) {
+  void ScoreRows(const scheduler::Plan& plan, std::span<const HeadRow> rows) {
     score_rows.clear();
     sampled.clear();
     for (size_t i = 0; i < rows.size(); ++i) {
@@ -462,6 +463,7 @@ struct Runner::Impl {
   std::vector<std::vector<kernels::TokenBias>> biases;
   std::vector<size_t> sampled;
   std::vector<kernels::SampleResult> results;
+  scheduler::StepResult result;
 };
 
 Runner::Runner(const Model& model, const kernels::Ops& ops, ThreadPool& pool, const RunnerOptions& options)
@@ -473,7 +475,7 @@ void Runner::Launch(const scheduler::Plan& plan) {
   impl_->launched = &plan;
 }
 
-Result<scheduler::StepResult> Runner::Await() {
+Result<const scheduler::StepResult*> Runner::Await() {
   CHECK(impl_->launched != nullptr);
   return impl_->Run(*std::exchange(impl_->launched, nullptr));
 }

@@ -28,7 +28,7 @@ class Runner final : public scheduler::Executor {
   ~Runner() override;
 
   void Launch(const scheduler::Plan& plan) override;
-  Result<scheduler::StepResult> Await() override;
+  Result<const scheduler::StepResult*> Await() override;
 
   // For verify and eval: called in Await with the residual stream. index 0: scaled embedding; l: after
   // block l; the last one has the final norm applied (transformers' convention). values: [rows, hidden].

@@ -50,7 +50,7 @@ void SequenceRunner::AddRow(Slot& slot, size_t index, int64_t count, bool sample
   slot.computed += count;
 }
 
-Result<scheduler::StepResult> SequenceRunner::RunPlan() {
+Result<const scheduler::StepResult*> SequenceRunner::RunPlan() {
   runner_->Launch(plan_);
   auto result = runner_->Await();
   plan_.rows.clear();
@@ -73,8 +73,8 @@ Result<Token> SequenceRunner::Prefill(int64_t index, std::span<const Token> toke
     const int64_t count = std::min(options_.chunk, size - slot.computed);
     const bool last = slot.computed + count == size;
     AddRow(slot, static_cast<size_t>(index), count, sample && last);
-    ASSIGN_OR_RETURN(const scheduler::StepResult result, RunPlan());
-    next = result.rows[0].sampled ? result.rows[0].token : -1;
+    ASSIGN_OR_RETURN(const scheduler::StepResult* const result, RunPlan());
+    next = result->rows[0].sampled ? result->rows[0].token : -1;
   }
   return next;
 }
@@ -85,9 +85,9 @@ Result<std::vector<Token>> SequenceRunner::Decode(std::span<const Token> tokens)
     TRY(Extend(slots_[i]));
     AddRow(slots_[i], i, 1, true);
   }
-  ASSIGN_OR_RETURN(const scheduler::StepResult result, RunPlan());
+  ASSIGN_OR_RETURN(const scheduler::StepResult* const result, RunPlan());
   std::vector<Token> next;
-  for (const scheduler::RowResult& row : result.rows) {
+  for (const scheduler::RowResult& row : result->rows) {
     next.push_back(row.token);
   }
   return next;

@@ -51,7 +51,7 @@ class SequenceRunner {
   SequenceRunner() = default;
   Result<void> Extend(Slot& slot);
   void AddRow(Slot& slot, size_t index, int64_t count, bool sample);
-  Result<scheduler::StepResult> RunPlan();
+  Result<const scheduler::StepResult*> RunPlan();
 
   SequenceRunnerOptions options_;
   std::unique_ptr<memory::KvCache> cache_;

@@ -24,39 +24,50 @@ struct Cancellation {
 };
 
 // What other threads ask of the engine. Outlives the engine for the sake of late tickets. Bounded: Submit
-// counts what waits; cancellations are at most one per ticket and one per sequence.
+// counts what waits; a channel asks for at most one cancellation for each of its sequences and one for all.
 struct Inbox {
   std::mutex mutex;
   std::condition_variable wake;
   std::vector<Submission> submissions;
   std::vector<Cancellation> cancellations;
   int64_t waiting_requests = 0;  // sequences submitted and not yet running
-  int64_t waiting_tokens = 0;    // their prompt tokens
-  bool draining = false;
-  bool stopping = false;
+  int64_t waiting_tokens = 0;    // prompt tokens not yet computed
+  bool draining = false;         // nothing new is taken
+  bool ending = false;           // what there is ends with kUnavailable
+  bool stopping = false;         // and the thread ends
+
+  // Caller holds mutex.
+  bool HasNews() const { return ending || stopping || !submissions.empty() || !cancellations.empty(); }
 };
 
 // The events of one request. The engine appends; the ticket's holder takes.
 class RequestChannel {
  public:
-  RequestChannel(RequestKey key, std::weak_ptr<Inbox> inbox, Waker& waker)
-      : key_(key), inbox_(std::move(inbox)), waker_(&waker) {}
+  RequestChannel(RequestKey key, int sequences, std::weak_ptr<Inbox> inbox, Waker& waker)
+      : key_(key), inbox_(std::move(inbox)), cancelled_(static_cast<size_t>(sequences)), waker_(&waker) {}
 
-  // Engine thread: appends and wakes the reader.
-  void Write(std::vector<OutputEvent>& events);
-  // Reader: moves everything out.
+  // Engine thread: appends. The first of a step returns true: the reader wants waking after the last.
+  bool Write(OutputEvent&& event);
+  // Engine thread: wakes the reader, if it is still there.
+  void Wake();
+
+  // Reader: moves everything out, behind what `events` holds.
   void Read(std::vector<OutputEvent>& events);
-  // Reader: asks the engine to end one sequence, or all (-1).
-  void Cancel(int index);
-  // Reader: no more wakes after this returns.
+  // Reader: asks the engine to end one sequence. Asking again, or for an index that there is not, is nothing.
+  void CancelSequence(int index);
+  // Reader: no wakes and no events after this returns; the engine ends what is left.
   void Close();
 
  private:
+  void Tell(Cancellation cancellation);
+
   const RequestKey key_;
   const std::weak_ptr<Inbox> inbox_;
+  std::vector<bool> cancelled_;      // owned by the reader
+  bool wanted_ = false;              // owned by the engine thread: written to, and not yet woken
   std::mutex mutex_;
   Waker* waker_;                     // guarded by mutex_; null once the reader is gone
-  std::vector<OutputEvent> events_;  // guarded by mutex_
+  std::vector<OutputEvent> events_;  // guarded by mutex_; at most a request's tokens
 };
 
 }  // namespace causeway::scheduler

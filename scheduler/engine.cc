@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <map>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 
 #include "base/check.h"
@@ -34,14 +34,9 @@ struct Engine::Impl {
 
   Result<Ticket> Submit(GenerateRequest request, Waker& waker) {
     TRY(ValidateRequest(request, options.limits));
-    const auto tokens = static_cast<int64_t>(request.prompt.size());
-    const int64_t most = tokens + request.stop.max_tokens;
-    if (kv.geometry().PagesFor(most) > kv.options().max_pages) {
-      return MakeError(ErrorCode::kInvalidArgument,
-                       fmt::format("the request may need {} tokens of KV cache, which holds {}", most,
-                                   kv.options().max_pages * kv.geometry().tokens_per_page),
-                       "max_tokens");
-    }
+    TRY(CheckFits(request, kv));
+    TRY(CheckFitsQueue(request));
+    const int64_t tokens = static_cast<int64_t>(request.prompt.size()) * request.n;
     std::shared_ptr<RequestChannel> channel;
     {
       const std::lock_guard lock(inbox->mutex);
@@ -49,34 +44,53 @@ struct Engine::Impl {
         return MakeError(ErrorCode::kUnavailable, "the server is shutting down");
       }
       if (inbox->waiting_requests + request.n > options.max_queued_requests ||
-          inbox->waiting_tokens + tokens * request.n > options.max_queued_tokens) {
+          inbox->waiting_tokens + tokens > options.max_queued_tokens) {
         return MakeError(ErrorCode::kResourceExhausted,
                          fmt::format("the queue is full: {} sequences with {} prompt tokens wait",
                                      inbox->waiting_requests, inbox->waiting_tokens));
       }
       inbox->waiting_requests += request.n;
-      inbox->waiting_tokens += tokens * request.n;
+      inbox->waiting_tokens += tokens;
       const RequestKey key = next_key++;
-      channel = std::make_shared<RequestChannel>(key, inbox, waker);
+      channel = std::make_shared<RequestChannel>(key, request.n, inbox, waker);
       inbox->submissions.push_back({key, std::move(request), channel});
     }
     inbox->wake.notify_one();
     return Ticket(std::move(channel));
   }
 
-  void Drain(Instant deadline) {
-    {
-      const std::lock_guard lock(inbox->mutex);
-      inbox->draining = true;
+  // A request that the empty queue does not hold is not to be tried again.
+  Result<void> CheckFitsQueue(const GenerateRequest& request) const {
+    if (request.n > options.max_queued_requests) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("n is {}; the queue holds {} sequences", request.n, options.max_queued_requests),
+                       "n");
     }
-    inbox->wake.notify_one();
+    const int64_t tokens = static_cast<int64_t>(request.prompt.size()) * request.n;
+    if (tokens > options.max_queued_tokens) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("{} sequences of {} prompt tokens are over the queue's limit of {} tokens",
+                                   request.n, request.prompt.size(), options.max_queued_tokens),
+                       request.n > 1 ? "n" : "prompt");
+    }
+    return {};
+  }
+
+  void Drain(Instant deadline) {
     std::unique_lock lock(inbox->mutex);
-    drained.wait_until(lock, deadline, [this] { return idle && inbox->submissions.empty(); });
+    inbox->draining = true;
+    const auto done = [this] { return idle && inbox->submissions.empty(); };
+    if (!drained.wait_until(lock, deadline, done)) {
+      inbox->ending = true;
+      inbox->wake.notify_one();
+      drained.wait(lock, done);
+    }
   }
 
   void Stop() {
     {
       const std::lock_guard lock(inbox->mutex);
+      inbox->ending = true;
       inbox->stopping = true;
     }
     inbox->wake.notify_one();
@@ -91,71 +105,59 @@ struct Engine::Impl {
     while (TakeInbox()) {
       Step();
     }
-    scheduler.FailAll(MakeError(ErrorCode::kUnavailable, "the server is shutting down"), Clock::now());
     Deliver();
+    Publish();
+    const std::lock_guard lock(inbox->mutex);
+    idle = true;
+    drained.notify_all();
   }
 
-  // Waits for something to do. False when stopping.
+  // Waits for something to do, and takes it over. False when stopping: nothing is left then, and Submit
+  // lets nothing in behind, as it looks at `stopping` under the same lock.
   bool TakeInbox() {
-    std::vector<Submission> submissions;
-    std::vector<Cancellation> cancellations;
+    bool ending = false;
+    bool stopping = false;
     {
       std::unique_lock lock(inbox->mutex);
-      const auto ready = [this] {
-        return inbox->stopping || !inbox->submissions.empty() || !inbox->cancellations.empty() ||
-               !scheduler.idle();
-      };
       idle = scheduler.idle() && inbox->submissions.empty();
       if (idle) {
         drained.notify_all();
       }
-      inbox->wake.wait(lock, ready);
+      inbox->wake.wait(lock, [this] {
+        const bool more = inbox->stopping || !inbox->submissions.empty() || !inbox->cancellations.empty();
+        return more || !scheduler.idle();
+      });
       idle = false;
-      if (inbox->stopping) {
-        submissions.swap(inbox->submissions);
-      } else {
-        submissions.swap(inbox->submissions);
-        cancellations.swap(inbox->cancellations);
-      }
+      submissions.swap(inbox->submissions);
+      cancellations.swap(inbox->cancellations);
+      ending = inbox->ending;
+      stopping = inbox->stopping;
     }
     for (Submission& submission : submissions) {
-      Accept(std::move(submission));
+      channels.emplace(submission.key, std::move(submission.channel));
+      scheduler.Add(submission.key, std::move(submission.request), Clock::now());
     }
+    submissions.clear();
     for (const Cancellation& cancellation : cancellations) {
       scheduler.Cancel(cancellation.key, cancellation.index);
     }
-    const std::lock_guard lock(inbox->mutex);
-    return !inbox->stopping;
-  }
-
-  void Accept(Submission submission) {
-    const RequestKey key = submission.key;
-    channels.emplace(key, submission.channel);
-    const int n = submission.request.n;
-    if (const auto added = scheduler.Add(key, std::move(submission.request), Clock::now()); !added.ok()) {
-      std::vector<OutputEvent> events;
-      for (int index = 0; index < n; ++index) {
-        OutputEvent event;
-        event.kind = OutputEvent::Kind::kFinish;
-        event.index = index;
-        event.finish = FinishReason::kError;
-        event.error = added.error();
-        events.push_back(std::move(event));
-      }
-      submission.channel->Write(events);
-      channels.erase(key);
+    cancellations.clear();
+    if (ending) {
+      scheduler.FailAll(MakeError(ErrorCode::kUnavailable, "the server is shutting down"), Clock::now());
     }
+    return !stopping;
   }
 
   void Step() {
     const Instant start = Clock::now();
     const Plan& plan = scheduler.Next(start);
-    if (!plan.empty()) {
+    const bool nothing_runs = plan.empty();  // asked now: applying the step empties the plan
+    if (!nothing_runs) {
       RunPlan(plan, start);
     }
     Deliver();
     Publish();
-    if (plan.empty() && !scheduler.idle()) {
+    if (nothing_runs && !scheduler.idle()) {
       WaitForPagesOrDeadline();
     }
   }
@@ -171,7 +173,7 @@ struct Engine::Impl {
     const Instant end = Clock::now();
     step.duration = end - start;
     if (result.ok()) {
-      scheduler.Apply(*result, end);
+      scheduler.Apply(**result, end);
     } else {
       LOG_ERROR("a step failed: {}", result.error().message);
       scheduler.ApplyFailure(result.error(), end);
@@ -183,7 +185,8 @@ struct Engine::Impl {
     prompt_tokens += static_cast<uint64_t>(step.prefill_tokens);
     ++steps;
     if (step.prefill_tokens > 0) {
-      const double rate = static_cast<double>(step.prefill_tokens) / ToSeconds(step.duration);
+      const double seconds = std::max(ToSeconds(step.duration), 1e-9);
+      const double rate = static_cast<double>(step.prefill_tokens) / seconds;
       const double old = prefill_rate.load(std::memory_order_relaxed);
       prefill_rate.store(old == 0 ? rate : 0.8 * old + 0.2 * rate, std::memory_order_relaxed);
     }
@@ -192,34 +195,34 @@ struct Engine::Impl {
     }
   }
 
-  // Events to their channels, one wake a request.
+  // Events to their channels, then one wake a request.
   void Deliver() {
     events.clear();
     scheduler.TakeEvents(events);
-    std::map<RequestKey, std::vector<OutputEvent>> by_request;
-    std::vector<RequestKey> ended;
     for (SchedulerEvent& event : events) {
       if (event.output.kind == OutputEvent::Kind::kToken) {
         ++generation_tokens;
       }
-      if (event.last) {
-        ended.push_back(event.request);
+      const auto channel = channels.find(event.request);
+      CHECK(channel != channels.end());
+      if (channel->second->Write(std::move(event.output))) {
+        to_wake.push_back(channel->second);
       }
-      by_request[event.request].push_back(std::move(event.output));
+      if (event.last) {
+        channels.erase(channel);
+      }
     }
-    for (auto& [key, outputs] : by_request) {
-      channels.at(key)->Write(outputs);
+    for (const auto& channel : to_wake) {
+      channel->Wake();
     }
-    for (const RequestKey key : ended) {
-      channels.erase(key);
-    }
+    to_wake.clear();
   }
 
   void Publish() {
     running.store(scheduler.running(), std::memory_order_relaxed);
     waiting.store(scheduler.waiting(), std::memory_order_relaxed);
     preemptions.store(scheduler.preemptions(), std::memory_order_relaxed);
-    const int64_t tokens = scheduler.waiting_tokens();
+    const int64_t tokens = scheduler.backlog_tokens();
     backlog.store(tokens, std::memory_order_relaxed);
     const std::lock_guard lock(inbox->mutex);
     inbox->waiting_requests = scheduler.waiting();
@@ -230,13 +233,12 @@ struct Engine::Impl {
     }
   }
 
-  // Sequences wait and nothing can run (all deadlines or the machine's memory): look again soon.
+  // Sequences wait and none can run, for want of the machine's memory: look again soon.
   void WaitForPagesOrDeadline() {
     std::unique_lock lock(inbox->mutex);
     const Instant latest = Clock::now() + std::chrono::milliseconds(50);
-    inbox->wake.wait_until(lock, std::min(latest, scheduler.NextDeadline()), [this] {
-      return inbox->stopping || !inbox->submissions.empty() || !inbox->cancellations.empty();
-    });
+    inbox->wake.wait_until(lock, std::min(latest, scheduler.NextDeadline()),
+                           [this] { return inbox->HasNews(); });
   }
 
   // Constant after construction.
@@ -253,8 +255,11 @@ struct Engine::Impl {
 
   // Owned by the engine thread.
   Scheduler scheduler;
-  std::map<RequestKey, std::shared_ptr<RequestChannel>> channels;
+  std::unordered_map<RequestKey, std::shared_ptr<RequestChannel>> channels;  // of unfinished requests
+  std::vector<Submission> submissions;                                       // scratch, as all below
+  std::vector<Cancellation> cancellations;
   std::vector<SchedulerEvent> events;
+  std::vector<std::shared_ptr<RequestChannel>> to_wake;
 
   // Written by the engine thread, read by any.
   std::atomic<int64_t> running{0};

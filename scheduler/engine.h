@@ -42,16 +42,18 @@ class Ticket {
   void CancelSequence(int index);
 
  private:
+  void Release();
+
   std::shared_ptr<RequestChannel> channel_;
 };
 
 struct EngineOptions {
-  ModelLimits limits;
+  ModelLimits limits = {};
   int64_t max_num_seqs = 64;              // sequences running at once
   int64_t max_num_batched_tokens = 512;   // tokens of a step, decodes and prefill together
   int64_t max_prefill_stall_steps = 4;    // a parked prefill advances at least once in so many steps
   int64_t max_queued_requests = 1024;     // waiting, by requests (n counts n times)
-  int64_t max_queued_tokens = 1 << 20;    // waiting, by prompt tokens
+  int64_t max_queued_tokens = 1 << 20;    // not yet computed prompt tokens, of waiting and running ones
 };
 
 // A consistent enough snapshot for metrics; any thread.
@@ -81,17 +83,17 @@ class Engine {
   Engine(const EngineOptions& options, memory::KvCache& kv, Executor& executor, StepObserver observer = {});
   ~Engine();  // Stop()
 
-  // Any thread; never waits. kInvalidArgument and kContextLength for a bad request, kResourceExhausted for
-  // a full queue (or a prompt that can never fit the pool), kUnavailable while draining.
-  // `waker` must outlive the ticket.
+  // Any thread; never waits. kInvalidArgument and kContextLength for a bad request (or one that can never
+  // fit the cache or the queue), kResourceExhausted for a full queue, kUnavailable while draining.
+  // `waker` must outlive the ticket. Whatever happens, each sequence of the ticket gets its finish event.
   Result<Ticket> Submit(GenerateRequest request, Waker& waker);
 
   EngineStats Stats() const;
 
-  // Stops admitting; returns when all requests have ended or at `deadline`, when the rest end with
-  // kUnavailable.
+  // Any thread. Stops admitting; returns when all requests have ended. At `deadline` the rest is made to
+  // end, with kUnavailable, at the next step boundary.
   void Drain(Instant deadline);
-  // Ends everything at once and joins the thread.
+  // Ends everything at the next step boundary, with kUnavailable, and joins the thread. One thread at a time.
   void Stop();
 
  private:

@@ -13,8 +13,9 @@ class Executor {
 
   // Starts a step. The plan stays valid and unchanged until its Await has returned.
   virtual void Launch(const Plan& plan) = 0;
-  // Waits for the oldest launched step. An error fails the requests of that step; the engine goes on.
-  virtual Result<StepResult> Await() = 0;
+  // Waits for the launched step. The result is the executor's own, to be used again: valid until the next
+  // Launch. An error fails the requests of that step; the engine goes on.
+  virtual Result<const StepResult*> Await() = 0;
 };
 
 }  // namespace causeway::scheduler

@@ -44,10 +44,8 @@ Result<void> ValidateSampling(const SamplingParams& sampling, const ModelLimits&
   if (sampling.top_k < -1) {
     return Bad("top_k", fmt::format("top_k must be at least 1, or 0 or -1 for all, not {}", sampling.top_k));
   }
-  if (sampling.logprobs > limits.max_logprobs || sampling.prompt_logprobs > limits.max_logprobs) {
-    return Bad(sampling.logprobs > limits.max_logprobs ? "logprobs" : "prompt_logprobs",
-               fmt::format("at most {} alternatives are given for a token", limits.max_logprobs));
-  }
+  TRY(CheckRange("logprobs", sampling.logprobs, -1, limits.max_logprobs));
+  TRY(CheckRange("prompt_logprobs", sampling.prompt_logprobs, -1, limits.max_logprobs));
   if (sampling.logit_bias.size() > kMaxLogitBias) {
     return Bad("logit_bias", fmt::format("logit_bias has {} entries; at most {}", sampling.logit_bias.size(),
                                          kMaxLogitBias));
@@ -71,6 +69,9 @@ Result<void> ValidateRequest(const GenerateRequest& request, const ModelLimits& 
   if (request.n < 1 || request.n > limits.max_n) {
     return Bad("n", fmt::format("n must be from 1 to {}, not {}", limits.max_n, request.n));
   }
+  if (request.priority < Priority::kHigh || request.priority > Priority::kLow) {
+    return Bad("priority", fmt::format("there is no priority {}", static_cast<int>(request.priority)));
+  }
   const StopParams& stop = request.stop;
   if (stop.max_tokens < 0) {
     return Bad("max_tokens", fmt::format("max_tokens must not be negative, as {} is", stop.max_tokens));
@@ -86,13 +87,13 @@ Result<void> ValidateRequest(const GenerateRequest& request, const ModelLimits& 
   TRY(CheckIds("stop_token_ids", stop.stop_token_ids, limits.vocab));
   TRY(ValidateSampling(request.sampling, limits));
   const auto prompt = static_cast<int64_t>(request.prompt.size());
-  // One token of output needs a place too, unless none is wanted.
-  if (prompt + (stop.max_tokens > 0 ? 1 : 0) > limits.max_model_len ||
-      stop.max_tokens > limits.max_model_len - prompt) {
+  if (stop.max_tokens > limits.max_model_len - prompt) {
     return MakeError(ErrorCode::kContextLength,
                      fmt::format("this model's context is {} tokens; the request asks for {} ({} in the "
                                  "prompt, {} of output)",
-                                 limits.max_model_len, prompt + stop.max_tokens, prompt, stop.max_tokens),
+                                 limits.max_model_len,
+                                 static_cast<uint64_t>(prompt) + static_cast<uint64_t>(stop.max_tokens), prompt,
+                                 stop.max_tokens),
                      "prompt");
   }
   return {};

@@ -1,20 +1,37 @@
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "base/check.h"
 #include "fmt/format.h"
-#include "scheduler/policy/policy.h"
 
 namespace causeway::scheduler {
 namespace {
+
+// What a stalled prefill takes at most, so that the decodes do not stall in turn.
+constexpr int64_t kStalledChunk = 16;
 
 Running& RunningOf(Sequence& sequence) { return std::get<Running>(sequence.state); }
 const Running& RunningOf(const Sequence& sequence) { return std::get<Running>(sequence.state); }
 bool IsRunning(const Sequence& sequence) { return std::holds_alternative<Running>(sequence.state); }
 
+// Known tokens without KV, less what this step computes.
+int64_t Remaining(const Sequence& sequence) {
+  const Running& state = RunningOf(sequence);
+  return sequence.size() - state.computed - state.planned;
+}
+
 // Decoding: all but the newest token is computed, and that one was drawn or ends the prompt.
-int64_t Remaining(const Sequence& sequence) { return sequence.size() - RunningOf(sequence).computed; }
+bool IsDecoding(const Sequence& sequence) { return sequence.size() - RunningOf(sequence).computed == 1; }
+
+// Longest without a share first.
+bool StalledLonger(const Sequence* a, const Sequence* b) {
+  const int64_t a_stalled = RunningOf(*a).stalled;
+  const int64_t b_stalled = RunningOf(*b).stalled;
+  return a_stalled != b_stalled ? a_stalled > b_stalled : a->precedence < b->precedence;
+}
 
 std::vector<Token> EndIdsOf(const StopParams& stop) {
   std::vector<Token> ids = stop.stop_token_ids;
@@ -24,7 +41,31 @@ std::vector<Token> EndIdsOf(const StopParams& stop) {
   return ids;
 }
 
+// When the sequence ends for want of time, as far as is known now.
+Instant DeadlineOf(const Sequence& sequence) {
+  const GenerateRequest& params = sequence.request->params;
+  return sequence.started() ? params.run_deadline : std::min(params.run_deadline, params.queue_deadline);
+}
+
+bool WantsPromptScores(const Sequence& sequence) {
+  return sequence.request->params.sampling.prompt_logprobs >= 0 && sequence.index == 0 &&
+         sequence.scored_until + 1 < sequence.request->prompt_size();
+}
+
 }  // namespace
+
+Result<void> CheckFits(const GenerateRequest& request, const memory::KvCache& kv) {
+  const auto prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t most = prompt + std::max<int64_t>(0, request.stop.max_tokens - 1);
+  const int64_t room = kv.options().max_pages * kv.geometry().tokens_per_page;
+  if (most > room) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("the request may need {} tokens of KV cache ({} in the prompt), which holds {}",
+                                 most, prompt, room),
+                     prompt > room ? "prompt" : "max_tokens");
+  }
+  return {};
+}
 
 Scheduler::Scheduler(const SchedulerOptions& options, memory::KvCache& kv) : options_(options), kv_(kv) {
   CHECK(options.max_num_seqs > 0 && options.max_num_batched_tokens > 0);
@@ -33,107 +74,121 @@ Scheduler::Scheduler(const SchedulerOptions& options, memory::KvCache& kv) : opt
 
 // ---- Coming and going ------------------------------------------------------------------------------
 
-Result<void> Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
-  const auto prompt = static_cast<int64_t>(params.prompt.size());
-  const int64_t most = prompt + params.stop.max_tokens;
-  if (kv_.geometry().PagesFor(most) > kv_.options().max_pages) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("the request may need {} tokens of KV cache, which holds {}", most,
-                                 kv_.options().max_pages * kv_.geometry().tokens_per_page),
-                     "max_tokens");
-  }
-  CHECK(!requests_.contains(key));
-  Request& request = requests_[key];
+void Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
+  CHECK(CheckFits(params, kv_).ok());
+  const auto [place, is_new] = requests_.try_emplace(key);
+  CHECK(is_new);
+  Request& request = place->second;
+  request.key = key;
   request.params = std::move(params);
+  request.first_id = next_id_;
   request.unfinished = request.params.n;
+  const Instant arrival = std::min(request.params.arrival, now);
   for (int index = 0; index < request.params.n; ++index) {
     const SequenceId id = next_id_++;
     Sequence& sequence = sequences_[id];
     sequence.id = id;
-    sequence.request = key;
+    sequence.request = &request;
     sequence.index = index;
-    sequence.tokens.reserve(static_cast<size_t>(most) + 1);
+    sequence.precedence = PrecedenceOf(arrival, request.params.priority, id, options_.ageing);
     sequence.tokens = request.params.prompt;
-    sequence.tokens.reserve(static_cast<size_t>(most) + 1);
     sequence.end_ids = EndIdsOf(request.params.stop);
-    sequence.times = {request.params.arrival, kNever, kNever, now};
-    waiting_[static_cast<size_t>(request.params.priority)].push_back(&sequence);
+    sequence.times = {request.params.arrival, kNever, kNever, kNever};
+    next_deadline_ = std::min(next_deadline_, DeadlineOf(sequence));
+    EnterWaiting(sequence);
   }
-  return {};
+}
+
+void Scheduler::EnterWaiting(Sequence& sequence) {
+  waiting_.insert(&sequence);
+  waiting_tokens_ += sequence.size();
+}
+
+void Scheduler::LeaveWaiting(Sequence& sequence) {
+  CHECK(waiting_.erase(&sequence) == 1);
+  waiting_tokens_ -= sequence.size();
 }
 
 void Scheduler::Cancel(RequestKey key, int index) {
-  for (auto& [id, sequence] : sequences_) {
-    if (sequence.request == key && (index < 0 || sequence.index == index)) {
-      sequence.cancelled = true;
+  const auto request = requests_.find(key);
+  if (request == requests_.end() || index >= request->second.params.n) {
+    return;
+  }
+  const int first = std::max(index, 0);
+  const int last = index < 0 ? request->second.params.n - 1 : index;
+  for (int i = first; i <= last; ++i) {
+    const auto sequence = sequences_.find(request->second.first_id + static_cast<SequenceId>(i));
+    if (sequence != sequences_.end() && !std::exchange(sequence->second.cancelled, true)) {
+      cancelled_.push_back(sequence->first);
     }
   }
 }
 
 void Scheduler::RemoveCancelled(Instant now) {
-  for (auto it = sequences_.begin(); it != sequences_.end();) {
-    Sequence& sequence = (it++)->second;  // Finish erases it
-    if (sequence.cancelled) {
-      Finish(sequence, FinishReason::kCancelled, -1, {}, now);
+  for (const SequenceId id : cancelled_) {
+    if (const auto it = sequences_.find(id); it != sequences_.end()) {
+      Finish(it->second, FinishReason::kCancelled, -1, {}, now);
     }
   }
+  cancelled_.clear();
 }
 
 void Scheduler::Expire(Instant now) {
+  if (now < next_deadline_) {
+    return;
+  }
+  next_deadline_ = kNever;
   for (auto it = sequences_.begin(); it != sequences_.end();) {
-    Sequence& sequence = (it++)->second;
-    const GenerateRequest& params = RequestOf(sequence).params;
-    if (now >= params.run_deadline) {
-      Finish(sequence, FinishReason::kError, -1,
-             MakeError(ErrorCode::kDeadlineExceeded, "the request did not end by its run deadline"), now);
-    } else if (now >= params.queue_deadline && sequence.times.scheduled == kNever) {
-      Finish(sequence, FinishReason::kError, -1,
-             MakeError(ErrorCode::kDeadlineExceeded, "the request did not start by its queue deadline"), now);
+    Sequence& sequence = (it++)->second;  // Finish erases it
+    const Instant deadline = DeadlineOf(sequence);
+    if (now < deadline || deadline == kNever) {
+      next_deadline_ = std::min(next_deadline_, deadline);
+      continue;
     }
+    const bool ran_out = now >= sequence.request->params.run_deadline;
+    Finish(sequence, FinishReason::kError, -1,
+           MakeError(ErrorCode::kDeadlineExceeded, ran_out ? "the request did not end by its run deadline"
+                                                           : "the request did not start by its queue deadline"),
+           now);
   }
 }
 
 void Scheduler::FailAll(const Error& error, Instant now) {
+  plan_.rows.clear();
+  planned_.clear();
   for (auto it = sequences_.begin(); it != sequences_.end();) {
     Finish((it++)->second, FinishReason::kError, -1, error, now);
   }
 }
 
-Instant Scheduler::NextDeadline() const {
-  Instant next = kNever;
-  for (const auto& [key, request] : requests_) {
-    next = std::min({next, request.params.run_deadline, request.params.queue_deadline});
-  }
-  return next;
-}
-
 // Releases what the sequence holds and says so once.
 void Scheduler::Finish(Sequence& sequence, FinishReason reason, Token stop_token, Error error, Instant now) {
-  const auto request = requests_.find(sequence.request);
-  CHECK(request != requests_.end());
+  Request& request = *sequence.request;
   SchedulerEvent event;
-  event.request = sequence.request;
+  event.request = request.key;
   event.output.kind = OutputEvent::Kind::kFinish;
   event.output.index = sequence.index;
   event.output.finish = reason;
   event.output.stop_token = stop_token;
   event.output.error = std::move(error);
-  event.output.prompt_tokens = request->second.prompt_size();
-  event.output.output_tokens = sequence.size() - request->second.prompt_size();
+  event.output.prompt_tokens = request.prompt_size();
+  event.output.output_tokens = sequence.output_size();
   event.output.preemptions = sequence.preemptions;
   event.output.times = sequence.times;
   event.output.times.finished = now;
-  event.last = --request->second.unfinished == 0;
+  event.last = --request.unfinished == 0;
   events_.push_back(std::move(event));
   if (IsRunning(sequence)) {
     std::erase(running_, &sequence);
   } else {
-    std::erase(waiting_[static_cast<size_t>(request->second.params.priority)], &sequence);
+    LeaveWaiting(sequence);
   }
-  if (request->second.unfinished == 0) {
-    requests_.erase(request);
-  }
+  const bool last = request.unfinished == 0;
+  const RequestKey key = request.key;
   sequences_.erase(sequence.id);
+  if (last) {
+    requests_.erase(key);
+  }
 }
 
 // ---- Planning --------------------------------------------------------------------------------------
@@ -141,102 +196,101 @@ void Scheduler::Finish(Sequence& sequence, FinishReason reason, Token stop_token
 const Plan& Scheduler::Next(Instant now) {
   RemoveCancelled(now);
   Expire(now);
-  shares_.clear();
-  preempted_now_ = false;
-  int64_t budget = options_.max_num_batched_tokens;
-  PlanPrefills(budget, /*stalled_only=*/true);
-  PlanDecodes(budget);
-  PlanPrefills(budget, /*stalled_only=*/false);
-  if (!preempted_now_) {  // pages are short: nobody new until there are some
-    Admit(budget, now);
-  }
   for (Sequence* const sequence : running_) {
-    const bool served = std::any_of(shares_.begin(), shares_.end(),
-                                    [&](const Share& share) { return share.sequence == sequence; });
-    RunningOf(*sequence).stalled = served ? 0 : RunningOf(*sequence).stalled + 1;
+    RunningOf(*sequence).planned = 0;
   }
+  budget_ = options_.max_num_batched_tokens;
+  admitting_ = true;
+  PlanStalledPrefills();
+  PlanDecodes();
+  PlanPrefills(now);
+  CountStalls();
   BuildPlan();
   return plan_;
 }
 
-void Scheduler::PlanDecodes(int64_t& budget) {
-  // A copy, because preemption changes running_. The start rotates so that a budget below the number of
-  // decodes serves them in turn.
-  std::vector<Sequence*> decodes;
+void Scheduler::Grant(Sequence& sequence, int64_t tokens) {
+  CHECK(tokens >= 0 && tokens <= budget_ && tokens <= Remaining(sequence));
+  RunningOf(sequence).planned += tokens;
+  budget_ -= tokens;
+}
+
+// Together they take about half of the step at most, and one token each at least.
+void Scheduler::PlanStalledPrefills() {
+  candidates_.clear();
   for (Sequence* const sequence : running_) {
-    if (Remaining(*sequence) == 1) {
-      decodes.push_back(sequence);
+    if (!IsDecoding(*sequence) && RunningOf(*sequence).stalled + 1 >= options_.max_prefill_stall_steps) {
+      candidates_.push_back(sequence);
     }
   }
-  if (decodes.empty()) {
+  if (candidates_.empty()) {
     return;
   }
-  const size_t start = static_cast<int64_t>(decodes.size()) > budget ? first_decode_ % decodes.size() : 0;
-  size_t served = 0;
-  for (size_t i = 0; i < decodes.size() && budget > 0; ++i) {
-    Sequence* const sequence = decodes[(start + i) % decodes.size()];
-    if (!IsRunning(*sequence)) {
-      continue;  // preempted a moment ago
-    }
-    if (EnsurePages(*sequence, sequence->size())) {
-      shares_.push_back({sequence, 1});
-      --budget;
-      ++served;
-    }
+  std::sort(candidates_.begin(), candidates_.end(), StalledLonger);
+  const auto count = static_cast<int64_t>(candidates_.size());
+  const int64_t chunk = std::clamp<int64_t>(budget_ / 2 / count, 1, kStalledChunk);
+  for (Sequence* const sequence : candidates_) {
+    Grant(*sequence, std::min({chunk, budget_, Remaining(*sequence)}));
   }
-  first_decode_ = start + served;
 }
 
-void Scheduler::PlanPrefills(int64_t& budget, bool stalled_only) {
+void Scheduler::PlanDecodes() {
+  candidates_.clear();  // a copy, because preemption changes running_
   for (Sequence* const sequence : running_) {
-    const int64_t remaining = Remaining(*sequence);
-    const bool stalled = RunningOf(*sequence).stalled + 1 >= options_.max_prefill_stall_steps;
-    if (remaining <= 1 || budget <= 0 || (stalled_only && !stalled)) {
-      continue;
+    if (IsDecoding(*sequence)) {
+      candidates_.push_back(sequence);
     }
-    const bool planned = std::any_of(shares_.begin(), shares_.end(),
-                                     [&](const Share& share) { return share.sequence == sequence; });
-    if (planned) {
-      continue;
-    }
-    // A stalled one takes a small share, so that the decodes do not stall in turn.
-    constexpr int64_t kStalledChunk = 16;
-    const int64_t tokens = std::min({remaining, budget, stalled_only ? kStalledChunk : remaining});
-    shares_.push_back({sequence, tokens});  // its pages were reserved when it was admitted
-    budget -= tokens;
   }
-}
-
-void Scheduler::Admit(int64_t& budget, Instant now) {
-  while (budget > 0 && running() < options_.max_num_seqs) {
-    Sequence* const sequence = NextWaiting(now);
-    if (sequence == nullptr || !Start(*sequence, now)) {
+  if (static_cast<int64_t>(candidates_.size()) > budget_) {  // not all this time: in turn
+    std::sort(candidates_.begin(), candidates_.end(), StalledLonger);
+  }
+  for (Sequence* const sequence : candidates_) {
+    if (budget_ == 0) {
       return;
     }
-    const int64_t tokens = std::min(budget, Remaining(*sequence));
-    shares_.push_back({sequence, tokens});
-    budget -= tokens;
+    // Not running: preempted a moment ago.
+    if (IsRunning(*sequence) && EnsurePages(*sequence, sequence->size())) {
+      Grant(*sequence, 1);
+    }
   }
 }
 
-Sequence* Scheduler::NextWaiting(Instant now) const {
-  Sequence* best = nullptr;
-  for (int i = 0; i < kClasses; ++i) {
-    if (waiting_[static_cast<size_t>(i)].empty()) {
-      continue;
-    }
-    Sequence* const front = waiting_[static_cast<size_t>(i)].front();
-    if (best == nullptr ||
-        AdmitsBefore({i, front->times.arrival, front->id}, {static_cast<int>(RequestOf(*best).params.priority),
-                                                           best->times.arrival, best->id},
-                     now, options_.ageing)) {
-      best = front;
+// Running prefills and newcomers, merged by precedence: a long, less important prefill is parked while
+// others have the step. Pages of a running prefill were reserved when it was admitted.
+void Scheduler::PlanPrefills(Instant now) {
+  candidates_.clear();
+  for (Sequence* const sequence : running_) {
+    if (!IsDecoding(*sequence) && Remaining(*sequence) > 0) {
+      candidates_.push_back(sequence);
     }
   }
-  return best;
+  std::sort(candidates_.begin(), candidates_.end(), ByPrecedence());
+  for (Sequence* const sequence : candidates_) {
+    Admit(sequence, now);
+    Grant(*sequence, std::min(budget_, Remaining(*sequence)));
+  }
+  Admit(nullptr, now);
+}
+
+// Starts those who wait, first come first served, as long as they go before `before` (null: all).
+void Scheduler::Admit(const Sequence* before, Instant now) {
+  while (admitting_ && budget_ > 0 && running() < options_.max_num_seqs && !waiting_.empty()) {
+    Sequence& sequence = **waiting_.begin();
+    if (before != nullptr && before->precedence < sequence.precedence) {
+      return;
+    }
+    if (!Start(sequence, now)) {
+      admitting_ = false;  // nobody overtakes the one who waits for pages
+      return;
+    }
+    Grant(sequence, std::min(budget_, Remaining(sequence)));
+  }
 }
 
 bool Scheduler::Start(Sequence& sequence, Instant now) {
+  if (!kv_.CanReserve(kv_.geometry().PagesFor(sequence.size()) + GrowingSequences())) {
+    return false;
+  }
   auto span = kv_.CreateSpan(sequence.size());
   if (!span.ok()) {
     return false;
@@ -247,124 +301,129 @@ bool Scheduler::Start(Sequence& sequence, Instant now) {
     return false;  // the span parks again; the sequence waits on
   }
   state.segment = {state.span.base(), 0, state.span.capacity_positions()};
-  auto& queue = waiting_[static_cast<size_t>(RequestOf(sequence).params.priority)];
-  CHECK(!queue.empty() && queue.front() == &sequence);
-  queue.pop_front();
+  LeaveWaiting(sequence);
   sequence.state = std::move(state);
-  if (sequence.times.scheduled == kNever) {
+  sequence.tokens.reserve(static_cast<size_t>(sequence.request->most_positions()) + 1);
+  if (!sequence.started()) {
     sequence.times.scheduled = now;
   }
   running_.push_back(&sequence);
   return true;
 }
 
+// Running sequences that may need another page. One page each is kept back from newcomers, who would
+// otherwise be preempted soon after they came. Nobody runs, nothing is kept: anyone gets in then.
+int64_t Scheduler::GrowingSequences() const {
+  return std::count_if(running_.begin(), running_.end(), [](const Sequence* sequence) {
+    return RunningOf(*sequence).segment.positions < sequence->request->most_positions();
+  });
+}
+
 // Makes room for `positions`, preempting others if it must, or the sequence itself as the last resort.
 bool Scheduler::EnsurePages(Sequence& sequence, int64_t positions) {
-  Running& state = RunningOf(sequence);
-  while (!kv_.Reserve(state.span, positions).ok()) {
-    const auto key = [&](const Sequence& s) {
-      return VictimKey{static_cast<int>(RequestOf(s).params.priority), s.id};
-    };
-    Sequence* victim = &sequence;
-    for (Sequence* const other : running_) {
-      if (PreemptsBefore(key(*other), key(*victim))) {
-        victim = other;
-      }
+  while (true) {
+    Running& state = RunningOf(sequence);
+    const auto reserved = kv_.Reserve(state.span, positions);
+    if (reserved.ok()) {
+      state.segment.positions = state.span.capacity_positions();
+      return true;
     }
+    // Only a want of pages is helped by other people's pages.
+    Sequence* const victim = reserved.error().code == ErrorCode::kResourceExhausted
+                                 ? *std::max_element(running_.begin(), running_.end(), ByPrecedence())
+                                 : &sequence;
     Preempt(*victim);
     if (victim == &sequence) {
       return false;
     }
   }
-  state.segment.positions = state.span.capacity_positions();
-  return true;
 }
 
 void Scheduler::Preempt(Sequence& victim) {
+  budget_ += RunningOf(victim).planned;
   std::erase(running_, &victim);
-  std::erase_if(shares_, [&](const Share& share) { return share.sequence == &victim; });
   victim.state = Waiting{};  // the span parks; its pages are free to take
   ++victim.preemptions;
   ++preemptions_;
-  preempted_now_ = true;
-  // The head of its class, among other preempted ones by age.
-  auto& queue = waiting_[static_cast<size_t>(RequestOf(victim).params.priority)];
-  const auto place = std::find_if(queue.begin(), queue.end(),
-                                  [&](const Sequence* other) { return other->id > victim.id; });
-  queue.insert(place, &victim);
+  admitting_ = false;  // pages are short: nobody comes in this step
+  EnterWaiting(victim);
 }
 
-void Scheduler::BuildPlan() {
-  // Decodes first: executors see the cheap rows together.
-  std::stable_partition(shares_.begin(), shares_.end(), [](const Share& share) { return share.tokens == 1; });
-  ++plan_.step;
-  plan_.rows.resize(shares_.size());
-  plan_.total_tokens = 0;
-  for (size_t i = 0; i < shares_.size(); ++i) {
-    FillRow(shares_[i], plan_.rows[i]);
-    plan_.total_tokens += shares_[i].tokens;
+void Scheduler::CountStalls() {
+  for (Sequence* const sequence : running_) {
+    Running& state = RunningOf(*sequence);
+    state.stalled = state.planned > 0 ? 0 : state.stalled + 1;
   }
-  CHECK(plan_.total_tokens <= options_.max_num_batched_tokens);
 }
 
-void Scheduler::FillRow(const Share& share, PlanRow& row) const {
-  const Sequence& sequence = *share.sequence;
-  const Request& request = RequestOf(sequence);
+// Rows of one token first: executors see the cheap rows together.
+void Scheduler::BuildPlan() {
+  planned_.clear();
+  for (const bool single : {true, false}) {
+    for (Sequence* const sequence : running_) {
+      const int64_t tokens = RunningOf(*sequence).planned;
+      if (tokens > 0 && (tokens == 1) == single) {
+        planned_.push_back(sequence);
+      }
+    }
+  }
+  ++plan_.step;
+  plan_.rows.resize(planned_.size());
+  for (size_t i = 0; i < planned_.size(); ++i) {
+    FillRow(*planned_[i], plan_.rows[i]);
+  }
+  plan_.total_tokens = options_.max_num_batched_tokens - budget_;
+}
+
+void Scheduler::FillRow(const Sequence& sequence, PlanRow& row) const {
+  const Request& request = *sequence.request;
+  const StopParams& stop = request.params.stop;
   const Running& state = RunningOf(sequence);
   const std::span<const Token> tokens(sequence.tokens);
   const auto prompt = static_cast<size_t>(request.prompt_size());
-  const bool reaches_end = state.computed + share.tokens == sequence.size();
-  const int64_t output = sequence.size() - request.prompt_size();
+  const int64_t output = sequence.output_size();
   row.sequence = sequence.id;
-  row.tokens = tokens.subspan(static_cast<size_t>(state.computed), static_cast<size_t>(share.tokens));
+  row.tokens = tokens.subspan(static_cast<size_t>(state.computed), static_cast<size_t>(state.planned));
   row.first_position = state.computed;
   row.segments = {&state.segment, 1};
-  row.sample = reaches_end && request.params.stop.max_tokens > output;
+  row.sample = Remaining(sequence) == 0 && stop.max_tokens > output;
   row.sampling = &request.params.sampling;
   row.prompt = tokens.first(prompt);
   row.output = tokens.subspan(prompt);
-  row.banned = output < request.params.stop.min_tokens ? std::span<const Token>(sequence.end_ids)
-                                                       : std::span<const Token>();
+  row.banned = output < stop.min_tokens ? std::span<const Token>(sequence.end_ids) : std::span<const Token>();
   row.stream = static_cast<uint64_t>(sequence.index);
   row.counter = static_cast<uint64_t>(sequence.size());
-  row.length_limit = request.prompt_size() + request.params.stop.max_tokens;
+  row.length_limit = request.prompt_size() + stop.max_tokens;
   row.prompt_logprobs = WantsPromptScores(sequence) ? request.params.sampling.prompt_logprobs : -1;
-}
-
-bool Scheduler::WantsPromptScores(const Sequence& sequence) const {
-  const Request& request = RequestOf(sequence);
-  return request.params.sampling.prompt_logprobs >= 0 && sequence.index == 0 &&
-         sequence.scored_until + 1 < request.prompt_size();
 }
 
 // ---- Results ---------------------------------------------------------------------------------------
 
 void Scheduler::Apply(const StepResult& result, Instant now) {
-  CHECK(result.rows.size() == plan_.rows.size());
-  for (size_t i = 0; i < plan_.rows.size(); ++i) {
-    const auto it = sequences_.find(plan_.rows[i].sequence);
-    CHECK(it != sequences_.end());
-    Sequence& sequence = it->second;
-    RunningOf(sequence).computed += static_cast<int64_t>(plan_.rows[i].tokens.size());
-    EmitPromptScores(sequence, result.rows[i]);
-    if (plan_.rows[i].sample) {
-      CHECK(result.rows[i].sampled);
-      AppendToken(sequence, result.rows[i], now);
-    } else if (RunningOf(sequence).computed == sequence.size()) {
+  CHECK(result.rows.size() == planned_.size());
+  for (size_t i = 0; i < planned_.size(); ++i) {
+    Sequence& sequence = *planned_[i];
+    const RowResult& row = result.rows[i];
+    CHECK(row.sequence == sequence.id && row.sampled == plan_.rows[i].sample);
+    Running& state = RunningOf(sequence);
+    state.computed += std::exchange(state.planned, 0);
+    EmitPromptScores(sequence, row);
+    if (row.sampled) {
+      AppendToken(sequence, row, now);
+    } else if (state.computed == sequence.size()) {
       Finish(sequence, FinishReason::kLength, -1, {}, now);  // max_tokens 0: the prompt was all
     }
   }
   plan_.rows.clear();
+  planned_.clear();
 }
 
 void Scheduler::ApplyFailure(const Error& error, Instant now) {
-  for (const PlanRow& row : plan_.rows) {
-    const auto it = sequences_.find(row.sequence);
-    if (it != sequences_.end()) {
-      Finish(it->second, FinishReason::kError, -1, error, now);
-    }
+  for (Sequence* const sequence : planned_) {
+    Finish(*sequence, FinishReason::kError, -1, error, now);
   }
   plan_.rows.clear();
+  planned_.clear();
 }
 
 void Scheduler::EmitPromptScores(Sequence& sequence, const RowResult& row) {
@@ -373,7 +432,7 @@ void Scheduler::EmitPromptScores(Sequence& sequence, const RowResult& row) {
   }
   const auto emit = [&](int64_t position, bool scored, float logprob, std::vector<TokenLogprob> top) {
     SchedulerEvent event;
-    event.request = sequence.request;
+    event.request = sequence.request->key;
     event.output.kind = OutputEvent::Kind::kPromptToken;
     event.output.index = 0;
     event.output.token = sequence.tokens[static_cast<size_t>(position)];
@@ -394,13 +453,13 @@ void Scheduler::EmitPromptScores(Sequence& sequence, const RowResult& row) {
 }
 
 void Scheduler::AppendToken(Sequence& sequence, const RowResult& row, Instant now) {
-  const Request& request = RequestOf(sequence);
+  const Request& request = *sequence.request;
   sequence.tokens.push_back(row.token);
   if (sequence.times.first_token == kNever) {
     sequence.times.first_token = now;
   }
   SchedulerEvent event;
-  event.request = sequence.request;
+  event.request = sequence.request->key;
   event.output.kind = OutputEvent::Kind::kToken;
   event.output.index = sequence.index;
   event.output.token = row.token;
@@ -408,7 +467,7 @@ void Scheduler::AppendToken(Sequence& sequence, const RowResult& row, Instant no
   event.output.logprob = row.logprob;
   event.output.top = row.top;
   events_.push_back(std::move(event));
-  const int64_t output = sequence.size() - request.prompt_size();
+  const int64_t output = sequence.output_size();
   const bool ends = output >= request.params.stop.min_tokens &&
                     std::find(sequence.end_ids.begin(), sequence.end_ids.end(), row.token) !=
                         sequence.end_ids.end();
@@ -420,29 +479,20 @@ void Scheduler::AppendToken(Sequence& sequence, const RowResult& row, Instant no
 }
 
 void Scheduler::TakeEvents(std::vector<SchedulerEvent>& events) {
+  if (events.empty()) {
+    events.swap(events_);  // both keep their capacity
+    return;
+  }
   std::move(events_.begin(), events_.end(), std::back_inserter(events));
   events_.clear();
 }
 
 // ---- Figures ---------------------------------------------------------------------------------------
 
-int64_t Scheduler::waiting() const {
-  int64_t count = 0;
-  for (const auto& queue : waiting_) {
-    count += static_cast<int64_t>(queue.size());
-  }
-  return count;
-}
-
-int64_t Scheduler::waiting_tokens() const {
-  int64_t tokens = 0;
-  for (const auto& queue : waiting_) {
-    for (const Sequence* const sequence : queue) {
-      tokens += sequence->size();
-    }
-  }
+int64_t Scheduler::backlog_tokens() const {
+  int64_t tokens = waiting_tokens_;
   for (const Sequence* const sequence : running_) {
-    tokens += std::max<int64_t>(0, Remaining(*sequence) - 1);
+    tokens += sequence->size() - RunningOf(*sequence).computed - 1;  // the last one is its next decode
   }
   return tokens;
 }
@@ -450,19 +500,30 @@ int64_t Scheduler::waiting_tokens() const {
 void Scheduler::CheckInvariants() const {
   CHECK(waiting() + running() == static_cast<int64_t>(sequences_.size()));
   CHECK(running() <= options_.max_num_seqs);
-  std::map<RequestKey, int> unfinished;
-  for (const auto& [id, sequence] : sequences_) {
-    ++unfinished[sequence.request];
-    if (IsRunning(sequence)) {
-      const Running& state = RunningOf(sequence);
-      CHECK(state.computed >= 0 && state.computed < sequence.size());
-      CHECK(state.span.capacity_positions() >= state.computed);
-    }
-  }
-  CHECK(unfinished.size() == requests_.size());
+  CHECK(plan_.rows.size() == planned_.size());
+  int64_t unfinished = 0;
   for (const auto& [key, request] : requests_) {
-    CHECK(unfinished[key] == request.unfinished);
+    CHECK(request.key == key && request.unfinished > 0 && request.unfinished <= request.params.n);
+    unfinished += request.unfinished;
   }
+  CHECK(unfinished == static_cast<int64_t>(sequences_.size()));
+  int64_t waiting_tokens = 0;
+  for (const Sequence* const sequence : waiting_) {
+    CHECK(!IsRunning(*sequence) && sequences_.contains(sequence->id));
+    CHECK(next_deadline_ <= DeadlineOf(*sequence));
+    waiting_tokens += sequence->size();
+  }
+  CHECK(waiting_tokens == waiting_tokens_);
+  int64_t pages = 0;
+  for (const Sequence* const sequence : running_) {
+    const Running& state = RunningOf(*sequence);
+    CHECK(state.computed >= 0 && state.computed + state.planned <= sequence->size());
+    CHECK(state.segment.base == state.span.base());
+    CHECK(state.segment.positions == state.span.capacity_positions() && state.segment.positions >= state.computed);
+    CHECK(next_deadline_ <= DeadlineOf(*sequence));
+    pages += kv_.geometry().PagesFor(state.segment.positions);
+  }
+  CHECK_MSG(pages == kv_.Stats().live_pages, "{} pages are held, {} counted", pages, kv_.Stats().live_pages);
   kv_.CheckInvariants();
 }
 

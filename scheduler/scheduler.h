@@ -5,17 +5,20 @@
 // each of them.
 //
 // A step hands out at most max_num_batched_tokens: one token to each decoding sequence first, then prefill
-// chunks in what is left; a prefill that got nothing for max_prefill_stall_steps - 1 steps goes before the
-// decodes. A sequence is admitted when all of its known tokens fit the free pages; when a decode needs a
-// page and none is free, the least important, newest sequence is preempted: its pages go, its tokens stay,
-// and it computes them again later, with the same bits.
+// chunks in what is left, in order of precedence (policy/policy.h); a prefill that got nothing for
+// max_prefill_stall_steps - 1 steps takes a small chunk before the decodes. A sequence is admitted when
+// all of its known tokens fit the free pages and the running ones could still grow by one each; when a
+// decode needs a page and none is free, the last in precedence is preempted: its pages go, its tokens
+// stay, and it computes them again later, with the same bits.
+//
+// Cost of a step: O(running); waiting sequences cost nothing until a deadline passes. In steady state
+// (nobody comes or goes) Next, Apply and TakeEvents do not allocate.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <deque>
 #include <map>
-#include <memory>
+#include <set>
+#include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
@@ -41,73 +44,89 @@ struct SchedulerEvent {
   bool last = false;  // the request's last sequence has ended
 };
 
+// kInvalidArgument if one sequence of the request could outgrow the whole cache. Any thread.
+Result<void> CheckFits(const GenerateRequest& request, const memory::KvCache& kv);
+
 class Scheduler {
  public:
   Scheduler(const SchedulerOptions& options, memory::KvCache& kv);
 
-  // Takes a valid request (ValidateRequest). kInvalidArgument if it could never fit the cache.
-  Result<void> Add(RequestKey key, GenerateRequest request, Instant now);
-  // Ends one sequence (index >= 0) or all of a request (-1) at the next boundary. Unknown keys are ignored.
+  // Takes a request that ValidateRequest and CheckFits accept.
+  void Add(RequestKey key, GenerateRequest request, Instant now);
+  // Ends one sequence (index >= 0) or all of a request (-1) at the next boundary. What has ended already,
+  // or never was, is ignored.
   void Cancel(RequestKey key, int index);
-  // Ends everything with an error.
+  // Ends everything with an error; drops the plan if there is one.
   void FailAll(const Error& error, Instant now);
 
   // The next step; empty if there is nothing to do. Its views stay valid until Apply.
   const Plan& Next(Instant now);
   void Apply(const StepResult& result, Instant now);
-  // The step could not be run: its requests end with `error`.
+  // The step could not be run: its sequences end with `error`, all others go on.
   void ApplyFailure(const Error& error, Instant now);
 
-  // Events since the last call, in order.
+  // Appends the events since the last call, in order.
   void TakeEvents(std::vector<SchedulerEvent>& events);
 
-  int64_t waiting() const;
+  int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
   int64_t running() const { return static_cast<int64_t>(running_.size()); }
-  int64_t waiting_tokens() const;  // not yet computed, of waiting sequences and running prefills
+  int64_t backlog_tokens() const;  // not yet computed, of waiting sequences and running prefills
   uint64_t preemptions() const { return preemptions_; }
   bool idle() const { return sequences_.empty(); }
-  // When the next queue or run deadline passes, for an idle engine's sleep.
-  Instant NextDeadline() const;
+  // No deadline passes before this; later than the `now` of the last Next. For an idle engine's sleep.
+  Instant NextDeadline() const { return next_deadline_; }
   void CheckInvariants() const;
 
  private:
-  static constexpr int kClasses = 3;
-  struct Share {
-    Sequence* sequence;
-    int64_t tokens;
+  struct ByPrecedence {
+    bool operator()(const Sequence* a, const Sequence* b) const { return a->precedence < b->precedence; }
   };
 
   void RemoveCancelled(Instant now);
   void Expire(Instant now);
-  void PlanDecodes(int64_t& budget);
-  void PlanPrefills(int64_t& budget, bool stalled_only);
-  void Admit(int64_t& budget, Instant now);
-  Sequence* NextWaiting(Instant now) const;
+
+  void PlanStalledPrefills();
+  void PlanDecodes();
+  void PlanPrefills(Instant now);
+  void Admit(const Sequence* before, Instant now);
   bool Start(Sequence& sequence, Instant now);
+  int64_t GrowingSequences() const;
+  void Grant(Sequence& sequence, int64_t tokens);
   bool EnsurePages(Sequence& sequence, int64_t positions);
   void Preempt(Sequence& victim);
+  void CountStalls();
   void BuildPlan();
-  void FillRow(const Share& share, PlanRow& row) const;
+  void FillRow(const Sequence& sequence, PlanRow& row) const;
 
   void AppendToken(Sequence& sequence, const RowResult& row, Instant now);
   void EmitPromptScores(Sequence& sequence, const RowResult& row);
   void Finish(Sequence& sequence, FinishReason reason, Token stop_token, Error error, Instant now);
-  bool WantsPromptScores(const Sequence& sequence) const;
-  const Request& RequestOf(const Sequence& sequence) const { return requests_.at(sequence.request); }
+
+  void EnterWaiting(Sequence& sequence);
+  void LeaveWaiting(Sequence& sequence);
 
   const SchedulerOptions options_;
   memory::KvCache& kv_;
-  std::map<RequestKey, Request> requests_;
-  std::map<SequenceId, Sequence> sequences_;                // every unfinished one; nodes do not move
-  std::array<std::deque<Sequence*>, kClasses> waiting_;     // by priority class, oldest first
-  std::vector<Sequence*> running_;                          // in order of admission
-  std::vector<Share> shares_;                               // of the step being planned
-  size_t first_decode_ = 0;                                 // rotates when decodes exceed the budget
+
+  // Unfinished ones; nodes do not move, so pointers to them hold until Finish.
+  std::unordered_map<RequestKey, Request> requests_;
+  std::map<SequenceId, Sequence> sequences_;
+  std::set<Sequence*, ByPrecedence> waiting_;
+  std::vector<Sequence*> running_;      // in order of admission
+  int64_t waiting_tokens_ = 0;          // sum of size() over waiting_
+  std::vector<SequenceId> cancelled_;   // to be ended at the next boundary
+  Instant next_deadline_ = kNever;      // a lower bound
+
+  // The step being planned.
+  int64_t budget_ = 0;                  // tokens left to hand out
+  bool admitting_ = true;               // pages are there for newcomers
+  std::vector<Sequence*> candidates_;   // scratch
+  std::vector<Sequence*> planned_;      // whose rows the plan has, in its order
   Plan plan_;
+
   std::vector<SchedulerEvent> events_;
   SequenceId next_id_ = 1;
   uint64_t preemptions_ = 0;
-  bool preempted_now_ = false;
 };
 
 }  // namespace causeway::scheduler

@@ -1,49 +1,60 @@
 // One token stream of a request, and the request it belongs to.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <variant>
 #include <vector>
 
 #include "memory/kv_cache.h"
 #include "scheduler/plan.h"
+#include "scheduler/policy/policy.h"
 #include "scheduler/request.h"
 
 namespace causeway::scheduler {
 
 using RequestKey = uint64_t;
 
+// Owner: the scheduler.
+struct Request {
+  RequestKey key = 0;
+  GenerateRequest params;
+  SequenceId first_id = 0;  // its n sequences have neighbouring ids
+  int unfinished = 0;       // of them
+
+  int64_t prompt_size() const { return static_cast<int64_t>(params.prompt.size()); }
+  // Positions whose KV a sequence stores at most: the last token drawn is never computed.
+  int64_t most_positions() const { return prompt_size() + std::max<int64_t>(0, params.stop.max_tokens - 1); }
+};
+
 // A waiting sequence cannot hold pages: it has no place for them.
 struct Waiting {};
 
 struct Running {
   memory::Span span;
-  PlanSegment segment;     // the span as executors see it
-  int64_t computed = 0;    // tokens whose KV is stored
-  int64_t stalled = 0;     // steps in which its prefill got no tokens
+  PlanSegment segment;   // the span as executors see it
+  int64_t computed = 0;  // tokens whose KV is stored
+  int64_t planned = 0;   // tokens of the step being planned
+  int64_t stalled = 0;   // steps since it last had a share
 };
 
 // Owner: the scheduler.
 struct Sequence {
-  SequenceId id = 0;         // ascending by arrival
-  RequestKey request = 0;
-  int index = 0;             // which of the request's n
-  std::vector<Token> tokens; // prompt, then output; capacity reserved for all of it
+  SequenceId id = 0;          // ascending by arrival
+  Request* request = nullptr;
+  int index = 0;              // which of the request's n
+  Precedence precedence;
+  std::vector<Token> tokens;  // prompt, then output; capacity for all of it once started
   std::vector<Token> end_ids;
   std::variant<Waiting, Running> state;
   int preemptions = 0;
-  int64_t scored_until = -1; // last prompt position whose score went out
+  int64_t scored_until = -1;  // last prompt position whose score went out
   bool cancelled = false;
   RequestTimes times;
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
-};
-
-struct Request {
-  GenerateRequest params;
-  int unfinished = 0;
-
-  int64_t prompt_size() const { return static_cast<int64_t>(params.prompt.size()); }
+  int64_t output_size() const { return size() - request->prompt_size(); }
+  bool started() const { return times.scheduled != kNever; }
 };
 
 }  // namespace causeway::scheduler

@@ -1,29 +1,27 @@
-// The two orders that a schedule rests on, as pure functions: who comes in next, and who goes when pages
-// run out.
+// The one order that a schedule rests on, as a pure function: who comes first is admitted first, gets its
+// prompt computed first, and is preempted last.
 #pragma once
+
+#include <compare>
 
 #include "base/clock.h"
 #include "scheduler/plan.h"
+#include "scheduler/request.h"
 
 namespace causeway::scheduler {
 
-struct AdmissionKey {
-  int priority;  // class; 0 is the most important
-  Instant arrival;
-  SequenceId id;
+// Smaller comes first. A total order that does not depend on the time of asking, so two sequences never
+// take turns at preempting each other, and the first of all always gets on.
+struct Precedence {
+  Instant rank;
+  SequenceId id = 0;  // first come, first served among equals
+
+  auto operator<=>(const Precedence&) const = default;
 };
 
-// True if `a` is admitted before `b`: by class, lifted by one for each `ageing` it has waited, so that no
-// class starves; then first come, first served.
-bool AdmitsBefore(const AdmissionKey& a, const AdmissionKey& b, Instant now, Duration ageing);
-
-struct VictimKey {
-  int priority;
-  SequenceId id;
-};
-
-// True if `a` is preempted before `b`: the least important class, then the newest. A total order, so the
-// most important, oldest sequence always gets on: no livelock.
-bool PreemptsBefore(const VictimKey& a, const VictimKey& b);
+// A class counts as `ageing` of waiting: a request goes before one of the next more important class that
+// came more than `ageing` after it. So what comes later than its rank never goes before it, and no class
+// starves.
+Precedence PrecedenceOf(Instant arrival, Priority priority, SequenceId id, Duration ageing);
 
 }  // namespace causeway::scheduler
