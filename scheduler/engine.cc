@@ -105,8 +105,8 @@ struct Engine::Impl {
     while (TakeInbox()) {
       Step();
     }
-    Deliver();
     Publish();
+    Deliver();
     const std::lock_guard lock(inbox->mutex);
     idle = true;
     drained.notify_all();
@@ -155,8 +155,8 @@ struct Engine::Impl {
     if (!nothing_runs) {
       RunPlan(plan, start);
     }
+    Publish();  // first: who reads an end and submits again finds room
     Deliver();
-    Publish();
     if (nothing_runs && !scheduler.idle()) {
       WaitForPagesOrDeadline();
     }

@@ -174,11 +174,13 @@ TEST_F(EngineTest, RefusesWhatIsWrongOrTooMuch) {
 }
 
 TEST_F(EngineTest, ADroppedTicketFreesItsPages) {
+  executor.Open(false);
   Start();
   {
-    Ticket ticket = engine->Submit(MakeTestRequest(40, 900), waker).value();
-    waker.Wait();
+    const Ticket ticket = engine->Submit(MakeTestRequest(40, 900), waker).value();
+    executor.WaitForStep();
   }
+  executor.Open(true);
   engine->Drain(kNever);  // returns when it is gone: 900 tokens are never drawn
   EXPECT_LT(engine->Stats().generation_tokens, 900U);
   EXPECT_EQ(mocked.cache->Stats().live_pages, 0);
