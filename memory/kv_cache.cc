@@ -186,7 +186,7 @@ Result<void> KvCache::MapMore(Slot& slot, int64_t count) {
   for (size_t i = mapped; i < slot.pages.size(); ++i) {
     scratch_ids_.push_back(slot.pages[i].page());
   }
-  auto done = Shed(runs);
+  auto done = Shed(runs, slot);
   if (done.ok()) {
     done = backend_->Map(AddressOf(slot, static_cast<int64_t>(mapped)), scratch_ids_, true);
   }
@@ -219,12 +219,14 @@ Result<void> KvCache::Reclaim(int64_t pages) {
   return {};
 }
 
-Result<void> KvCache::Shed(int64_t runs) {
+Result<void> KvCache::Shed(int64_t runs, const Slot& growing) {
   // Each range also has an unmapped rest, which is a mapping of its own to the system.
   const int64_t limit = backend_->MaxMappings() - options_.max_spans;
-  for (auto slot = slots_.rbegin(); slot != slots_.rend() && mappings_ + runs > limit; ++slot) {
-    if (!slot->taken) {
-      TRY(UnmapTail(*slot, slot->mapped()));
+  for (const bool taken : {false, true}) {
+    for (auto slot = slots_.rbegin(); slot != slots_.rend() && mappings_ + runs > limit; ++slot) {
+      if (slot->taken == taken && &*slot != &growing) {
+        TRY(UnmapTail(*slot, slot->mapped() - slot->live));
+      }
     }
   }
   if (mappings_ + runs > limit) {

@@ -119,9 +119,9 @@ class KvCache {
   void Park(Slot& slot);
   void SetLive(Slot& slot, int64_t live);  // moves pages between live and parked
   // Takes parked pages from the ranges' tails until `pages` are available; Shed: until `runs` more
-  // mappings are allowed.
+  // mappings are allowed, `growing` left alone.
   Result<void> Reclaim(int64_t pages);
-  Result<void> Shed(int64_t runs);
+  Result<void> Shed(int64_t runs, const Slot& growing);
   Result<void> MapMore(Slot& slot, int64_t count);
   Result<void> UnmapTail(Slot& slot, int64_t count);
 

@@ -101,10 +101,9 @@ class LinuxBackend final : public VmBackend {
       std::byte* const target = address + static_cast<int64_t>(begin) * options_.page_bytes;
       if (!MapRun(target, pages[begin], static_cast<int64_t>(end - begin), writable)) {
         const Error error = SystemError(ErrorCode::kResourceExhausted, "cannot map KV pages");
-        if (begin > 0) {
-          // Left mapped, the pages would be read by one sequence and written by another.
-          CHECK_MSG(Unmap(address, static_cast<int64_t>(begin)).ok(), "cannot take a mapping back");
-        }
+        // Left mapped, the pages would be read by one sequence and written by another; and a fixed mapping that
+        // fails late may leave a hole, where the system would put somebody else's memory.
+        CHECK_MSG(Unmap(address, static_cast<int64_t>(end)).ok(), "cannot take a mapping back");
         return error;
       }
       begin = end;

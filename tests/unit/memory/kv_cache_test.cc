@@ -173,6 +173,20 @@ TEST_F(KvCacheTest, StaysUnderTheSystemsLimitOfMappings) {
   EXPECT_EQ(cache.Stats().mappings, 2);
 }
 
+// What a sequence adopted and does not count on goes too, for want of mappings as for want of pages.
+TEST_F(KvCacheTest, ShedsTheSurplusOfRangesInUse) {
+  Span a = NewSpan(1);
+  Span b = NewSpan(1);
+  ASSERT_TRUE(cache.Reserve(a, 2 * kT).ok());  // page 2 behind page 0: a run of its own
+  a.Release();
+  a = NewSpan(1);  // adopts both pages, counts on one
+  EXPECT_EQ(cache.Stats().mappings, 3);
+  mock.set_max_mappings(3 + 3);
+  Span c = NewSpan(1);
+  EXPECT_EQ(a.mapped_pages(), 1);
+  EXPECT_EQ(cache.Stats().mappings, 3);
+}
+
 TEST(KvCache, RefusesOptionsThatCannotBe) {
   const auto create = [](const KvCacheOptions& options, int64_t max_mappings = 1 << 20) {
     auto mock = std::make_unique<MockBackend>(VmOptions{options.geometry.page_bytes, options.max_pages});
