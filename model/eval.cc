@@ -39,7 +39,12 @@ Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& 
                                         kernels::KvFormat kv_format, std::string_view text, int64_t window,
                                         int64_t stride, const EvalProgress& progress) {
   if (window < 2 || stride < 1 || stride >= window) {
-    return MakeError(ErrorCode::kInvalidArgument, "the window must be at least 2 and the stride below it");
+    return MakeError(ErrorCode::kInvalidArgument, "the window must be at least 2 and the stride below it", "stride");
+  }
+  if (window > model.info.context_length) {
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("the window of {} is over the model's context of {} tokens",
+                                                              window, model.info.context_length),
+                     "window");
   }
   ASSIGN_OR_RETURN(const Token begin, BeginToken(model));
   ASSIGN_OR_RETURN(const auto tokens,
@@ -71,7 +76,8 @@ Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& 
     TRY(runner->Prefill(0, inputs, false));
     runner->runner().SetLogitsObserver({});
     scored = end;
-    progress(static_cast<double>(scored) / static_cast<double>(count));
+    progress(static_cast<double>(scored) / static_cast<double>(count),
+             fmt::format("perplexity {:.4f}", std::exp(total / static_cast<double>(scored))));
   }
   result.tokens = count;
   result.nll = total / static_cast<double>(count);
@@ -97,7 +103,11 @@ Result<std::vector<Item>> ReadItems(const Model& model, Token begin, std::string
     if (line.empty()) {
       continue;
     }
-    ASSIGN_OR_RETURN(const Json json, ParseJson(line));
+    const auto parsed = ParseJson(line);
+    if (!parsed.ok()) {
+      return parsed.error().WithContext(fmt::format("item {}", items.size() + 1));
+    }
+    const Json& json = *parsed;
     Item item;
     try {  // nlohmann's at() and get() throw where a field is missing
       ASSIGN_OR_RETURN(item.prompt, model.tokenizer->Encode(json.at("prompt").get<std::string>(),
@@ -111,7 +121,16 @@ Result<std::vector<Item>> ReadItems(const Model& model, Token begin, std::string
     if (item.prompt.empty() || item.prompt.front() != begin) {
       item.prompt.insert(item.prompt.begin(), begin);
     }
+    const auto needed = static_cast<int64_t>(item.prompt.size() + item.answer.size());
+    if (needed > model.info.context_length) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("item {}: prompt and answer have {} tokens, and the model's context holds {}",
+                                   items.size() + 1, needed, model.info.context_length));
+    }
     items.push_back(std::move(item));
+  }
+  if (items.empty()) {
+    return MakeError(ErrorCode::kInvalidArgument, "there are no items");
   }
   return items;
 }
@@ -148,11 +167,13 @@ Result<RetrievalResult> EvalRetrieval(const Model& model, const kernels::Ops& op
   for (const Item& item : items) {
     ASSIGN_OR_RETURN(const bool right, Answers(*runner, item));
     for (RetrievalResult::Score* const score :
-         {&result.all, &result.per_kind[item.kind], &result.per_bucket[item.bucket]}) {
+         {&result.all, &result.per_kind[item.kind], &result.per_bucket[item.bucket],
+          &result.per_kind_and_bucket[{item.kind, item.bucket}]}) {
       score->correct += right ? 1 : 0;
       ++score->items;
     }
-    progress(static_cast<double>(result.all.items) / static_cast<double>(items.size()));
+    progress(static_cast<double>(result.all.items) / static_cast<double>(items.size()),
+             fmt::format("{} of {} right", result.all.correct, result.all.items));
   }
   return result;
 }

@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
@@ -15,7 +16,8 @@
 
 namespace causeway::model {
 
-using EvalProgress = std::function<void(double fraction)>;
+// fraction in [0, 1]; `detail` is the score so far.
+using EvalProgress = std::function<void(double fraction, std::string_view detail)>;
 
 struct PerplexityResult {
   int64_t tokens = 0;  // scored
@@ -24,7 +26,7 @@ struct PerplexityResult {
 };
 
 // Windows of `window` positions (the first is the begin-of-text token) every `stride` tokens; a token is
-// scored in the first window that holds it.
+// scored in the first window that holds it. kInvalidArgument for a window over the model's context length.
 Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
                                         kernels::KvFormat kv_format, std::string_view text, int64_t window,
                                         int64_t stride, const EvalProgress& progress);
@@ -37,9 +39,11 @@ struct RetrievalResult {
   Score all;
   std::map<std::string, Score> per_kind;
   std::map<int64_t, Score> per_bucket;
+  std::map<std::pair<std::string, int64_t>, Score> per_kind_and_bucket;
 };
 
 // One JSON object a line: prompt, answer_tokens, kind, bucket. Right if the greedy tokens are equal.
+// An item that does not fit the model's context, or no item at all, is kInvalidArgument.
 Result<RetrievalResult> EvalRetrieval(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
                                       kernels::KvFormat kv_format, std::string_view items_jsonl,
                                       const EvalProgress& progress);

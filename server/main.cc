@@ -1,11 +1,11 @@
 // causeway: one binary, a subcommand for each thing it does.
-#include <cstdio>
 #include <exception>
 #include <iostream>
 
 #include <CLI/CLI.hpp>
 
 #include "server/cli/commands.h"
+#include "server/cli/help.h"
 
 namespace {
 
@@ -24,7 +24,10 @@ constexpr void (*kCommands[])(CLI::App&, int&) = {AddServe, AddGenerate, AddInsp
 int main(int argc, char** argv) {
   CLI::App app("Causeway serves large language models: OpenAI-style HTTP in front of continuous batching\n"
                "over a KV cache that is contiguous in virtual memory.");
-  app.set_version_flag("--version", CAUSEWAY_VERSION);
+  app.name("causeway");
+  causeway::server::SetUpHelp(app);
+  app.set_version_flag("--version", "causeway " CAUSEWAY_VERSION, "Print the version");
+  app.footer("`causeway COMMAND --help` says more. Without --model, commands use fable, the model that is built in.");
   app.require_subcommand(1);
   int exit_code = 0;
   for (const auto add : kCommands) {
@@ -33,8 +36,9 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : 2;  // --help and --version are successes; all else is wrong usage
+    const causeway::server::ParseEnd end = causeway::server::DescribeParseEnd(app, error);
+    (end.exit_code == 0 ? std::cout : std::cerr) << end.text;
+    return end.exit_code;
   } catch (const std::exception& error) {
     std::cerr << "causeway: " << error.what() << '\n';
     return 1;

@@ -1,7 +1,5 @@
 // causeway eval perplexity|retrieval
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <string>
 
@@ -30,11 +28,7 @@ Result<std::string> ReadInput(const EvalOptions& options, const char* builtin) {
   if (options.file.empty()) {
     return std::string(model::AsText(model::BuiltinFile(builtin)));
   }
-  std::ifstream file(options.file, std::ios::binary);
-  if (!file.good()) {
-    return MakeError(ErrorCode::kNotFound, "cannot read " + options.file);
-  }
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  return ReadInputFile(options.file);
 }
 
 kernels::KvFormat FormatOf(const std::string& name) {
@@ -49,7 +43,7 @@ Result<void> RunPerplexity(const EvalOptions& options) {
     ProgressBar bar("perplexity");
     ASSIGN_OR_RETURN(result, model::EvalPerplexity(*bench.model, *bench.ops, *bench.pool, FormatOf(options.kv_format),
                                                    text, options.window, options.stride,
-                                                   [&](double fraction) { bar.Show(fraction); }));
+                                                   [&](double fraction, std::string_view detail) { bar.Show(fraction, detail); }));
   }
   if (options.json) {
     std::cout << DumpJson(OrderedJson{{"tokens", result.tokens}, {"nll_per_token", result.nll},
@@ -63,7 +57,50 @@ Result<void> RunPerplexity(const EvalOptions& options) {
   return {};
 }
 
-OrderedJson ScoreJson(const model::RetrievalResult::Score& score) { return {score.correct, score.items}; }
+using Score = model::RetrievalResult::Score;
+
+OrderedJson ScoreJson(const Score& score) { return {score.correct, score.items}; }
+
+OrderedJson RetrievalJson(const model::RetrievalResult& result) {
+  OrderedJson kinds = OrderedJson::object();
+  OrderedJson buckets = OrderedJson::object();
+  OrderedJson cells = OrderedJson::object();
+  for (const auto& [kind, score] : result.per_kind) {
+    kinds[kind] = ScoreJson(score);
+  }
+  for (const auto& [bucket, score] : result.per_bucket) {
+    buckets[std::to_string(bucket)] = ScoreJson(score);
+  }
+  for (const auto& [cell, score] : result.per_kind_and_bucket) {
+    cells[cell.first][std::to_string(cell.second)] = ScoreJson(score);
+  }
+  return {{"correct", result.all.correct},
+          {"items", result.all.items},
+          {"per_kind", std::move(kinds)},
+          {"per_bucket", std::move(buckets)},
+          {"per_kind_and_bucket", std::move(cells)}};
+}
+
+// A row a kind, a column a context length.
+void PrintTable(const model::RetrievalResult& result) {
+  const auto cell = [](const Score& score) { return fmt::format("{:>9}", fmt::format("{}/{}", score.correct, score.items)); };
+  std::string header = fmt::format("{:<10}", "kind");
+  std::string totals = fmt::format("{:<10}", "all");
+  for (const auto& [bucket, score] : result.per_bucket) {
+    header += fmt::format("{:>9}", bucket);
+    totals += cell(score);
+  }
+  std::cout << header << fmt::format("{:>9}\n", "all");
+  for (const auto& [kind, total] : result.per_kind) {
+    std::cout << fmt::format("{:<10}", kind);
+    for (const auto& [bucket, ignored] : result.per_bucket) {
+      const auto found = result.per_kind_and_bucket.find({kind, bucket});
+      std::cout << (found == result.per_kind_and_bucket.end() ? fmt::format("{:>9}", "-") : cell(found->second));
+    }
+    std::cout << cell(total) << '\n';
+  }
+  std::cout << totals << cell(result.all) << '\n';
+}
 
 Result<void> RunRetrieval(const EvalOptions& options) {
   ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
@@ -71,43 +108,31 @@ Result<void> RunRetrieval(const EvalOptions& options) {
   model::RetrievalResult result;
   {
     ProgressBar bar("retrieval");
+    const auto show = [&](double fraction, std::string_view detail) { bar.Show(fraction, detail); };
     ASSIGN_OR_RETURN(result, model::EvalRetrieval(*bench.model, *bench.ops, *bench.pool, FormatOf(options.kv_format),
-                                                  items, [&](double fraction) { bar.Show(fraction); }));
+                                                  items, show));
   }
-  OrderedJson kinds = OrderedJson::object();
-  OrderedJson buckets = OrderedJson::object();
-  for (const auto& [kind, score] : result.per_kind) {
-    kinds[kind] = ScoreJson(score);
+  if (options.json) {
+    std::cout << DumpJson(RetrievalJson(result)) << '\n';
+  } else {
+    PrintTable(result);
   }
-  for (const auto& [bucket, score] : result.per_bucket) {
-    buckets[std::to_string(bucket)] = ScoreJson(score);
-  }
-  const OrderedJson all = {{"correct", result.all.correct}, {"items", result.all.items},
-                           {"per_kind", kinds}, {"per_bucket", buckets}};
-  std::cout << (options.json ? DumpJson(all) : all.dump(2)) << '\n';
   return {};
 }
 
-void AddKind(CLI::App& eval, const char* name, const char* help, const char* input, Result<void> (*run)(const EvalOptions&),
-             int& exit_code) {
+CLI::App* AddKind(CLI::App& eval, const char* name, const char* help, std::shared_ptr<EvalOptions> options,
+                  Result<void> (*run)(const EvalOptions&), int& exit_code) {
   CLI::App* const kind = eval.add_subcommand(name, help);
-  auto options = std::make_shared<EvalOptions>();
-  kind->add_option("--model", options->model, "A folder, org/name in the Hugging Face cache, or fable")->default_str("fable");
-  kind->add_option(input, options->file, "Input file; without it, the built-in model's own");
-  if (std::string(input) == "--text") {
-    kind->add_option("--window", options->window, "Positions of a window")->capture_default_str();
-    kind->add_option("--stride", options->stride, "Tokens from window to window")->capture_default_str();
-  }
+  AddModelOptions(*kind, *options);
   kind->add_option("--kv-cache-dtype", options->kv_format, "Number format of the KV cache")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))->capture_default_str();
-  kind->add_option("--threads", options->threads, "Threads that compute; 0: one a core")->check(CLI::Range(0, 1024));
-  kind->add_option("--force-kernels", options->force_kernels, "Use this set of kernels");
   kind->add_flag("--json", options->json, "Print JSON");
-  kind->callback([options, run, &exit_code] {
+  kind->callback([options = std::move(options), run, &exit_code] {
     if (const auto done = run(*options); !done.ok()) {
       exit_code = PrintError(done.error());
     }
   });
+  return kind;
 }
 
 }  // namespace
@@ -115,8 +140,19 @@ void AddKind(CLI::App& eval, const char* name, const char* help, const char* inp
 void AddEval(CLI::App& root, int& exit_code) {
   CLI::App* const eval = root.add_subcommand("eval", "How well a model predicts and remembers");
   eval->require_subcommand(1);
-  AddKind(*eval, "perplexity", "Perplexity over a text", "--text", RunPerplexity, exit_code);
-  AddKind(*eval, "retrieval", "Exact answers to items whose answer stands in the prompt", "--items", RunRetrieval, exit_code);
+  const auto perplexity = std::make_shared<EvalOptions>();
+  CLI::App* const text = AddKind(*eval, "perplexity", "Perplexity over a text", perplexity, RunPerplexity, exit_code);
+  text->add_option("--text", perplexity->file, "A text file, - for standard input; without it, the built-in model's own");
+  text->add_option("--window", perplexity->window, "Positions of a window; the first is the begin-of-text token")
+      ->check(CLI::Range(2, 1 << 24))->capture_default_str();
+  text->add_option("--stride", perplexity->stride, "Tokens from window to window, below the window")
+      ->check(CLI::Range(1, 1 << 24))->capture_default_str();
+  const auto retrieval = std::make_shared<EvalOptions>();
+  CLI::App* const items = AddKind(*eval, "retrieval", "Exact answers to items whose answer stands in the prompt",
+                                  retrieval, RunRetrieval, exit_code);
+  items->add_option("--items", retrieval->file,
+                    "JSON Lines of prompt, answer_tokens, kind and bucket, - for standard input; without it, the "
+                    "built-in model's own");
 }
 
 }  // namespace causeway::server

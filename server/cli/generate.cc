@@ -8,9 +8,12 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
+#include "base/json.h"
 #include "base/log.h"
+#include "fmt/format.h"
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
 #include "server/api/generation.h"
 #include "server/cli/commands.h"
 #include "server/cli/support.h"
@@ -20,11 +23,22 @@
 namespace causeway::server {
 namespace {
 
+constexpr size_t kMaxPromptBytes = 64 << 20;
+
 struct GenerateOptions {
   std::string prompt;
+  std::string system;
+  std::vector<std::string> stop;
   bool chat = false;
+  bool json = false;
   int64_t max_tokens = 256;
   std::optional<int64_t> seed;
+};
+
+struct Answer {
+  std::string text;
+  FinishKind finish = FinishKind::kStop;
+  Usage usage;
 };
 
 class BlockingWaker final : public scheduler::Waker {
@@ -52,10 +66,15 @@ GenerateCall MakeCall(const GenerateOptions& options) {
   GenerateCall call;
   call.sampling.max_tokens = options.max_tokens;
   call.sampling.seed = options.seed;
+  call.sampling.stop = options.stop;
   call.arrival = Clock::now();
   if (options.chat) {
     ChatPrompt chat;
-    chat.messages = OrderedJson::array({{{"role", "user"}, {"content", options.prompt}}});
+    chat.messages = OrderedJson::array();
+    if (!options.system.empty()) {
+      chat.messages.push_back({{"role", "system"}, {"content", options.system}});
+    }
+    chat.messages.push_back({{"role", "user"}, {"content", options.prompt}});
     call.prompt = std::move(chat);
   } else {
     call.prompt = options.prompt;
@@ -63,27 +82,68 @@ GenerateCall MakeCall(const GenerateOptions& options) {
   return call;
 }
 
-Result<void> Generate(const Options& settings, const GenerateOptions& options) {
+// The answer, written to standard output while it comes unless it is wanted as JSON.
+Result<Answer> Generate(const Options& settings, const GenerateOptions& options) {
   TRY(SetUpLog({.level = "warning", .format = LogFormat::kText}));
   ASSIGN_OR_RETURN(const auto server, Wire(settings));
   BlockingWaker waker;
   const auto generation = Generation::Start(*server->app, MakeCall(options), waker);
   std::vector<GenerationEvent> events;
+  Answer answer;
   while (true) {
     waker.Wait();
     events.clear();
     generation->Poll(events);
     for (const GenerationEvent& event : events) {
-      if (event.kind == GenerationEvent::Kind::kDelta) {
-        std::cout << event.text << std::flush;
-      } else if (event.kind == GenerationEvent::Kind::kFailed) {
-        return event.error;
-      } else if (event.kind == GenerationEvent::Kind::kDone) {
-        std::cout << '\n';
-        return {};
+      switch (event.kind) {
+        case GenerationEvent::Kind::kStarted:
+          break;
+        case GenerationEvent::Kind::kDelta:
+          answer.text += event.text;
+          std::cout << (options.json ? "" : event.text) << std::flush;
+          break;
+        case GenerationEvent::Kind::kSequenceDone:
+          answer.finish = event.finish;
+          break;
+        case GenerationEvent::Kind::kFailed:
+          return event.error;
+        case GenerationEvent::Kind::kDone:
+          answer.usage = event.usage;
+          return answer;
       }
     }
   }
+}
+
+int Run(const Options& settings, const GenerateOptions& options) {
+  const auto answer = Generate(settings, options);
+  if (!answer.ok()) {
+    std::cout << std::flush;
+    return PrintError(answer.error());
+  }
+  if (options.json) {
+    std::cout << DumpJson(OrderedJson{{"text", answer->text},
+                                      {"finish_reason", answer->finish == FinishKind::kStop ? "stop" : "length"},
+                                      {"prompt_tokens", answer->usage.prompt_tokens},
+                                      {"completion_tokens", answer->usage.completion_tokens}});
+  }
+  std::cout << '\n';
+  return 0;
+}
+
+// What is piped in, without the line end that echo and editors add.
+Result<std::string> ReadPrompt() {
+  if (isatty(STDIN_FILENO) == 1) {
+    std::cerr << "causeway: reading the prompt from standard input; end it with ctrl-D\n";
+  }
+  std::string prompt(std::istreambuf_iterator<char>(std::cin), {});
+  if (prompt.size() > kMaxPromptBytes) {
+    return MakeError(ErrorCode::kTooLarge, fmt::format("the prompt has {} bytes, over {}", prompt.size(), kMaxPromptBytes));
+  }
+  if (prompt.ends_with('\n')) {
+    prompt.pop_back();
+  }
+  return prompt;
 }
 
 }  // namespace
@@ -93,23 +153,38 @@ void AddGenerate(CLI::App& root, int& exit_code) {
   auto options = std::make_shared<GenerateOptions>();
   auto flags = std::make_shared<OptionFlags>(
       *command, std::initializer_list<OptionGroup>{OptionGroup::kModel, OptionGroup::kAnswers, OptionGroup::kMachine});
-  command->add_option("--prompt", options->prompt, "The prompt; without it, standard input");
+  command->add_option("PROMPT,--prompt", options->prompt, "The prompt; without it, standard input");
   command->add_flag("--chat", options->chat, "Put the prompt into the model's chat template");
-  command->add_option("--max-tokens", options->max_tokens, "Tokens at most")->capture_default_str();
+  command->add_option("--system", options->system, "With --chat: a system message before it");
+  command->add_option("--max-tokens", options->max_tokens, "Tokens at most")
+      ->check(CLI::Range(0, 1 << 24))->capture_default_str();
+  command->add_option("--stop", options->stop, "End the answer before this text; may be given several times")
+      ->allow_extra_args(false);
   command->add_option("--seed", options->seed, "Repeat the same answer");
+  command->add_flag("--json", options->json, "Print text, finish_reason and token counts as JSON");
+  command->footer("Examples:\n  causeway generate \"Once upon a time\" --max-tokens 64\n"
+                  "  causeway generate --chat \"Tell me a story.\" --temperature 0");
   command->callback([command, options, flags, &exit_code] {
     auto settings = flags->Resolve();
     if (!settings.ok()) {
       exit_code = 2;
       return;
     }
+    if (!options->system.empty() && !options->chat) {
+      std::cerr << "causeway generate: --system goes with --chat\n";
+      exit_code = 2;
+      return;
+    }
     if (command->count("--prompt") == 0) {
-      options->prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+      auto prompt = ReadPrompt();
+      if (!prompt.ok()) {
+        exit_code = PrintError(prompt.error());
+        return;
+      }
+      options->prompt = std::move(prompt).value();
     }
     settings->options.max_num_seqs = 1;
-    if (const auto done = Generate(settings->options, *options); !done.ok()) {
-      exit_code = PrintError(done.error());
-    }
+    exit_code = Run(settings->options, *options);
   });
 }
 

@@ -86,7 +86,8 @@ void AddServe(CLI::App& root, int& exit_code) {
   auto flags = std::make_shared<OptionFlags>(
       *command, std::initializer_list<OptionGroup>{OptionGroup::kModel, OptionGroup::kAnswers, OptionGroup::kMachine,
                                                    OptionGroup::kScheduling, OptionGroup::kListening,
-                                                   OptionGroup::kLimits, OptionGroup::kLog, OptionGroup::kConfig});
+                                                   OptionGroup::kLimits, OptionGroup::kLog, OptionGroup::kConfig},
+      "model");
   auto dump = std::make_shared<bool>(false);
   command->add_flag("--dump-config", *dump, "Print a configuration file with every option, and exit");
   command->callback([flags, dump, &exit_code] {

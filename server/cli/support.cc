@@ -1,16 +1,70 @@
 #include "server/cli/support.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
+#include <iterator>
+#include <span>
 
 #include "fmt/format.h"
+#include <CLI/CLI.hpp>
+
 #include "server/config/environment.h"
 
 namespace causeway::server {
 
+namespace {
+
+// 1234567 to "1.23 M" with the units given, each `step` times the one before.
+std::string Readable(int64_t value, double step, std::span<const std::string_view> units) {
+  auto scaled = static_cast<double>(value);
+  size_t unit = 0;
+  while (scaled >= step && unit + 1 < units.size()) {
+    scaled /= step;
+    ++unit;
+  }
+  const int digits = unit == 0 || scaled >= 100 ? 0 : scaled >= 10 ? 1 : 2;
+  return fmt::format("{:.{}f}{}{}", scaled, digits, units[unit].empty() ? "" : " ", units[unit]);
+}
+
+}  // namespace
+
 int PrintError(const Error& error) {
   std::cerr << "causeway: " << error.message << '\n';
-  return 1;
+  return error.param.empty() ? 1 : 2;
+}
+
+Result<std::string> ReadInputFile(const std::string& path) {
+  if (path == "-") {
+    return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  }
+  std::error_code ignored;
+  std::ifstream file(path, std::ios::binary);
+  if (!file.good() || std::filesystem::is_directory(path, ignored)) {
+    return MakeError(ErrorCode::kNotFound, "cannot read " + path);
+  }
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::string ReadableBytes(int64_t bytes) {
+  static constexpr std::string_view kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  return Readable(bytes, 1024, kUnits);
+}
+
+std::string ReadableCount(int64_t count) {
+  static constexpr std::string_view kUnits[] = {"", "K", "M", "B"};
+  return Readable(count, 1000, kUnits);
+}
+
+void AddModelOptions(CLI::App& command, ModelOptions& options, const ModelFlags& flags) {
+  command.add_option("MODEL,--model", options.model, "A folder, org/name in the Hugging Face cache, or fable (built in)")
+      ->default_str("fable");
+  if (flags.threads) {
+    command.add_option("--threads", options.threads, "Threads that compute; 0: one a core")
+        ->check(CLI::Range(0, 1024))->capture_default_str();
+  }
+  command.add_option("--force-kernels", options.force_kernels, "Use this set of kernels instead of the fastest");
 }
 
 ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), terminal_(StderrIsTerminal()) {}

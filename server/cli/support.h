@@ -1,6 +1,7 @@
 // What commands share: errors on one line, a progress bar, the model and machine options.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,10 +11,22 @@
 #include "kernels/ops.h"
 #include "model/model.h"
 
+namespace CLI {
+class App;
+}
+
 namespace causeway::server {
 
-// "causeway: MESSAGE" on stderr. Returns 1.
+// "causeway: MESSAGE" on stderr. Returns the exit code: 2 where the error's `param` names what was asked wrongly,
+// else 1.
 int PrintError(const Error& error);
+
+// The whole of a file, or of standard input for "-".
+Result<std::string> ReadInputFile(const std::string& path);
+
+// "11.0 MiB", "5.77 M": for people; JSON gets the number.
+std::string ReadableBytes(int64_t bytes);
+std::string ReadableCount(int64_t count);
 
 // A bar on stderr if that is a terminal, else a line every tenth. fraction in [0, 1].
 class ProgressBar {
@@ -34,6 +47,12 @@ struct ModelOptions {
   int threads = 0;
   std::string force_kernels;
 };
+
+// MODEL or --model, --force-kernels, and --threads for commands that compute.
+struct ModelFlags {
+  bool threads = true;
+};
+void AddModelOptions(CLI::App& command, ModelOptions& options, const ModelFlags& flags = {});
 
 // A loaded model with what runs it.
 struct Workbench {

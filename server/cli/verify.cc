@@ -1,15 +1,14 @@
 // causeway verify model|tokenizer|template PATH...
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "base/json.h"
 #include "base/verify_report.h"
 #include "fmt/format.h"
 #include "model/tokenizer/verify.h"
@@ -28,15 +27,8 @@ struct VerifyCommand {
   std::string force_kernels;
   std::string dump;
   int threads = 0;
+  bool json = false;
 };
-
-Result<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file.good()) {
-    return MakeError(ErrorCode::kNotFound, "cannot read " + path);
-  }
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
 
 // The folder itself if `marker` lies in it, else its subfolders in which it does.
 std::vector<std::string> Expand(const std::vector<std::string>& paths, const char* marker) {
@@ -61,47 +53,89 @@ std::vector<std::string> Expand(const std::vector<std::string>& paths, const cha
   return out;
 }
 
-// One line a case. 0 if all passed.
-int Print(const std::string& path, const Result<VerifyReport>& report) {
-  if (!report.ok()) {
-    std::cout << fmt::format("FAIL {}: {}\n", path, report.error().message);
-    return 1;
+// What was checked so far, and how it went.
+class Outcome {
+ public:
+  explicit Outcome(bool json) : json_(json) {}
+
+  // One line a case.
+  void Add(const std::string& path, const Result<VerifyReport>& report) {
+    ++paths_;
+    if (!report.ok()) {
+      failed_ = true;
+      report_.push_back({{"path", path}, {"passed", false}, {"error", report.error().message}});
+      Line("FAIL {}: {}\n", path, report.error().message);
+      return;
+    }
+    OrderedJson cases = OrderedJson::array();
+    for (const VerifyCase& one : report->cases) {
+      ++cases_;
+      passed_ += one.passed ? 1 : 0;
+      cases.push_back({{"name", one.name}, {"passed", one.passed}, {"detail", one.detail}});
+      Line("{} {} {}{}{}\n", one.passed ? "ok  " : "FAIL", path, one.name, one.detail.empty() ? "" : ": ", one.detail);
+    }
+    if (report->cases.empty()) {
+      Line("FAIL {}: there are no cases\n", path);
+    }
+    failed_ = failed_ || !report->passed();
+    report_.push_back({{"path", path}, {"passed", report->passed()}, {"cases", std::move(cases)}});
   }
-  size_t passed = 0;
-  for (const VerifyCase& one : report->cases) {
-    passed += one.passed ? 1 : 0;
-    std::cout << fmt::format("{} {} {}{}{}\n", one.passed ? "ok  " : "FAIL", path, one.name,
-                             one.detail.empty() ? "" : ": ", one.detail);
+
+  // The exit code.
+  int Finish() const {
+    Line("{} of {} cases passed in {} {}\n", passed_, cases_, paths_, paths_ == 1 ? "place" : "places");
+    if (json_) {
+      std::cout << DumpJson(OrderedJson{{"passed", !failed_}, {"results", report_}}) << '\n';
+    }
+    return failed_ ? 1 : 0;
   }
-  std::cout << fmt::format("{}: {} of {} passed\n", path, passed, report->cases.size());
-  return report->passed() ? 0 : 1;
-}
+
+ private:
+  template <typename... Args>
+  void Line(fmt::format_string<const Args&...> format, const Args&... args) const {
+    if (!json_) {
+      std::cout << fmt::format(format, args...) << std::flush;
+    }
+  }
+
+  const bool json_;
+  bool failed_ = false;
+  size_t paths_ = 0;
+  size_t cases_ = 0;
+  size_t passed_ = 0;
+  OrderedJson report_ = OrderedJson::array();
+};
 
 int VerifyModels(const VerifyCommand& command) {
   const auto ops = kernels::SelectOps(command.force_kernels);
   if (!ops.ok()) {
-    PrintError(ops.error());
+    return PrintError(ops.error());
+  }
+  const std::vector<std::string> folders = Expand(command.paths, "golden.json");
+  if (!command.dump.empty() && folders.size() != 1) {
+    std::cerr << fmt::format("causeway verify model: --dump writes the logits of one model, and {} are named\n",
+                             folders.size());
     return 2;
   }
   ThreadPool pool({.threads = command.threads, .pin = false});
-  int code = 0;
-  for (const std::string& path : Expand(command.paths, "golden.json")) {
-    code = std::max(code, Print(path, model::VerifyModel(path, **ops, pool, {.dump = command.dump})));
+  Outcome outcome(command.json);
+  for (const std::string& path : folders) {
+    outcome.Add(path, model::VerifyModel(path, **ops, pool, {.dump = command.dump}));
   }
-  return code;
+  return outcome.Finish();
 }
 
 int VerifyTokenizers(const VerifyCommand& command) {
-  int code = 0;
+  Outcome outcome(command.json);
   for (const std::string& path : Expand(command.paths, "cases.jsonl")) {
     const auto run = [&]() -> Result<VerifyReport> {
-      ASSIGN_OR_RETURN(const std::string tokenizer, ReadFile(path + "/tokenizer.json"));
-      ASSIGN_OR_RETURN(const std::string cases, ReadFile(path + "/cases.jsonl"));
+      ASSIGN_OR_RETURN(const std::string tokenizer, ReadInputFile(path + "/tokenizer.json"));
+      ASSIGN_OR_RETURN(const std::string cases, ReadInputFile(path + "/cases.jsonl"));
       return model::VerifyTokenizer(tokenizer, cases);
     };
-    code = std::max(code, Print(path, run()));
+    outcome.Add(path, run());
   }
-  return code;
+  return outcome.Finish();
 }
 
 // NAME.jinja, NAME.cases.json, or a folder of both.
@@ -128,33 +162,30 @@ std::vector<std::string> TemplateStems(const std::vector<std::string>& paths) {
 }
 
 int VerifyTemplates(const VerifyCommand& command) {
-  int code = 0;
   const auto stems = TemplateStems(command.paths);
   if (stems.empty()) {
     return PrintError(MakeError(ErrorCode::kNotFound, "no .jinja file there"));
   }
+  Outcome outcome(command.json);
   for (const std::string& stem : stems) {
     const auto run = [&]() -> Result<VerifyReport> {
-      ASSIGN_OR_RETURN(const std::string source, ReadFile(stem + ".jinja"));
-      ASSIGN_OR_RETURN(const std::string cases, ReadFile(stem + ".cases.json"));
+      ASSIGN_OR_RETURN(const std::string source, ReadInputFile(stem + ".jinja"));
+      ASSIGN_OR_RETURN(const std::string cases, ReadInputFile(stem + ".cases.json"));
       return VerifyTemplate(source, cases);
     };
-    code = std::max(code, Print(stem, run()));
+    outcome.Add(stem, run());
   }
-  return code;
+  return outcome.Finish();
 }
 
-void AddKind(CLI::App& verify, const char* name, const char* help, int (*run)(const VerifyCommand&), int& exit_code,
-             bool is_model) {
+CLI::App* AddKind(CLI::App& verify, const char* name, const char* help, const char* paths,
+                  std::shared_ptr<VerifyCommand> command, int (*run)(const VerifyCommand&), int& exit_code) {
   CLI::App* const kind = verify.add_subcommand(name, help);
-  auto command = std::make_shared<VerifyCommand>();
-  kind->add_option("PATH", command->paths, "Folders or files laid out like the reference data")->required();
-  if (is_model) {
-    kind->add_option("--dump", command->dump, "Write the computed logits to this safetensors file");
-    kind->add_option("--force-kernels", command->force_kernels, "Use this set of kernels");
-    kind->add_option("--threads", command->threads, "Threads that compute; 0: one a core")->check(CLI::Range(0, 1024));
-  }
-  kind->callback([command, run, &exit_code] { exit_code = run(*command); });
+  kind->add_option("PATH", command->paths, paths)->required();
+  kind->add_flag("--json", command->json, "Print JSON");
+  kind->footer("Prints a line for each case. Exit code 1 if one of them is wrong.");
+  kind->callback([command = std::move(command), run, &exit_code] { exit_code = run(*command); });
+  return kind;
 }
 
 }  // namespace
@@ -162,9 +193,21 @@ void AddKind(CLI::App& verify, const char* name, const char* help, int (*run)(co
 void AddVerify(CLI::App& root, int& exit_code) {
   CLI::App* const verify = root.add_subcommand("verify", "Prove that a model, tokenizer or template is served right");
   verify->require_subcommand(1);
-  AddKind(*verify, "model", "Logits, hidden states and greedy tokens against golden values", VerifyModels, exit_code, true);
-  AddKind(*verify, "tokenizer", "Ids and texts against recorded cases", VerifyTokenizers, exit_code, false);
-  AddKind(*verify, "template", "Renderings against recorded ones", VerifyTemplates, exit_code, false);
+  const auto models = std::make_shared<VerifyCommand>();
+  CLI::App* const model = AddKind(*verify, "model", "Logits, hidden states and greedy tokens against golden values",
+                                  "Model folders with golden.json and golden.safetensors, or folders of such", models,
+                                  VerifyModels, exit_code);
+  model->add_option("--dump", models->dump,
+                    "Write the computed logits to this safetensors file, under the golden's names");
+  model->add_option("--force-kernels", models->force_kernels, "Use this set of kernels instead of the fastest");
+  model->add_option("--threads", models->threads, "Threads that compute; 0: one a core")
+      ->check(CLI::Range(0, 1024))->capture_default_str();
+  AddKind(*verify, "tokenizer", "Ids and texts against recorded cases",
+          "Folders with tokenizer.json and cases.jsonl, or folders of such", std::make_shared<VerifyCommand>(),
+          VerifyTokenizers, exit_code);
+  AddKind(*verify, "template", "Renderings against recorded ones",
+          "NAME.jinja with NAME.cases.json beside it, or folders of such", std::make_shared<VerifyCommand>(),
+          VerifyTemplates, exit_code);
 }
 
 }  // namespace causeway::server

@@ -1,7 +1,10 @@
 #include "server/config/environment.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace causeway::server {
@@ -35,6 +38,22 @@ std::vector<std::string> HubCaches() {
 bool StderrIsTerminal() {
   const auto terminal = ReadEnvironment("TERM");
   return isatty(STDERR_FILENO) == 1 && terminal != "dumb";
+}
+
+size_t StdoutColumns() {
+  constexpr size_t kNarrowest = 60;
+  constexpr size_t kUsual = 100;
+  constexpr size_t kWidest = 120;
+  size_t columns = kUsual;
+  winsize window{};
+  if (isatty(STDOUT_FILENO) == 1 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0) {
+    columns = window.ws_col;
+  } else if (const auto text = ReadEnvironment("COLUMNS")) {
+    size_t value = 0;
+    const auto parsed = std::from_chars(text->data(), text->data() + text->size(), value);
+    columns = parsed.ec == std::errc() && value > 0 ? value : kUsual;
+  }
+  return std::clamp(columns, kNarrowest, kWidest);
 }
 
 }  // namespace causeway::server

@@ -1,6 +1,7 @@
 // The process's environment. No other folder reads it.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,5 +20,8 @@ std::vector<std::string> HubCaches();
 
 // Whether standard error is a terminal that may be redrawn (progress bars).
 bool StderrIsTerminal();
+
+// Columns for text on standard output: the terminal's, else $COLUMNS, else 100; from 60 to 120.
+size_t StdoutColumns();
 
 }  // namespace causeway::server

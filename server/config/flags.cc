@@ -1,6 +1,7 @@
 #include "server/config/flags.h"
 
 #include <algorithm>
+#include <cctype>
 #include <iostream>
 
 #include <fmt/format.h>
@@ -22,8 +23,14 @@ std::string HelpText(const OptionRow& row) {
   return text;
 }
 
-CLI::Option* AddFlag(CLI::App& command, const OptionRow& row) {
-  const std::string name = fmt::format("--{}", row.name);
+std::string Upper(std::string_view name) {
+  std::string upper(name);
+  std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
+  return upper;
+}
+
+CLI::Option* AddFlag(CLI::App& command, const OptionRow& row, bool positional) {
+  const std::string name = fmt::format("{}--{}", positional ? Upper(row.name) + "," : "", row.name);
   CLI::Option* option = nullptr;
   if (std::holds_alternative<bool Options::*>(row.member)) {
     option = command.add_flag(fmt::format("{},!--no-{}", name, row.name));
@@ -50,11 +57,12 @@ struct OptionFlags::Impl {
   std::vector<Bound> bound;
 };
 
-OptionFlags::OptionFlags(CLI::App& command, std::initializer_list<OptionGroup> groups)
+OptionFlags::OptionFlags(CLI::App& command, std::initializer_list<OptionGroup> groups,
+                         std::string_view positional)
     : impl_(std::make_unique<Impl>(Impl{command, {}})) {
   for (const OptionRow& row : OptionTable()) {
     if (std::find(groups.begin(), groups.end(), row.group) != groups.end()) {
-      impl_->bound.push_back({&row, AddFlag(command, row)});
+      impl_->bound.push_back({&row, AddFlag(command, row, row.name == positional)});
     }
   }
 }

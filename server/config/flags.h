@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -22,7 +23,8 @@ namespace causeway::server {
 //   Result<Resolution> settings = flags.Resolve();
 class OptionFlags {
  public:
-  OptionFlags(CLI::App& command, std::initializer_list<OptionGroup> groups);
+  // `positional` names a row that may also be given without its flag, as in `causeway serve MODEL`.
+  OptionFlags(CLI::App& command, std::initializer_list<OptionGroup> groups, std::string_view positional = {});
   ~OptionFlags();
   OptionFlags(const OptionFlags&) = delete;
   OptionFlags& operator=(const OptionFlags&) = delete;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "server/config/nearest.h"
 #include "server/config/value.h"
 
 namespace causeway::server {
@@ -119,7 +120,10 @@ class Resolver {
     if (!set.ok()) {
       const std::string given =
           row.secret ? std::string() : fmt::format(", and is {}", fmt::join(candidate.texts, ","));
-      AddError(fmt::format("{}: {} {}{}", candidate.source, row.name, set.error().message, given));
+      const std::string who = origin == OptionOrigin::kFlag
+                                  ? candidate.source
+                                  : fmt::format("{}: {}", candidate.source, row.name);
+      AddError(fmt::format("{} {}{}", who, set.error().message, given));
       return;
     }
     resolution_.origins[static_cast<size_t>(&row - OptionTable().data())] = origin;
@@ -142,23 +146,6 @@ class Resolver {
   std::map<std::string_view, Candidate> file_;
   Resolution resolution_;
 };
-
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) {
-    row[j] = j;
-  }
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, changed});
-    }
-  }
-  return row[b.size()];
-}
 
 std::string WrapComment(std::string_view text) {
   constexpr size_t kWidth = 96;
@@ -243,19 +230,11 @@ std::string DumpConfig(const Options& options) {
 }
 
 std::string_view NearestOption(std::string_view name) {
-  if (name.size() > 64) {
-    return {};
-  }
-  std::string_view best;
-  size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
+  std::vector<std::string_view> known;
   for (const OptionRow& row : OptionTable()) {
-    const size_t distance = EditDistance(name, row.name);
-    if (distance < best_distance) {
-      best_distance = distance;
-      best = row.name;
-    }
+    known.push_back(row.name);
   }
-  return best;
+  return NearestName(name, known);
 }
 
 }  // namespace causeway::server

@@ -39,6 +39,19 @@ TEST(FlagsTest, RefusesARepeatedScalar) {
   EXPECT_EQ(Parse({"--port", "1", "--port", "2"}).errors.size(), 1);
 }
 
+TEST(FlagsTest, APositionalIsTheSameAsItsFlag) {
+  const auto parse = [](std::vector<std::string> arguments) {
+    CLI::App app;
+    OptionFlags flags(app, {OptionGroup::kModel}, "model");
+    std::reverse(arguments.begin(), arguments.end());
+    app.parse(arguments);
+    return flags.ResolveQuietly();
+  };
+  EXPECT_EQ(parse({"org/name", "--max-model-len", "9"}).options.model, "org/name");
+  EXPECT_EQ(parse({"--model", "org/name"}).options.model, "org/name");
+  EXPECT_THROW(parse({"a", "b"}), CLI::ExtrasError);
+}
+
 TEST(FlagsTest, EveryRowOfItsGroupsHasAFlagAndOthersHaveNone) {
   CLI::App app;
   OptionFlags flags(app, {OptionGroup::kScheduling});

@@ -104,8 +104,8 @@ TEST(ResolveTest, ReportsEveryErrorAtOnceWithItsSource) {
   const Resolution resolution = world.Resolve();
   const std::string all = testing::PrintToString(resolution.errors);
   EXPECT_EQ(resolution.errors.size(), 9) << all;
-  EXPECT_THAT(all, HasSubstr("--port: port must be a whole number, and is x"));
-  EXPECT_THAT(all, HasSubstr("--threads: threads takes one value"));
+  EXPECT_THAT(all, HasSubstr("--port must be a whole number, and is x"));
+  EXPECT_THAT(all, HasSubstr("--threads takes one value"));
   EXPECT_THAT(
       all, HasSubstr(
                "CAUSEWAY_GRPC_PORT: grpc-port must be at least 0 and at most 65535, and is 70000"));
