@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "fmt/format.h"
 #include "model/arch/registry.h"
+#include "model/chat_format.h"
 #include "model/files.h"
 #include "model/model.h"
 #include "model/network.h"
@@ -91,57 +92,6 @@ Result<std::unique_ptr<const Network>> BuildNetwork(const TextModel& text, std::
   return std::unique_ptr<const Network>(std::move(network));
 }
 
-// A special token is written as a string or as an object with a content.
-std::string TokenContent(const Json& json, const char* name) {
-  const auto it = json.find(name);
-  if (it == json.end()) {
-    return {};
-  }
-  if (it->is_string()) {
-    return it->get<std::string>();
-  }
-  if (it->is_object() && it->contains("content") && (*it)["content"].is_string()) {
-    return (*it)["content"].get<std::string>();
-  }
-  return {};
-}
-
-// One template, or a list of named ones of which "default" is taken.
-std::string TemplateOf(const Json& json) {
-  const auto it = json.find("chat_template");
-  if (it == json.end()) {
-    return {};
-  }
-  if (it->is_string()) {
-    return it->get<std::string>();
-  }
-  if (it->is_array()) {
-    for (const Json& entry : *it) {
-      if (entry.is_object() && entry.value("name", Json()) == "default" && entry.contains("template") &&
-          entry["template"].is_string()) {
-        return entry["template"].get<std::string>();
-      }
-    }
-  }
-  return {};
-}
-
-Result<void> ReadChat(ModelFiles& files, ChatFormat& chat) {
-  if (files.Has("tokenizer_config.json")) {
-    ASSIGN_OR_RETURN(const Json json, ReadJson(files, "tokenizer_config.json"));
-    chat.template_source = TemplateOf(json);
-    chat.bos_token = TokenContent(json, "bos_token");
-    chat.eos_token = TokenContent(json, "eos_token");
-    chat.pad_token = TokenContent(json, "pad_token");
-    chat.unk_token = TokenContent(json, "unk_token");
-  }
-  if (files.Has("chat_template.jinja")) {
-    ASSIGN_OR_RETURN(const auto bytes, files.Open("chat_template.jinja"));
-    chat.template_source = std::string(AsText(bytes));
-  }
-  return {};
-}
-
 template <typename T>
 std::optional<T> NumberOf(const Json& json, const char* name) {
   const auto it = json.find(name);
@@ -210,7 +160,7 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
   const TextModel text = Unwrap(config);
   TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config,
                      model->generation));
-  TRY(ReadChat(*files, model->chat));
+  ASSIGN_OR_RETURN(model->chat, ReadChatFormat(*files));
   if (files->Has("tokenizer.json")) {
     progress(0.2, "reading the tokenizer");
     ASSIGN_OR_RETURN(const auto bytes, files->Open("tokenizer.json"));

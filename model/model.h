@@ -31,7 +31,8 @@ struct GenerationDefaults {
 
 // The chat template and the special tokens that it may print.
 struct ChatFormat {
-  std::string template_source;  // empty: the model has none
+  std::string template_source;       // empty: the model has none
+  std::string tool_template_source;  // for conversations with tools; empty: the same one
   std::string bos_token;
   std::string eos_token;
   std::string pad_token;

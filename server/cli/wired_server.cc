@@ -32,7 +32,15 @@ Result<std::unique_ptr<ChatTemplate>> MakeTemplate(const Options& options, const
   if (!parsed.ok()) {
     return parsed.error().WithContext("chat template");
   }
-  return std::make_unique<ChatTemplate>(std::move(parsed).value());
+  auto chat_template = std::make_unique<ChatTemplate>(std::move(parsed).value());
+  if (options.chat_template.empty() && !model.chat.tool_template_source.empty()) {
+    auto for_tools = ChatTemplate::Parse(model.chat.tool_template_source);
+    if (!for_tools.ok()) {
+      return for_tools.error().WithContext("chat template for tools");
+    }
+    chat_template->UseForTools(std::move(for_tools).value());
+  }
+  return chat_template;
 }
 
 // Pages for --kv-cache-memory, or for every sequence at full length within half of what is free.

@@ -317,7 +317,7 @@ Value ExpandTabs(Runtime& runtime, const Value& self, const CallArgs& call) {
 
 constexpr MethodRow kStringMethods[] = {
     {"capitalize", Transform<Capitalize>},
-    {"casefold", Transform<ToLower>},
+    {"casefold", Transform<FoldCase>},
     {"center", PadMethod<Pad::kCenter>},
     {"count", Count},
     {"endswith", StartsOrEnds<false>},

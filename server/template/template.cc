@@ -117,15 +117,20 @@ Result<ChatTemplate> ChatTemplate::Parse(std::string_view source, const Template
   return ChatTemplate(std::move(impl));
 }
 
+void ChatTemplate::UseForTools(ChatTemplate other) { tool_impl_ = std::move(other.impl_); }
+
 Result<std::vector<TemplatePiece>> ChatTemplate::Render(const TemplateContext& context) const {
-  Runtime runtime(impl_->limits, context.now_unix_seconds);
+  const auto tools = context.values.find("tools");
+  const bool has_tools = tools != context.values.end() && !tools->is_null() && !tools->empty();
+  const Impl& impl = has_tools && tool_impl_ != nullptr ? *tool_impl_ : *impl_;
+  Runtime runtime(impl.limits, context.now_unix_seconds);
   int line = 0;
   try {
     const Evaluator::Variables variables = ToVariables(context);
     Evaluator evaluator(runtime, variables);
     MarkedText text;
     try {
-      text = evaluator.Run(impl_->block);
+      text = evaluator.Run(impl.block);
     } catch (const Fault&) {
       line = evaluator.line();
       throw;

@@ -27,7 +27,7 @@ struct TemplateContext {
   int64_t now_unix_seconds = 0;                // for strftime_now
 };
 
-// Immutable; safe from any thread.
+// Immutable but for UseForTools, so safe from any thread once it is set up.
 class ChatTemplate {
  public:
   // kInvalidArgument with the line for a syntax error, kUnsupported for inheritance and imports.
@@ -35,6 +35,9 @@ class ChatTemplate {
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
   ~ChatTemplate();
+
+  // Renders conversations with tools by another template, for models that come with two.
+  void UseForTools(ChatTemplate other);
 
   // kInvalidArgument with the template's own words where it calls raise_exception, and for every error of
   // evaluation. A message's role is trusted if it is one of the roles that everyone knows.
@@ -44,6 +47,7 @@ class ChatTemplate {
   struct Impl;
   explicit ChatTemplate(std::unique_ptr<const Impl> impl);
   std::unique_ptr<const Impl> impl_;
+  std::unique_ptr<const Impl> tool_impl_;  // null: one for all
 };
 
 }  // namespace causeway::server

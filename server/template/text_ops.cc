@@ -68,6 +68,8 @@ size_t CountBytes(std::string_view text, std::string_view needle) {
 
 MarkedText ToUpper(const MarkedText& text) { return MapChars(text, AppendUpper); }
 
+MarkedText FoldCase(const MarkedText& text) { return MapChars(text, AppendFolded); }
+
 MarkedText ToLower(const MarkedText& text) {
   bool after_letter = false;
   constexpr char32_t kSigma = 0x3A3;

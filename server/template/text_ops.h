@@ -19,6 +19,7 @@ size_t CountBytes(std::string_view text, std::string_view needle);  // not overl
 
 MarkedText ToUpper(const MarkedText& text);
 MarkedText ToLower(const MarkedText& text);
+MarkedText FoldCase(const MarkedText& text);
 MarkedText Capitalize(const MarkedText& text);
 MarkedText TitleWords(const MarkedText& text);   // str.title: words are runs of letters
 MarkedText TitleFilter(const MarkedText& text);  // Jinja's |title: words begin after space - ( { [ <

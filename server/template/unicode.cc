@@ -244,4 +244,19 @@ void AppendTitle(char32_t c, std::string* out) {
   AppendUtf8(static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))), out);
 }
 
+void AppendFolded(char32_t c, std::string* out) {
+  constexpr size_t kMostChars = 4;  // Unicode's longest folding has three
+  utf8proc_int32_t folded[kMostChars];
+  int boundary = 0;
+  const utf8proc_ssize_t count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), folded, kMostChars,
+                                                         UTF8PROC_CASEFOLD, &boundary);
+  if (count <= 0 || static_cast<size_t>(count) > kMostChars) {
+    AppendUtf8(c, out);
+    return;
+  }
+  for (utf8proc_ssize_t i = 0; i < count; ++i) {
+    AppendUtf8(static_cast<char32_t>(folded[i]), out);
+  }
+}
+
 }  // namespace causeway::server

@@ -36,5 +36,6 @@ bool IsWordChar(char32_t c);  // \w: letters, digits, underscore
 void AppendUpper(char32_t c, std::string* out);
 void AppendLower(char32_t c, std::string* out);
 void AppendTitle(char32_t c, std::string* out);
+void AppendFolded(char32_t c, std::string* out);  // str.casefold: "ß" is "ss"
 
 }  // namespace causeway::server

@@ -51,6 +51,48 @@ TEST(TemplateRenderTest, Language) {
   }
 }
 
+// Constructs that published templates lean on, each as Jinja2 3.1 renders it in the sandbox that chats use.
+TEST(TemplateRenderTest, Corners) {
+  const Case cases[] = {
+      {"{% macro o(x) %}[{{ caller(x) }}]{% endmacro %}{% call(v) o(3) %}v={{ v }}{% endcall %}", "[v=3]"},
+      {"{% macro m(a, b='x') %}{{ a }}{{ b }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, 3, k=6) }}",
+       "12(3,){'k': 6}"},
+      {"{% set b %}a {{ 1 }}{% endset %}{{ b }}{% set u | upper %}x{% endset %}{{ u }}", "a 1X"},
+      {"{% for x in [[1, 2], 3] recursive %}[{% if x is iterable %}{{ loop(x) }}{% else %}{{ loop.depth }}{% endif %}]"
+       "{% endfor %}",
+       "[[2][2]][1]"},
+      {"{% for i in range(3) %}{% for j in range(3) %}{% if j == 1 %}{% break %}{% endif %}{{ i }}{{ j }}{% endfor %}"
+       "{% if i == 1 %}{% continue %}{% endif %}-{% endfor %}",
+       "00-1020-"},
+      {"{% for i in [3, 1] %}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.cycle('a', 'b') }}{{ loop.revindex0 }};{% endfor %}",
+       "1a1;3b0;"},
+      {"{% set x = 1 %}{% for i in [1] %}{% set x = 3 %}{{ x }}{% endfor %}{{ x }}", "31"},
+      {"{{ 'a</t>b'.split('</t>')[-1] }}{{ 'Straße'.casefold() }}{{ 'ab'[5:] }}{{ 'abc'[::-2] }}", "bstrasseca"},
+      {"{{ [{'n': 'a', 'g': 1}, {'n': 'b', 'g': 2}] | selectattr('g', 'gt', 1) | map(attribute='n') | list }}", "['b']"},
+      {"{{ '<é>' | tojson }}{{ {'b': [1, {}]} | tojson(indent=1) }}", "\"<é>\"{\n \"b\": [\n  1,\n  {}\n ]\n}"},
+      {"a\n  {%- if true %} b {% endif -%}\n  c\n    {%+ if true %}d{% endif +%}\ne", "a b c\n    d\ne"},
+      {"{{ '%s-%05.1f' % ('x', 2.25) }} {{ '{:>3}|{a!r}'.format(1, a='q') }}", "x-002.2   1|'q'"},
+      {"{{ 2 ** 3 ** 2 }} {{ -2 ** 2 }} {{ 1 if false }}|{{ not 1 == 2 }}", "64 4 |True"},
+  };
+  for (const Case& one : cases) {
+    EXPECT_EQ(Render(one.source), one.expected) << one.source;
+  }
+}
+
+TEST(TemplateRenderTest, ASecondTemplateRendersConversationsWithTools) {
+  auto chat = ChatTemplate::Parse("plain").value();
+  chat.UseForTools(ChatTemplate::Parse("tools {{ tools | length }}").value());
+  const auto render = [&](const char* values) {
+    TemplateContext context;
+    context.values = OrderedJson::parse(values);
+    return chat.Render(context).value().front().text;
+  };
+  EXPECT_EQ(render(R"({"tools": [{}, {}]})"), "tools 2");
+  for (const char* const without : {"{}", R"({"tools": null})", R"({"tools": []})"}) {
+    EXPECT_EQ(render(without), "plain") << without;
+  }
+}
+
 TEST(TemplateRenderTest, RaiseExceptionGivesTheTemplatesOwnWords) {
   EXPECT_EQ(Render("{{ raise_exception('roles must alternate') }}"), "error: roles must alternate");
 }
