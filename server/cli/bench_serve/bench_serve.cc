@@ -58,8 +58,9 @@ void AddLoadOptions(CLI::App& app, Options& options) {
   app.add_option(
          "--request-rate", options.request_rates,
          "Arrivals per second, inf for all at once; several, comma-separated, make several runs")
-      ->delimiter(',');
-  app.add_option("--arrivals", options.arrivals, "Gaps between arrivals: poisson or fixed")
+      ->delimiter(',')
+      ->default_str("inf");
+  app.add_option("--arrivals", options.arrivals, "Gaps between arrivals")
       ->check(CLI::IsMember({"poisson", "fixed"}))
       ->capture_default_str();
   app.add_option(
@@ -79,7 +80,8 @@ void AddLoadOptions(CLI::App& app, Options& options) {
 
 void AddWorkloadOptions(CLI::App& app, Options& options) {
   const auto length = CLI::Range(int64_t{1}, int64_t{10000000});
-  app.add_option("--workload", options.workload, "random, shared-prefix, multi-turn or file")
+  app.add_option("--workload", options.workload, "What is asked")
+      ->check(CLI::IsMember({"random", "shared-prefix", "multi-turn", "file"}))
       ->capture_default_str();
   app.add_option("--input-len", options.work.input_tokens, "New prompt tokens of a turn, nearly")
       ->check(length)
@@ -105,10 +107,10 @@ void AddWorkloadOptions(CLI::App& app, Options& options) {
 }
 
 void AddRequestOptions(CLI::App& app, Options& options) {
-  app.add_option("--url", options.url, "Of the server; http only")->capture_default_str();
+  app.add_option("URL,--url", options.url, "Of the server; http only")->capture_default_str();
   app.add_option("--api-key", options.api_key, "Sent as a bearer token");
   app.add_option("--model", options.model, "Default: the first that the server lists");
-  app.add_option("--endpoint", options.endpoint, "completions or chat")
+  app.add_option("--endpoint", options.endpoint, "What is called: /v1/completions or /v1/chat/completions")
       ->check(CLI::IsMember({"completions", "chat"}))
       ->capture_default_str();
   app.add_option("--temperature", options.run.temperature, "Of every request")
@@ -123,7 +125,8 @@ void AddOutputOptions(CLI::App& app, Options& options) {
   app.add_option("--slo", options.slo,
                  "Bounds of goodput in milliseconds, as in ttft:200,tpot:50,e2e:5000");
   app.add_option("--json", options.json_path,
-                 "Write the figures to this file; - is standard output");
+                 "Write the figures to this file; without one or for -, to standard output")
+      ->expected(0, 1);
   app.add_option("--plot", options.plot_path, "Write a plot (SVG) to this file");
   app.add_flag("--quiet", options.quiet, "No progress on standard error");
 }
@@ -366,7 +369,16 @@ void AddBenchServe(CLI::App& bench, int& exit_code) {
   bench::AddLoadOptions(*app, *options);
   bench::AddWorkloadOptions(*app, *options);
   bench::AddOutputOptions(*app, *options);
-  app->callback([options, &exit_code] { exit_code = bench::Main(*options); });
+  app->footer(
+      "Examples:\n"
+      "  causeway bench serve --concurrency 1,4,16 --slo ttft:500,tpot:50 --plot load.svg\n"
+      "  causeway bench serve http://other:8000 --request-rate 2,4,8 --workload multi-turn --endpoint chat");
+  app->callback([app, options, &exit_code] {
+    if (app->count("--json") > 0 && options->json_path.empty()) {
+      options->json_path = "-";
+    }
+    exit_code = bench::Main(*options);
+  });
 }
 
 }  // namespace causeway::server

@@ -101,8 +101,9 @@ void DrawSeries(std::string& svg, const Series& series, const Frame& frame,
     fmt::format_to(out, "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x, y,
                    colour);
     const bool right_half = x > frame.left + kPlotWidth / 2;
-    Text(svg, right_half ? x - 6 : x + 6, y - 6, right_half ? "text-anchor=\"end\"" : "",
-         series.point_labels[i]);
+    // Neighbours stand above and below their points in turn, so that close ones can be read.
+    Text(svg, right_half ? x - 6 : x + 6, i % 2 == 0 ? y - 6 : y + 14,
+         right_half ? "text-anchor=\"end\"" : "", series.point_labels[i]);
   }
 }
 

@@ -117,6 +117,7 @@ Json ReportJson(const RunReport& run) {
                {"output_tokens_per_s", stats.output_tokens_per_s},
                {"total_tokens_per_s", stats.total_tokens_per_s},
                {"goodput_requests_per_s", stats.goodput},
+               {"within_slo", stats.within_slo},
                {"max_lag_ms", stats.max_lag * kMilliseconds}};
   for (const NamedSamples& row : kLatencies) {
     const Summary summary = Summarize(stats.*row.samples);

@@ -40,6 +40,7 @@ class Runner {
       : options_(options),
         workload_(workload),
         on_progress_(on_progress),
+        planned_(workload.CountTurns(static_cast<uint64_t>(options.num_prompts))),
         arrivals_(options.arrivals, options.request_rate, options.seed),
         arrival_timer_(io_),
         progress_timer_(io_),
@@ -225,7 +226,7 @@ class Runner {
 
   Progress Snapshot() const {
     Progress progress;
-    progress.planned = static_cast<size_t>(options_.num_prompts);
+    progress.planned = planned_;
     progress.finished = records_.size();
     progress.failed = failed_;
     progress.in_flight = static_cast<size_t>(active_);
@@ -247,6 +248,7 @@ class Runner {
   const RunOptions& options_;
   const Workload& workload_;
   const std::function<void(const Progress&)>& on_progress_;
+  const size_t planned_;  // requests, if all are answered
   asio::io_context io_{1};
   Arrivals arrivals_;
   asio::steady_timer arrival_timer_;

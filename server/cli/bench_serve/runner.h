@@ -33,7 +33,7 @@ struct RunOptions {
 };
 
 struct Progress {
-  size_t planned = 0;  // requests, where known
+  size_t planned = 0;  // requests, if all are answered
   size_t finished = 0;
   size_t failed = 0;
   size_t in_flight = 0;

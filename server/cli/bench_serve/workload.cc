@@ -169,4 +169,15 @@ Conversation Workload::At(uint64_t index) const {
   return conversation;
 }
 
+size_t Workload::CountTurns(uint64_t conversations) const {
+  if (from_file_.empty()) {
+    return conversations * static_cast<size_t>(options_.kind == WorkloadKind::kMultiTurn ? options_.turns : 1);
+  }
+  size_t turns = 0;
+  for (uint64_t i = 0; i < conversations; ++i) {
+    turns += from_file_[i % from_file_.size()].turns.size();
+  }
+  return turns;
+}
+
 }  // namespace causeway::server::bench

@@ -51,6 +51,8 @@ class Workload {
   static Result<Workload> Make(const WorkloadOptions& options);
 
   Conversation At(uint64_t index) const;
+  // Requests that the first `conversations` make.
+  size_t CountTurns(uint64_t conversations) const;
   size_t file_size() const { return from_file_.size(); }  // conversations; 0 unless kFile
 
  private:

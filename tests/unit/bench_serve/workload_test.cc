@@ -53,6 +53,17 @@ TEST(WorkloadTest, LengthsStayInTheirRange) {
   EXPECT_GT(outputs.size(), 10U);
 }
 
+TEST(WorkloadTest, TurnsAreCountedBeforehand) {
+  WorkloadOptions options;
+  EXPECT_EQ(Workload::Make(options)->CountTurns(7), 7U);
+  options.kind = WorkloadKind::kMultiTurn;
+  options.turns = 3;
+  EXPECT_EQ(Workload::Make(options)->CountTurns(7), 21U);
+  options.kind = WorkloadKind::kFile;
+  options.file = WriteTemporary("{\"prompt\": \"a\"}\n{\"turns\": [\"b\", \"c\"]}\n");
+  EXPECT_EQ(Workload::Make(options)->CountTurns(3), 4U);
+}
+
 TEST(WorkloadTest, SharedPrefixesAreFewAndExact) {
   WorkloadOptions options;
   options.kind = WorkloadKind::kSharedPrefix;

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""The command line as a user meets it: exit codes, one clear line for a mistake, JSON that parses."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CAUSEWAY = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build/release/causeway")
+GOLDEN = "tests/golden"
+
+
+def run(*arguments, text="", **variables):
+    """Runs causeway with a clean environment; nothing of the caller's CAUSEWAY_* leaks in."""
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **variables}
+    return subprocess.run([CAUSEWAY, *arguments], input=text, capture_output=True, text=True, env=environment, timeout=100,
+                          check=False)
+
+
+class HelpTest(unittest.TestCase):
+    COMMANDS = ["", "serve", "generate", "inspect", "eval", "eval perplexity", "eval retrieval", "verify", "verify model",
+                "verify tokenizer", "verify template", "bench", "bench engine", "bench serve", "bench make-model"]
+
+    def test_every_command_has_help_that_fits_its_terminal(self):
+        for command in self.COMMANDS:
+            for columns in (80, 120):
+                done = run(*command.split(), "--help", COLUMNS=str(columns))
+                self.assertEqual((done.returncode, done.stderr), (0, ""), command)
+                self.assertIn(f"Usage: causeway {command}".rstrip(), done.stdout)
+                for line in done.stdout.split("\n"):
+                    if not re.search(r"Usage:|^  causeway |^[A-Z`].*", line) and len(line.split()) > 2:
+                        self.assertLessEqual(len(line), columns, f"{command}: {line}")
+
+    def test_switches_and_defaults(self):
+        text = run("serve", "--help").stdout
+        self.assertIn("--grpc / --no-grpc", text)
+        self.assertIn("[8000]", text)
+        self.assertNotIn("{false}", text)
+
+    def test_version(self):
+        self.assertRegex(run("--version").stdout, r"^causeway \d+\.\d+\.\d+\n$")
+
+
+class WrongUsageTest(unittest.TestCase):
+    def expect(self, wanted, *arguments, code=2, **variables):
+        done = run(*arguments, **variables)
+        self.assertEqual(done.returncode, code, (arguments, done.stderr))
+        self.assertEqual(done.stdout, "", arguments)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertIn(wanted, done.stderr, arguments)
+
+    def test_one_line_that_says_what_is_wrong(self):
+        self.expect("a command is missing: serve, generate, inspect")
+        self.expect("unknown command 'serv'; is it serve?", "serv")
+        self.expect("unknown command 'modl'; is it model?", "verify", "modl", "x")
+        self.expect("causeway serve: unknown option --prot; is it --port?", "serve", "--prot", "1")
+        self.expect("causeway inspect: unexpected argument 'b'", "inspect", "a", "b")
+        self.expect("PATH is required", "verify", "model")
+        self.expect("not in range 0 to 1024", "bench", "engine", "--threads", "5000")
+        self.expect("known:", "inspect", "--force-kernels", "nope")
+        self.expect("--system goes with --chat", "generate", "--system", "x", "y")
+        self.expect("'ftp://x'", "bench", "serve", "ftp://x")
+        self.expect("no such bound 'foo'", "bench", "serve", "--slo", "foo:1")
+        self.expect("known: tinyllama-1.1b", "bench", "make-model", "--shape", "x", "--out", "/nonexistent/x")
+        self.expect("--port must be at least 0 and at most 65535, and is 99999", "serve", "--port", "99999")
+        self.expect("CAUSEWAY_PORT: port must be a whole number", "serve", CAUSEWAY_PORT="http")
+        self.expect("--dump writes the logits of one model", "verify", "model", GOLDEN + "/models", "--dump", "/nonexistent/x")
+
+    def test_a_setting_in_a_file_is_checked_too(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write("prot = 1\n")
+            file.flush()
+            self.expect("unknown setting prot; is it port?", "serve", "--config", file.name)
+
+    def test_what_the_world_does_wrong_is_1(self):
+        self.expect("no model '/nonexistent/m'", "inspect", "/nonexistent/m", code=1)
+        self.expect("cannot read /nonexistent/t", "eval", "perplexity", "--text", "/nonexistent/t", code=1)
+        self.expect("cannot reach 127.0.0.1:1", "bench", "serve", "http://127.0.0.1:1", code=1)
+
+
+class SettingsTest(unittest.TestCase):
+    def test_precedence(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write("port = 1\nmax-num-seqs = 2\nio-threads = 3\n")
+            file.flush()
+            text = run("serve", "some-model", "--config", file.name, "--io-threads", "5", "--dump-config",
+                       CAUSEWAY_MAX_NUM_SEQS="4", CAUSEWAY_IO_THREADS="4", CAUSEWAY_API_KEY="secret").stdout
+        for line in ("model = some-model", "port = 1", "max-num-seqs = 4", "io-threads = 5"):
+            self.assertIn(f"\n{line}\n", text)
+        self.assertNotIn("secret", text)
+
+    def test_the_example_is_the_dump(self):
+        with open("configs/causeway.toml", encoding="utf-8") as file:
+            self.assertEqual(run("serve", "--dump-config").stdout, file.read())
+
+
+class JsonTest(unittest.TestCase):
+    def load(self, *arguments, code=0):
+        done = run(*arguments)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_inspect(self):
+        model = self.load("inspect", "--json")
+        self.assertEqual((model["name"], model["family"], model["unsupported"]), ("fable", "llama", []))
+        # 6 layers, keys and values, 2 heads of 64
+        self.assertEqual(model["kv_bytes_per_token"], {"f32": 6144, "f16": 3072, "bf16": 3072})
+        self.assertEqual(sum(part["parameters"] for part in model["parts"].values()), model["parameters"])
+        self.assertEqual(model["blocks"][0]["layers"], [0, 5])
+        self.assertIn(model["kernels"]["chosen"], model["kernels"]["available"])
+
+    def test_every_golden_model_can_be_inspected(self):
+        for name in sorted(os.listdir(GOLDEN + "/models")):
+            model = self.load("inspect", f"{GOLDEN}/models/{name}", "--json")
+            self.assertEqual(sum(part["parameters"] for part in model["parts"].values()), model["parameters"], name)
+
+    def test_what_is_unsupported_is_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(folder + "/config.json", "w", encoding="utf-8") as file:
+                file.write('{"model_type": "mamba"}')
+            self.assertIn("mamba", self.load("inspect", folder, "--json", code=1)["unsupported"][0])
+
+    def test_generate_repeats_itself(self):
+        first = self.load("generate", "Once upon a time", "--max-tokens", "5", "--seed", "7", "--json")
+        self.assertEqual((first["completion_tokens"], first["finish_reason"]), (5, "length"))
+        self.assertEqual(first, self.load("generate", "--prompt", "Once upon a time", "--max-tokens", "5", "--seed", "7", "--json"))
+        piped = run("generate", "--max-tokens", "5", "--seed", "7", text="Once upon a time\n")
+        self.assertEqual(piped.stdout, first["text"] + "\n")
+
+    def test_eval(self):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("Once upon a time there was a goose. " * 20)
+            file.flush()
+            score = self.load("eval", "perplexity", "--text", file.name, "--window", "64", "--stride", "32", "--json")
+        self.assertEqual((score["window"], score["stride"]), (64, 32))
+        self.assertGreater(score["perplexity"], 1)
+
+    def test_verify(self):
+        report = self.load("verify", "tokenizer", GOLDEN + "/tokenizers", "--json")
+        self.assertTrue(report["passed"])
+        self.assertGreater(len(report["results"]), 1)
+        self.assertFalse(self.load("verify", "model", "/nonexistent", "--json", code=1)["passed"])
+
+    def test_verify_dumps_logits_under_the_golden_names(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = folder + "/logits.safetensors"
+            self.assertEqual(run("verify", "model", GOLDEN + "/models/llama", "--dump", path).returncode, 0)
+            with open(path, "rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            self.assertEqual(header["logits.0"]["dtype"], "F32")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
