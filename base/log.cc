@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include <algorithm>
 #include <array>
 #include <memory>
 
@@ -41,29 +42,35 @@ constexpr std::string_view kTextPattern = "%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v";
 constexpr std::string_view kJsonPattern =
     R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%J"})";
 
+Result<spdlog::level::level_enum> ParseLevel(std::string_view name) {
+  constexpr std::array<std::string_view, 5> kLevels = {"trace", "debug", "info", "warning", "error"};
+  if (std::find(kLevels.begin(), kLevels.end(), name) == kLevels.end()) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("unknown log level '{}'; known: trace, debug, info, warning, error", name),
+                     "log-level");
+  }
+  return spdlog::level::from_str(std::string(name));
+}
+
 }  // namespace
 
 Result<void> SetUpLog(const LogOptions& options) {
-  constexpr std::array<std::string_view, 5> kLevels = {"trace", "debug", "info", "warning", "error"};
-  bool known = false;
-  for (const std::string_view level : kLevels) {
-    known = known || level == options.level;
-  }
-  if (!known) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     "unknown log level '" + options.level +
-                         "'; known: trace, debug, info, warning, error",
-                     "log-level");
-  }
+  ASSIGN_OR_RETURN(const spdlog::level::level_enum level, ParseLevel(options.level));
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
   formatter->add_flag<JsonMessageFlag>('J').set_pattern(
       std::string(options.format == LogFormat::kJson ? kJsonPattern : kTextPattern));
   auto logger = std::make_shared<spdlog::logger>("causeway",
                                                  std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_formatter(std::move(formatter));
-  logger->set_level(spdlog::level::from_str(options.level));
+  logger->set_level(level);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
+  return {};
+}
+
+Result<void> SetLogLevel(std::string_view level) {
+  ASSIGN_OR_RETURN(const spdlog::level::level_enum parsed, ParseLevel(level));
+  spdlog::set_level(parsed);
   return {};
 }
 

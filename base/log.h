@@ -21,6 +21,9 @@ struct LogOptions {
 // Replaces the sink; called once, before other threads log. Fails on an unknown level.
 Result<void> SetUpLog(const LogOptions& options);
 
+// From now on; any thread. Fails on an unknown level.
+Result<void> SetLogLevel(std::string_view level);
+
 }  // namespace causeway
 
 #define LOG_DEBUG(...) ::spdlog::debug(__VA_ARGS__)

@@ -17,17 +17,13 @@
 namespace causeway::model {
 namespace {
 
-struct Shape {
-  std::string_view name;
-  int64_t hidden, layers, heads, kv_heads, head_dim, inner, vocab, context;
-};
-constexpr Shape kShapes[] = {
+constexpr ModelShape kShapes[] = {
     {"tinyllama-1.1b", 2048, 22, 32, 4, 64, 5632, 32000, 2048},
     {"llama-3.2-1b", 2048, 16, 32, 8, 64, 8192, 128256, 8192},
     {"smollm-135m", 576, 30, 9, 3, 64, 1536, 49152, 2048},
 };
 
-std::vector<TensorToWrite> TensorsOf(const Shape& shape) {
+std::vector<TensorToWrite> TensorsOf(const ModelShape& shape) {
   std::vector<TensorToWrite> tensors;
   const auto add = [&](const std::string& name, std::vector<int64_t> sizes) {
     int64_t bytes = 2;
@@ -84,7 +80,7 @@ Result<void> WriteFile(const std::string& path, std::string_view text) {
   return {};
 }
 
-std::string ConfigOf(const Shape& shape) {
+std::string ConfigOf(const ModelShape& shape) {
   return OrderedJson{{"architectures", {"LlamaForCausalLM"}},
                      {"model_type", "llama"},
                      {"hidden_size", shape.hidden},
@@ -106,16 +102,26 @@ std::string ConfigOf(const Shape& shape) {
 
 }  // namespace
 
+int64_t ModelShape::Parameters() const {
+  int64_t parameters = 0;
+  for (const TensorToWrite& tensor : TensorsOf(*this)) {
+    parameters += tensor.bytes / 2;
+  }
+  return parameters;
+}
+
+std::span<const ModelShape> ModelShapes() { return kShapes; }
+
 std::string KnownShapes() {
   std::string names;
-  for (const Shape& shape : kShapes) {
+  for (const ModelShape& shape : kShapes) {
     names += (names.empty() ? "" : ", ") + std::string(shape.name);
   }
   return names;
 }
 
 Result<void> MakeModel(std::string_view name, const std::string& folder, const std::function<void(double)>& progress) {
-  for (const Shape& shape : kShapes) {
+  for (const ModelShape& shape : kShapes) {
     if (shape.name != name) {
       continue;
     }

@@ -1,7 +1,9 @@
 // Checkpoints of random weights in named shapes, for benchmarks: real sizes, no download.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -9,6 +11,14 @@
 
 namespace causeway::model {
 
+// A Llama of real sizes.
+struct ModelShape {
+  std::string_view name;
+  int64_t hidden, layers, heads, kv_heads, head_dim, inner, vocab, context;
+
+  int64_t Parameters() const;
+};
+std::span<const ModelShape> ModelShapes();
 std::string KnownShapes();  // "tinyllama-1.1b, ..."
 
 // Writes config.json, model.safetensors (BF16) and the built-in model's tokenizer into `folder`, which is

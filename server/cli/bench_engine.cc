@@ -1,4 +1,4 @@
-// causeway bench engine|make-model|serve
+// causeway bench engine, and the commands beside it
 #include <algorithm>
 #include <chrono>
 #include <iostream>
@@ -12,11 +12,11 @@
 #include "base/rng.h"
 #include "fmt/format.h"
 #include "kernels/cpu/peak.h"
-#include "model/make_model.h"
 #include "model/network.h"
 #include "model/sequence_runner.h"
 #include "server/cli/bench_serve/bench_serve.h"
 #include "server/cli/commands.h"
+#include "server/cli/make_model.h"
 #include "server/cli/support.h"
 
 namespace causeway::server {
@@ -137,32 +137,15 @@ Result<void> RunEngine(const EngineBench& options) {
 void AddEngine(CLI::App& bench, int& exit_code) {
   CLI::App* const engine = bench.add_subcommand("engine", "Prefill and decode rates without a server, against the machine's limits");
   auto options = std::make_shared<EngineBench>();
-  engine->add_option("--model", options->model, "A folder, org/name in the Hugging Face cache, or fable")->default_str("fable");
+  AddModelOptions(*engine, *options);
   engine->add_option("--prompt-tokens", options->prompt_tokens, "Tokens of each prompt")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   engine->add_option("--gen-tokens", options->gen_tokens, "Tokens to generate")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   engine->add_option("--batch", options->batch, "Sequences at once, several sizes")->delimiter(',')->check(CLI::Range(1, 4096))->capture_default_str();
   engine->add_option("--kv-cache-dtype", options->kv_format, "Number format of the KV cache")->check(CLI::IsMember({"f32", "f16"}))->capture_default_str();
-  engine->add_option("--threads", options->threads, "Threads that compute; 0: one a core")->check(CLI::Range(0, 1024));
-  engine->add_option("--force-kernels", options->force_kernels, "Use this set of kernels");
   engine->add_flag("--json", options->json, "Print JSON");
   engine->callback([options, &exit_code] {
     if (const auto done = RunEngine(*options); !done.ok()) {
       exit_code = PrintError(done.error());
-    }
-  });
-}
-
-void AddMakeModel(CLI::App& bench, int& exit_code) {
-  CLI::App* const make = bench.add_subcommand("make-model", "Write a checkpoint of random weights in a known shape");
-  auto shape = std::make_shared<std::string>("tinyllama-1.1b");
-  auto out = std::make_shared<std::string>();
-  make->add_option("--shape", *shape, "One of: " + model::KnownShapes())->capture_default_str();
-  make->add_option("--out", *out, "Folder to write")->required();
-  make->callback([shape, out, &exit_code] {
-    ProgressBar bar("writing");
-    const auto made = model::MakeModel(*shape, *out, [&](double fraction) { bar.Show(fraction); });
-    if (!made.ok()) {
-      exit_code = PrintError(made.error());
     }
   });
 }

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "server/cli/commands.h"
+#include "server/cli/reload.h"
 #include "server/cli/support.h"
 #include "server/cli/wired_server.h"
 #include "server/config/derive.h"
@@ -23,6 +24,7 @@ namespace {
 sigset_t BlockSignals() {
   sigset_t set;
   sigemptyset(&set);
+  sigaddset(&set, SIGHUP);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
@@ -49,7 +51,7 @@ void ShutDown(WiredServer& server, HttpServer& http, GrpcServer* grpc, const sig
   LOG_INFO("stopped");
 }
 
-Result<void> Serve(const Resolution& settings) {
+Result<void> Serve(const OptionFlags& flags, const Resolution& settings) {
   const Options& options = settings.options;
   TRY(SetUpLog(ToLogOptions(options)));
   const sigset_t signals = BlockSignals();
@@ -73,8 +75,13 @@ Result<void> Serve(const Resolution& settings) {
   LOG_INFO("try: curl http://localhost:{}/v1/chat/completions -d "
            "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"Tell me a story.\"}}],\"max_tokens\":64}}'",
            http->port());
-  int signal = 0;
-  sigwait(&signals, &signal);
+  Options running = options;
+  for (int signal = SIGHUP; signal == SIGHUP;) {
+    sigwait(&signals, &signal);
+    if (signal == SIGHUP) {
+      Reload(flags, running);
+    }
+  }
   ShutDown(*server, *http, grpc.get(), signals);
   return {};
 }
@@ -100,7 +107,7 @@ void AddServe(CLI::App& root, int& exit_code) {
       std::cout << DumpConfig(settings->options);
       return;
     }
-    if (const auto served = Serve(*settings); !served.ok()) {
+    if (const auto served = Serve(*flags, *settings); !served.ok()) {
       exit_code = PrintError(served.error());
     }
   });

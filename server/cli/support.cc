@@ -32,7 +32,7 @@ std::string Readable(int64_t value, double step, std::span<const std::string_vie
 
 int PrintError(const Error& error) {
   std::cerr << "causeway: " << error.message << '\n';
-  return error.param.empty() ? 1 : 2;
+  return error.code == ErrorCode::kInvalidArgument && !error.param.empty() ? 2 : 1;
 }
 
 Result<std::string> ReadInputFile(const std::string& path) {

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,6 +96,41 @@ class SettingsTest(unittest.TestCase):
     def test_the_example_is_the_dump(self):
         with open("configs/causeway.toml", encoding="utf-8") as file:
             self.assertEqual(run("serve", "--dump-config").stdout, file.read())
+
+
+class ReloadTest(unittest.TestCase):
+    def test_sighup_reads_the_file_again(self):
+        with tempfile.TemporaryDirectory() as folder:
+            config = folder + "/causeway.toml"
+
+            def write(text):
+                with open(config, "w", encoding="utf-8") as file:
+                    file.write(text)
+
+            write("log-level = info\n")
+            server = subprocess.Popen([CAUSEWAY, "serve", "--config", config, "--host", "127.0.0.1", "--port", "0", "--no-grpc"],
+                                      stderr=subprocess.PIPE, text=True)
+            try:
+                def wait_for(text):
+                    for line in server.stderr:
+                        if text in line:
+                            return line
+                    self.fail(f"the server ended without: {text}")
+
+                wait_for("ready: http://127.0.0.1:")
+                write("log-level = debug\nmax-num-seqs = 7\n")
+                server.send_signal(signal.SIGHUP)
+                wait_for("max-num-seqs has changed to 7, which takes a restart")
+                wait_for("reloaded: log-level is debug")
+                write("log-level = loud\n")
+                server.send_signal(signal.SIGHUP)
+                wait_for("log-level must be one of")
+                server.send_signal(signal.SIGTERM)
+                self.assertEqual(server.wait(timeout=60), 0)
+            finally:
+                server.kill()
+                server.wait()
+                server.stderr.close()
 
 
 class JsonTest(unittest.TestCase):
