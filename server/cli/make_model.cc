@@ -16,11 +16,11 @@ namespace {
 constexpr int64_t kBytesPerParameter = 2;  // BF16
 
 std::string ShapesTable() {
-  std::string text = fmt::format("Shapes:\n  {:<18}{:>8}{:>8}{:>10}{:>8}{:>8}{:>12}{:>11}\n", "", "layers", "hidden",
+  std::string text = fmt::format("Shapes:\n  {:<16}{:>7}{:>7}{:>9}{:>6}{:>8}{:>11}{:>9}\n", "", "layers", "hidden",
                                  "heads/kv", "mlp", "vocab", "parameters", "file");
   for (const model::ModelShape& shape : model::ModelShapes()) {
     const int64_t parameters = shape.Parameters();
-    text += fmt::format("  {:<18}{:>8}{:>8}{:>10}{:>8}{:>8}{:>12}{:>11}\n", shape.name, shape.layers, shape.hidden,
+    text += fmt::format("  {:<16}{:>7}{:>7}{:>9}{:>6}{:>8}{:>11}{:>9}\n", shape.name, shape.layers, shape.hidden,
                         fmt::format("{}/{}", shape.heads, shape.kv_heads), shape.inner, shape.vocab,
                         ReadableCount(parameters), ReadableBytes(parameters * kBytesPerParameter));
   }

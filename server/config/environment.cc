@@ -17,6 +17,17 @@ std::optional<std::string> ReadEnvironment(std::string_view name) {
   return std::string(value);
 }
 
+std::vector<std::string> EnvironmentNames(std::string_view prefix) {
+  std::vector<std::string> names;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    if (text.starts_with(prefix)) {
+      names.emplace_back(text.substr(0, text.find('=')));
+    }
+  }
+  return names;
+}
+
 std::vector<std::string> HubCaches() {
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
     if (const auto cache = ReadEnvironment(name)) {

@@ -13,6 +13,9 @@ namespace causeway::server {
 // that cannot unset.
 std::optional<std::string> ReadEnvironment(std::string_view name);
 
+// The names of all variables that begin with `prefix`.
+std::vector<std::string> EnvironmentNames(std::string_view prefix);
+
 // Where Hugging Face's tools keep downloaded models, in the order to look: $HF_HUB_CACHE, else
 // $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub. This server
 // never downloads, so HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE hold always.

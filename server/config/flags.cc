@@ -72,6 +72,7 @@ OptionFlags::~OptionFlags() = default;
 Resolution OptionFlags::ResolveQuietly() const {
   OptionSources sources;
   sources.environment = ReadEnvironment;
+  sources.environment_names = EnvironmentNames("CAUSEWAY_");
   sources.read_file = [](const std::string& path) { return ReadTextFile(path, kMaxConfigBytes); };
   for (const Impl::Bound& bound : impl_->bound) {
     if (bound.option->count() > 0) {

@@ -28,12 +28,13 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string_view NearestName(std::string_view name, std::span<const std::string_view> known) {
+std::string_view NearestName(std::string_view name, std::span<const std::string_view> known,
+                             std::optional<size_t> farthest) {
   if (name.size() > kLongestName) {
     return {};
   }
   std::string_view best;
-  size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
+  size_t best_distance = farthest.value_or(std::max<size_t>(2, name.size() / 3)) + 1;
   for (const std::string_view one : known) {
     const size_t distance = EditDistance(name, one);
     if (distance < best_distance) {

@@ -43,6 +43,7 @@ class Resolver {
     resolution_.options = DefaultOptions();
     resolution_.origins.assign(OptionTable().size(), OptionOrigin::kDefault);
     CheckFlagNames();
+    CheckEnvironmentNames();
     const OptionRow* config = FindOption("config");
     Apply(*config);
     if (!resolution_.options.config.empty()) {
@@ -63,6 +64,22 @@ class Resolver {
   void CheckFlagNames() {
     for (const auto& flag : sources_.flags) {
       CHECK_MSG(FindOption(flag.first) != nullptr, "flag --{} is not in the table", flag.first);
+    }
+  }
+
+  // Other programs may have variables of such names (Kubernetes does), so only a near miss is worth a word.
+  void CheckEnvironmentNames() {
+    Texts known;
+    for (const OptionRow& row : OptionTable()) {
+      known.push_back(EnvironmentName(row.name));
+    }
+    const std::vector<std::string_view> views(known.begin(), known.end());
+    for (const std::string& name : sources_.environment_names) {
+      constexpr size_t kFarthest = 2;  // the common prefix would let names of other kinds pass as near
+      const std::string_view near = NearestName(name, views, kFarthest);
+      if (!near.empty() && near != name) {
+        resolution_.warnings.push_back(fmt::format("{} is no setting; is it {}?", name, near));
+      }
     }
   }
 

@@ -22,6 +22,8 @@ struct OptionSources {
   std::map<std::string, std::vector<std::string>, std::less<>> flags;  // by option name
   // The value of an environment variable; nothing if it is not set.
   std::function<std::optional<std::string>(std::string_view)> environment;
+  // All variables named CAUSEWAY_*, to warn of one that is nearly a setting.
+  std::vector<std::string> environment_names;
   // Reads a file; used for the one that `config` names.
   std::function<Result<std::string>(const std::string&)> read_file;
 };

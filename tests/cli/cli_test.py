@@ -93,6 +93,14 @@ class SettingsTest(unittest.TestCase):
             self.assertIn(f"\n{line}\n", text)
         self.assertNotIn("secret", text)
 
+    def test_a_variable_that_is_nearly_a_setting_is_worth_a_warning(self):
+        done = run("serve", "--dump-config", CAUSEWAY_MAX_NUM_SEQ="4", CAUSEWAY_SERVICE_HOST="10.0.0.1",
+                   CAUSEWAY_PORT_8000_TCP="tcp://10.0.0.1:8000", CAUSEWAY_PORT="tcp://10.0.0.1:8000")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("CAUSEWAY_MAX_NUM_SEQ is no setting; is it CAUSEWAY_MAX_NUM_SEQS?", done.stderr)
+        self.assertIn("is a Kubernetes service link and was ignored", done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 2, done.stderr)
+
     def test_the_example_is_the_dump(self):
         with open("configs/causeway.toml", encoding="utf-8") as file:
             self.assertEqual(run("serve", "--dump-config").stdout, file.read())

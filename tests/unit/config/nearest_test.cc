@@ -14,6 +14,7 @@ TEST(NearestNameTest, FindsTyposAndNothingFarAway) {
   EXPECT_EQ(NearestName("temperature", kKnown), "");
   EXPECT_EQ(NearestName(std::string(100, 'p'), kKnown), "");
   EXPECT_EQ(NearestName("port", {}), "");
+  EXPECT_EQ(NearestName("prot", kKnown, 1), "");
 }
 
 }  // namespace
