@@ -27,12 +27,13 @@ int main(int argc, char** argv) {
   app.name("causeway");
   causeway::server::SetUpHelp(app);
   app.set_version_flag("--version", "causeway " CAUSEWAY_VERSION, "Print the version");
-  app.footer("`causeway COMMAND --help` says more. Without --model, commands use fable, the model that is built in.");
   app.require_subcommand(1);
   int exit_code = 0;
   for (const auto add : kCommands) {
     add(app, exit_code);
   }
+  // Set last, for commands inherit it.
+  app.footer("`causeway COMMAND --help` says more. Without --model, commands use fable, the model that is built in.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
