@@ -19,7 +19,28 @@ std::optional<kernels::FormatId> FormatOfDtype(std::string_view dtype) {
   return std::nullopt;
 }
 
+constexpr std::string_view kBody = "model.";
+struct Naming {
+  std::string_view body, rest;
+};
+constexpr Naming kNamings[] = {
+    {kBody, ""}, {"", ""}, {"language_model.model.", "language_model."}, {"model.language_model.", ""}};
+
 }  // namespace
+
+WeightSource::WeightSource(const TensorMap& tensors) : tensors_(tensors), body_(kBody) {
+  for (const Naming& naming : kNamings) {
+    if (tensors.contains(std::string(naming.body) + "embed_tokens.weight")) {
+      body_ = naming.body;
+      rest_ = naming.rest;
+      return;
+    }
+  }
+}
+
+std::string WeightSource::Full(std::string_view name) const {
+  return name.starts_with(kBody) ? body_ + std::string(name.substr(kBody.size())) : rest_ + std::string(name);
+}
 
 const Tensor* WeightSource::Take(const std::string& name, const std::vector<int64_t>& shape) {
   const auto it = tensors_.find(Full(name));
@@ -78,6 +99,23 @@ kernels::WeightView WeightSource::Transposed(const std::string& name, int64_t ro
           .rows = rows,
           .columns = columns,
           .row_bytes = columns * bytes};
+}
+
+kernels::WeightView WeightSource::Tied(const std::string& name, const kernels::WeightView& shared) {
+  if (!Has(name) || shared.data == nullptr) {
+    return shared;
+  }
+  const kernels::WeightView own = Matrix(name, shared.rows, shared.columns);
+  const bool equal = own.data != nullptr && own.format == shared.format &&
+                     std::memcmp(own.data, shared.data,
+                                 static_cast<size_t>(shared.rows * shared.row_bytes)) == 0;
+  if (own.data != nullptr && !equal && !error_) {
+    error_ = MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("tensor {} differs from the embedding, but the configuration ties the two "
+                                   "(tie_word_embeddings); set it to false to use both",
+                                   Full(name)));
+  }
+  return shared;
 }
 
 std::vector<float> WeightSource::Vector(const std::string& name, int64_t size, float offset) {

@@ -19,13 +19,19 @@ namespace causeway::model {
 // can be written as a list of what it wants; Finish() reports it, or the tensors that no one wanted.
 class WeightSource {
  public:
-  WeightSource(const TensorMap& tensors, std::string prefix) : tensors_(tensors), prefix_(std::move(prefix)) {}
+  // Families name tensors as a whole causal model's file does ("model.norm.weight", "lm_head.weight"). Files
+  // of a bare decoder lack "model.", wrappers put names of their own in front: which it is, the place of the
+  // embedding tells.
+  explicit WeightSource(const TensorMap& tensors);
 
   // [rows, columns] as it lies in the file.
   kernels::WeightView Matrix(const std::string& name, int64_t rows, int64_t columns);
   // A file's [columns, rows], transposed once into `owned`.
   kernels::WeightView Transposed(const std::string& name, int64_t rows, int64_t columns,
                                  std::vector<std::vector<std::byte>>& owned);
+  // `shared`, for a head tied to the embedding. Some files hold the matrix twice; one that differs is an
+  // error, because the reference's versions do not agree on which of the two counts.
+  kernels::WeightView Tied(const std::string& name, const kernels::WeightView& shared);
   // float32 values plus `offset`.
   std::vector<float> Vector(const std::string& name, int64_t size, float offset = 0.0F);
 
@@ -40,10 +46,11 @@ class WeightSource {
 
  private:
   const Tensor* Take(const std::string& name, const std::vector<int64_t>& shape);
-  std::string Full(const std::string& name) const { return prefix_ + name; }
+  std::string Full(std::string_view name) const;
 
   const TensorMap& tensors_;
-  const std::string prefix_;  // in front of every name: "", "model." stripped or added by hub variants
+  std::string body_;  // what stands for "model." in this file
+  std::string rest_;  // what stands in front of the other names
   std::set<std::string, std::less<>> used_;
   std::optional<Error> error_;
 };

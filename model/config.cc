@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/check.h"
 #include "fmt/format.h"
 
 namespace causeway::model {
@@ -116,31 +117,81 @@ Result<std::vector<Token>> ReadTokenIds(const Json& json, const char* name) {
   return ids;
 }
 
-Result<RopeSettings> ReadRope(const Config& config, const char* layer_type) {
-  RopeSettings settings;
-  ASSIGN_OR_RETURN(settings.theta, config.Number("rope_theta", 10000.0));
-  settings.scaling = config.Find("rope_scaling");
-  if (const Json* parameters = config.Find("rope_parameters")) {
-    if (!parameters->is_object()) {
-      return Bad("rope_parameters", "must be an object");
-    }
-    const auto nested = parameters->find(layer_type);
-    if (nested != parameters->end()) {
-      if (!nested->is_object()) {
-        return Bad("rope_parameters", "must hold objects");
-      }
-      parameters = &*nested;
-    }
-    settings.scaling = parameters;
-    const auto theta = parameters->find("rope_theta");
-    if (theta != parameters->end() && theta->is_number()) {
-      settings.theta = theta->get<double>();
+Json WithDefaults(Json config, std::string_view defaults) {
+  const auto extra = ParseJson(defaults);
+  CHECK(extra.ok() && extra->is_object());
+  for (const auto& [name, value] : extra->items()) {
+    if (!config.contains(name)) {
+      config[name] = value;
     }
   }
-  if (settings.scaling != nullptr && !settings.scaling->is_object()) {
-    return Bad("rope_scaling", "must be an object");
+  return config;
+}
+
+namespace {
+
+// rope_parameters, or what it holds for `layer_type`; null if absent. `nested` requires the latter.
+Result<const Json*> RopeParameters(const Config& config, const char* layer_type, bool nested) {
+  const Json* const parameters = config.Find("rope_parameters");
+  if (parameters == nullptr) {
+    return parameters;
+  }
+  if (!parameters->is_object()) {
+    return Bad("rope_parameters", "must be an object");
+  }
+  const auto own = parameters->find(layer_type);
+  if (own == parameters->end() || own->is_null()) {
+    const bool others = parameters->contains("full_attention") || parameters->contains("sliding_attention");
+    return nested || others ? nullptr : parameters;
+  }
+  if (!own->is_object()) {
+    return Bad("rope_parameters", "must hold objects");
+  }
+  return &*own;
+}
+
+// A base or a share that stands in the scaling object wins over the one at the top.
+Result<double> Override(const Json* scaling, const char* name, double fallback) {
+  const auto it = scaling == nullptr ? Json::const_iterator() : scaling->find(name);
+  if (scaling == nullptr || it == scaling->end() || it->is_null()) {
+    return fallback;
+  }
+  if (!it->is_number() || !std::isfinite(it->get<double>())) {
+    return Bad(name, "must be a number");
+  }
+  return it->get<double>();
+}
+
+Result<RopeSettings> MakeSettings(const Config& config, const char* theta, const Json* scaling) {
+  RopeSettings settings;
+  settings.scaling = scaling;
+  ASSIGN_OR_RETURN(settings.theta, config.Number(theta, 10000.0));
+  ASSIGN_OR_RETURN(settings.theta, Override(scaling, "rope_theta", settings.theta));
+  ASSIGN_OR_RETURN(settings.rotary_fraction, config.Number("partial_rotary_factor", 1.0));
+  ASSIGN_OR_RETURN(settings.rotary_fraction,
+                   Override(scaling, "partial_rotary_factor", settings.rotary_fraction));
+  if (!(settings.rotary_fraction > 0) || settings.rotary_fraction > 1) {
+    return Bad("partial_rotary_factor", "must be above 0 and at most 1");
   }
   return settings;
+}
+
+}  // namespace
+
+Result<RopeSettings> ReadRope(const Config& config) {
+  const Json* scaling = config.Find("rope_scaling");
+  if (scaling != nullptr && !scaling->is_object()) {
+    return Bad("rope_scaling", "must be an object");
+  }
+  if (scaling == nullptr || scaling->empty()) {
+    ASSIGN_OR_RETURN(scaling, RopeParameters(config, "full_attention", false));
+  }
+  return MakeSettings(config, "rope_theta", scaling);
+}
+
+Result<RopeSettings> ReadLocalRope(const Config& config) {
+  ASSIGN_OR_RETURN(const Json* const scaling, RopeParameters(config, "sliding_attention", true));
+  return MakeSettings(config, "rope_local_base_freq", scaling);
 }
 
 }  // namespace causeway::model

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -34,15 +35,24 @@ class Config {
   Json json_;
 };
 
+// `config` plus those members of the object in `defaults` (JSON text of ours) that it lacks. A null in the
+// file stays: it says "none", where absence says "as usual".
+Json WithDefaults(Json config, std::string_view defaults);
+
 // One id, a list of ids, or nothing.
 Result<std::vector<Token>> ReadTokenIds(const Json& json, const char* name);
 
-// The rope settings of one kind of layer: base, and the scaling object in either spelling (null: none).
+// The rope settings of one kind of layer.
 struct RopeSettings {
   double theta = 10000.0;
-  const Json* scaling = nullptr;
+  double rotary_fraction = 1.0;   // partial_rotary_factor: the share of a head that turns
+  const Json* scaling = nullptr;  // the scaling object in either spelling; null: none
 };
-// `layer_type` picks from a nested v5 rope_parameters ("full_attention", "sliding_attention").
-Result<RopeSettings> ReadRope(const Config& config, const char* layer_type);
+// Of all layers, or of the global ones where local layers differ: rope_theta with rope_scaling (v4), or
+// rope_parameters, flat or nested by layer type (v5).
+Result<RopeSettings> ReadRope(const Config& config);
+// Of local layers that have a base of their own: rope_local_base_freq without scaling (v4), or
+// rope_parameters.sliding_attention (v5).
+Result<RopeSettings> ReadLocalRope(const Config& config);
 
 }  // namespace causeway::model

@@ -29,18 +29,23 @@ Result<Json> ReadJson(ModelFiles& files, const char* name) {
   return json;
 }
 
-// A multimodal wrapper keeps the text model's configuration in text_config and its weights behind a prefix.
+// A multimodal wrapper keeps the text model's configuration in text_config; what it says itself about tying
+// counts where the text model says nothing.
 struct TextModel {
   Json config;
-  std::string prefix;
+  bool wrapped = false;
 };
 
-TextModel Unwrap(Json config) {
+TextModel Unwrap(const Json& config) {
   const auto text = config.find("text_config");
   if (text == config.end() || !text->is_object() || !text->contains("model_type")) {
-    return {std::move(config), ""};
+    return {config, false};
   }
-  return {*text, "language_model."};
+  TextModel model{*text, true};
+  if (config.contains("tie_word_embeddings") && !model.config.contains("tie_word_embeddings")) {
+    model.config["tie_word_embeddings"] = config["tie_word_embeddings"];
+  }
+  return model;
 }
 
 Result<void> RefuseQuantized(const Json& config) {
@@ -72,13 +77,14 @@ void CountWeights(const TensorMap& tensors, ModelInfo& info) {
 
 Result<std::unique_ptr<const Network>> BuildNetwork(const TextModel& text, std::unique_ptr<ModelFiles> files,
                                                     ModelInfo& info) {
-  const Config config(text.config);
-  ASSIGN_OR_RETURN(const std::string type, config.Text("model_type"));
+  ASSIGN_OR_RETURN(const std::string type, Config(text.config).Text("model_type"));
   ASSIGN_OR_RETURN(const Architecture* const architecture, FindArchitecture(type));
+  const Config config(WithDefaults(text.config, architecture->defaults));
   ASSIGN_OR_RETURN(const TensorMap tensors, LoadTensors(*files));
-  WeightSource weights(tensors, text.prefix);
-  if (!text.prefix.empty()) {
-    weights.IgnorePrefixed({"vision_tower.", "multi_modal_projector."});
+  WeightSource weights(tensors);
+  if (text.wrapped) {  // text is all that is served
+    weights.IgnorePrefixed({"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
+                            "model.multi_modal_projector."});
   }
   auto network = std::make_unique<Network>();
   network->family = architecture->model_type;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
 #include <string>
 
 #include "fmt/format.h"
@@ -17,7 +18,7 @@ class Fields {
 
   Result<double> Number(const char* name) const {
     const auto it = json_.find(name);
-    if (it == json_.end() || !it->is_number()) {
+    if (it == json_.end() || !it->is_number() || !std::isfinite(it->get<double>())) {
       return MakeError(ErrorCode::kInvalidArgument, fmt::format("rope scaling: no number {}", name));
     }
     return it->get<double>();
@@ -25,6 +26,14 @@ class Fields {
   Result<double> Number(const char* name, double fallback) const {
     const auto it = json_.find(name);
     return it == json_.end() || it->is_null() ? Result<double>(fallback) : Number(name);
+  }
+  Result<double> Positive(const char* name, std::optional<double> fallback = std::nullopt) const {
+    ASSIGN_OR_RETURN(const double value, fallback ? Number(name, *fallback) : Number(name));
+    if (!(value > 0)) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("rope scaling: {} must be above 0, not {}", name, value));
+    }
+    return value;
   }
   Result<std::vector<double>> List(const char* name, size_t size) const {
     const auto it = json_.find(name);
@@ -41,40 +50,60 @@ class Fields {
     }
     return values;
   }
-  bool Flag(const char* name, bool fallback) const {
+  Result<bool> Flag(const char* name, bool fallback) const {
     const auto it = json_.find(name);
-    return it != json_.end() && it->is_boolean() ? it->get<bool>() : fallback;
+    if (it == json_.end() || it->is_null()) {
+      return fallback;
+    }
+    if (!it->is_boolean()) {
+      return MakeError(ErrorCode::kInvalidArgument, fmt::format("rope scaling: {} is no boolean", name));
+    }
+    return it->get<bool>();
   }
 
  private:
   const Json& json_;
 };
 
+// The context length that a scaling stretches. The top level of the configuration goes first, as in
+// Phi-3's files; without any, it is the length that the model has.
+Result<double> OriginalLength(const RopeInputs& inputs, const Fields& fields) {
+  if (inputs.original_max_position_embeddings > 0) {
+    return static_cast<double>(inputs.original_max_position_embeddings);
+  }
+  return fields.Positive("original_max_position_embeddings",
+                         static_cast<double>(inputs.max_position_embeddings));
+}
+
 // theta^(-2i / dim)
 double BaseFrequency(const RopeInputs& inputs, int64_t i) {
-  return std::pow(inputs.theta, -2.0 * static_cast<double>(i) / static_cast<double>(inputs.rotary_dim));
+  return std::pow(inputs.theta, -2.0 * static_cast<double>(i) / static_cast<double>(inputs.dimensions));
 }
 
 template <typename F>
 std::vector<float> Frequencies(const RopeInputs& inputs, F f) {
   std::vector<float> values;
-  for (int64_t i = 0; i < inputs.rotary_dim / 2; ++i) {
+  for (int64_t i = 0; i < (inputs.dimensions + 1) / 2; ++i) {
     values.push_back(static_cast<float>(f(i, BaseFrequency(inputs, i))));
   }
   return values;
 }
 
 Result<void> MakeLinear(const RopeInputs& inputs, const Fields& fields, Rope& rope) {
-  ASSIGN_OR_RETURN(const double factor, fields.Number("factor"));
+  ASSIGN_OR_RETURN(const double factor, fields.Positive("factor"));
   rope.inverse_frequency = Frequencies(inputs, [&](int64_t, double f) { return f / factor; });
   return {};
 }
 
 Result<void> MakeLlama3(const RopeInputs& inputs, const Fields& fields, Rope& rope) {
-  ASSIGN_OR_RETURN(const double factor, fields.Number("factor"));
-  ASSIGN_OR_RETURN(const double low, fields.Number("low_freq_factor"));
-  ASSIGN_OR_RETURN(const double high, fields.Number("high_freq_factor"));
-  ASSIGN_OR_RETURN(const double original, fields.Number("original_max_position_embeddings"));
+  ASSIGN_OR_RETURN(const double factor, fields.Positive("factor"));
+  ASSIGN_OR_RETURN(const double low, fields.Positive("low_freq_factor"));
+  ASSIGN_OR_RETURN(const double high, fields.Positive("high_freq_factor"));
+  ASSIGN_OR_RETURN(const double original, OriginalLength(inputs, fields));
+  if (!(low < high)) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("rope scaling: low_freq_factor {} is not below high_freq_factor {}", low, high));
+  }
   rope.inverse_frequency = Frequencies(inputs, [&](int64_t, double f) {
     const double wavelength = 2 * std::numbers::pi / f;
     if (wavelength < original / high) {
@@ -94,26 +123,29 @@ double YarnScale(double scale, double multiplier) {
 }
 
 Result<void> MakeYarn(const RopeInputs& inputs, const Fields& fields, Rope& rope) {
-  ASSIGN_OR_RETURN(const double factor, fields.Number("factor"));
-  ASSIGN_OR_RETURN(const double beta_fast, fields.Number("beta_fast", 32));
-  ASSIGN_OR_RETURN(const double beta_slow, fields.Number("beta_slow", 1));
-  ASSIGN_OR_RETURN(const double original,
-                   fields.Number("original_max_position_embeddings",
-                                 static_cast<double>(inputs.max_position_embeddings)));
+  ASSIGN_OR_RETURN(const double original, OriginalLength(inputs, fields));
+  ASSIGN_OR_RETURN(const double factor,
+                   fields.Positive("factor", static_cast<double>(inputs.max_position_embeddings) / original));
+  ASSIGN_OR_RETURN(const double beta_fast, fields.Positive("beta_fast", 32));
+  ASSIGN_OR_RETURN(const double beta_slow, fields.Positive("beta_slow", 1));
+  if (inputs.theta == 1) {
+    return MakeError(ErrorCode::kInvalidArgument, "rope scaling: yarn needs a rope_theta other than 1");
+  }
   ASSIGN_OR_RETURN(const double mscale, fields.Number("mscale", 0));
   ASSIGN_OR_RETURN(const double mscale_all, fields.Number("mscale_all_dim", 0));
   const double default_factor = mscale != 0 && mscale_all != 0
                                     ? YarnScale(factor, mscale) / YarnScale(factor, mscale_all)
                                     : YarnScale(factor, 1.0);
-  ASSIGN_OR_RETURN(const double attention, fields.Number("attention_factor", default_factor));
+  ASSIGN_OR_RETURN(const double attention, fields.Positive("attention_factor", default_factor));
   rope.attention_factor = static_cast<float>(attention);
-  const auto dim = static_cast<double>(inputs.rotary_dim);
+  const auto dim = static_cast<double>(inputs.dimensions);
   const auto correction = [&](double rotations) {
     return dim * std::log(original / (rotations * 2 * std::numbers::pi)) / (2 * std::log(inputs.theta));
   };
   double low = correction(beta_fast);
   double high = correction(beta_slow);
-  if (fields.Flag("truncate", true)) {
+  ASSIGN_OR_RETURN(const bool truncate, fields.Flag("truncate", true));
+  if (truncate) {
     low = std::floor(low);
     high = std::ceil(high);
   }
@@ -130,21 +162,18 @@ Result<void> MakeYarn(const RopeInputs& inputs, const Fields& fields, Rope& rope
 }
 
 Result<void> MakeLongRope(const RopeInputs& inputs, const Fields& fields, Rope& rope) {
-  const auto half = static_cast<size_t>(inputs.rotary_dim / 2);
+  const auto half = static_cast<size_t>((inputs.dimensions + 1) / 2);
   ASSIGN_OR_RETURN(const auto short_factor, fields.List("short_factor", half));
   ASSIGN_OR_RETURN(const auto long_factor, fields.List("long_factor", half));
-  const int64_t top = inputs.original_max_position_embeddings;
-  ASSIGN_OR_RETURN(const double original,
-                   fields.Number("original_max_position_embeddings",
-                                 static_cast<double>(top > 0 ? top : inputs.max_position_embeddings)));
+  ASSIGN_OR_RETURN(const double original, OriginalLength(inputs, fields));
   if (!(original > 1)) {
     return MakeError(ErrorCode::kInvalidArgument, "rope scaling: bad original_max_position_embeddings");
   }
   ASSIGN_OR_RETURN(const double factor,
-                   fields.Number("factor", static_cast<double>(inputs.max_position_embeddings) / original));
+                   fields.Positive("factor", static_cast<double>(inputs.max_position_embeddings) / original));
   const double default_attention =
       factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(original));
-  ASSIGN_OR_RETURN(const double attention, fields.Number("attention_factor", default_attention));
+  ASSIGN_OR_RETURN(const double attention, fields.Positive("attention_factor", default_attention));
   rope.attention_factor = static_cast<float>(attention);
   rope.long_beyond = static_cast<int64_t>(original);
   rope.inverse_frequency = Frequencies(
@@ -154,14 +183,19 @@ Result<void> MakeLongRope(const RopeInputs& inputs, const Fields& fields, Rope& 
   return {};
 }
 
-std::string TypeOf(const Json& scaling) {
+Result<std::string> TypeOf(const RopeInputs& inputs) {
   for (const char* key : {"rope_type", "type"}) {
-    const auto it = scaling.find(key);
-    if (it != scaling.end() && it->is_string()) {
-      return it->get<std::string>();
+    const auto it = inputs.scaling == nullptr ? Json::const_iterator() : inputs.scaling->find(key);
+    if (inputs.scaling == nullptr || it == inputs.scaling->end() || it->is_null()) {
+      continue;
     }
+    if (!it->is_string()) {
+      return MakeError(ErrorCode::kInvalidArgument, fmt::format("rope scaling: {} is no string", key));
+    }
+    const std::string type = it->get<std::string>();
+    return inputs.yarn_is_longrope && type == "yarn" ? "longrope" : type;
   }
-  return "default";
+  return std::string("default");
 }
 
 using Maker = Result<void> (*)(const RopeInputs&, const Fields&, Rope&);
@@ -177,13 +211,13 @@ constexpr ScalingRow kScalings[] = {
 }  // namespace
 
 Result<Rope> MakeRope(const RopeInputs& inputs) {
-  if (inputs.rotary_dim < 2 || inputs.rotary_dim % 2 != 0 || !(inputs.theta > 0)) {
+  if (inputs.dimensions < 1 || !(inputs.theta > 0) || !std::isfinite(inputs.theta)) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("rope: {} rotary dimensions with theta {}", inputs.rotary_dim, inputs.theta));
+                     fmt::format("rope: {} rotary dimensions with theta {}", inputs.dimensions, inputs.theta));
   }
   Rope rope;
-  rope.rotary_dim = inputs.rotary_dim;
-  const std::string type = inputs.scaling == nullptr ? "default" : TypeOf(*inputs.scaling);
+  rope.rotary_dim = inputs.dimensions + inputs.dimensions % 2;
+  ASSIGN_OR_RETURN(const std::string type, TypeOf(inputs));
   if (type == "default") {
     rope.inverse_frequency = Frequencies(inputs, [](int64_t, double f) { return f; });
     return rope;

@@ -25,10 +25,11 @@ struct Rope {
 
 struct RopeInputs {
   double theta = 10000.0;
-  int64_t rotary_dim = 0;
+  int64_t dimensions = 0;  // of a head that turn; an odd number takes one more with it
   int64_t max_position_embeddings = 0;
   int64_t original_max_position_embeddings = 0;  // of the top level of the configuration; 0 if absent
   const Json* scaling = nullptr;                 // rope_scaling or rope_parameters; null: default
+  bool yarn_is_longrope = false;                 // the type "yarn" names longrope
 };
 
 // kUnsupported for a scaling type that is not served (it is named), kInvalidArgument for a bad one.

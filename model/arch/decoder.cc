@@ -18,11 +18,12 @@ class DecoderBuilder {
       : config_(config), traits_(traits), sizes_(sizes), weights_(weights), network_(network) {}
 
   Result<void> Build() {
-    ASSIGN_OR_RETURN(const double eps, config_.Number("rms_norm_eps", traits_.default_rms_eps));
+    ASSIGN_OR_RETURN(const double eps, config_.Number("rms_norm_eps"));
     eps_ = static_cast<float>(eps);
-    ASSIGN_OR_RETURN(const std::string activation, config_.Text(traits_.activation_field, "silu"));
+    ASSIGN_OR_RETURN(const std::string activation, config_.Text(traits_.activation_field));
     ASSIGN_OR_RETURN(activation_, ParseActivation(activation));
     ASSIGN_OR_RETURN(window_, config_.Int("sliding_window", 1, kMaxSize, 0));
+    TRY(RefuseOthers(config_, traits_, sizes_));
     TRY(MakeRopes());
     FillNetwork();
     for (int64_t i = 0; i < sizes_.layers; ++i) {
@@ -33,27 +34,37 @@ class DecoderBuilder {
 
  private:
   Result<void> MakeRopes() {
-    const int64_t rotary = static_cast<int64_t>(
-        static_cast<double>(sizes_.head_dim) * traits_.rotary_fraction);
+    ASSIGN_OR_RETURN(const RopeSettings full, ReadRope(config_));
+    TRY(AddRope(full));
+    if (traits_.local_rope) {
+      ASSIGN_OR_RETURN(const RopeSettings local, ReadLocalRope(config_));
+      TRY(AddRope(local));
+    }
+    return {};
+  }
+
+  Result<void> AddRope(const RopeSettings& settings) {
+    if (settings.rotary_fraction != 1 && !traits_.partial_rotary) {
+      return MakeError(ErrorCode::kUnsupported,
+                       fmt::format("config.json: partial_rotary_factor {} is not served in this family",
+                                   settings.rotary_fraction));
+    }
     ASSIGN_OR_RETURN(const int64_t original,
                      config_.Int("original_max_position_embeddings", 1, kMaxSize, 0));
-    ASSIGN_OR_RETURN(const RopeSettings full, ReadRope(config_, "full_attention"));
-    RopeInputs inputs{full.theta, rotary, sizes_.context_length, original, full.scaling};
-    ASSIGN_OR_RETURN(Rope rope, MakeRope(inputs));
-    network_.ropes.push_back(rope);
-    if (traits_.local_theta == 0) {
-      return {};
+    ASSIGN_OR_RETURN(
+        Rope rope,
+        MakeRope({.theta = settings.theta,
+                  .dimensions = static_cast<int64_t>(static_cast<double>(sizes_.head_dim) *
+                                                     settings.rotary_fraction),
+                  .max_position_embeddings = sizes_.context_length,
+                  .original_max_position_embeddings = original,
+                  .scaling = settings.scaling,
+                  .yarn_is_longrope = traits_.yarn_is_longrope}));
+    if (rope.rotary_dim > sizes_.head_dim) {
+      return MakeError(ErrorCode::kUnsupported,
+                       fmt::format("config.json: an odd head_dim {} cannot turn in pairs", sizes_.head_dim));
     }
-    // Sliding layers have a base of their own and no scaling (v4), or parameters of their own (v5).
-    inputs.theta = traits_.local_theta;
-    inputs.scaling = nullptr;
-    if (config_.Has("rope_parameters")) {
-      ASSIGN_OR_RETURN(const RopeSettings local, ReadRope(config_, "sliding_attention"));
-      inputs.theta = local.theta;
-      inputs.scaling = local.scaling;
-    }
-    ASSIGN_OR_RETURN(Rope local_rope, MakeRope(inputs));
-    network_.ropes.push_back(std::move(local_rope));
+    network_.ropes.push_back(std::move(rope));
     return {};
   }
 
@@ -176,13 +187,11 @@ class DecoderBuilder {
 
   Result<void> MakeHead() {
     network_.final_norm = MakeNorm("model.norm", sizes_.hidden);
+    weights_.Ignore("model.rotary_emb.inv_freq");
     ASSIGN_OR_RETURN(network_.tied, config_.Flag("tie_word_embeddings", traits_.tied_by_default));
-    if (network_.tied) {
-      weights_.Ignore("lm_head.weight");  // some files hold the shared matrix twice
-      network_.head.weight = network_.embedding;
-    } else {
-      network_.head.weight = weights_.Matrix("lm_head.weight", sizes_.vocab, sizes_.hidden);
-    }
+    network_.head.weight = network_.tied
+                               ? weights_.Tied("lm_head.weight", network_.embedding)
+                               : weights_.Matrix("lm_head.weight", sizes_.vocab, sizes_.hidden);
     return {};
   }
 
@@ -243,7 +252,8 @@ Result<DecoderSizes> ReadSizes(const Config& config) {
   return sizes;
 }
 
-Result<std::vector<bool>> ReadSliding(const Config& config, int64_t layers, bool (*fallback)(int64_t)) {
+Result<std::vector<bool>> ReadSliding(const Config& config, int64_t layers,
+                                      const std::function<bool(int64_t)>& fallback) {
   ASSIGN_OR_RETURN(const auto types, config.TextList("layer_types"));
   std::vector<bool> sliding;
   if (!types.empty() && static_cast<int64_t>(types.size()) != layers) {
@@ -265,6 +275,28 @@ Result<std::vector<bool>> ReadSliding(const Config& config, int64_t layers, bool
     sliding.push_back(type == "sliding_attention");
   }
   return sliding;
+}
+
+Result<void> RefuseOthers(const Config& config, const DecoderTraits& traits, const DecoderSizes& sizes) {
+  ASSIGN_OR_RETURN(const bool bidirectional, config.Flag("use_bidirectional_attention", false));
+  if (bidirectional) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "config.json: use_bidirectional_attention true is not served: only causal models are");
+  }
+  // Layers that slide must have a window, and a family that has none must not be asked for one.
+  ASSIGN_OR_RETURN(const std::vector<bool> asked,
+                   ReadSliding(config, sizes.layers, [](int64_t) { return false; }));
+  const bool has_window = config.Has("sliding_window");
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const bool slides = !traits.sliding.empty() && traits.sliding[i];
+    if ((asked[i] && !slides) || (slides && !has_window)) {
+      return MakeError(ErrorCode::kUnsupported,
+                       fmt::format("config.json: layer_types makes layer {} sliding_attention, but {}", i,
+                                   has_window ? "this family has no such layers or they are switched off"
+                                              : "sliding_window is missing or null"));
+    }
+  }
+  return {};
 }
 
 Result<void> BuildDecoder(const Config& config, const DecoderTraits& traits, WeightSource& weights,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,17 +32,17 @@ struct DecoderTraits {
   bool fused_gate_up = false;       // mlp.gate_up_proj
   bool tied_by_default = false;
   const char* activation_field = "hidden_act";
-  double default_rms_eps = 1e-6;
   double attention_scale = 0;       // 0: head_dim^-0.5
   double attention_softcap = 0;
   double logits_softcap = 0;
   double embedding_scale = 1;
   double residual_multiplier = 1;
   double logits_scale = 1;
-  double rotary_fraction = 1;
+  bool partial_rotary = false;      // partial_rotary_factor may leave a part of each head unturned
+  bool yarn_is_longrope = false;    // an old name of it (Phi-3)
   std::vector<bool> sliding;        // per layer; empty: none
   std::vector<bool> without_rope;   // per layer; empty: none
-  double local_theta = 0;           // base of sliding layers where it is their own; 0: the same rope
+  bool local_rope = false;          // sliding layers have a rope of their own
 };
 
 // The numbers every decoder has, checked.
@@ -64,6 +65,11 @@ Result<void> BuildDecoder(const Config& config, const DecoderTraits& traits, Wei
 Result<kernels::Activation> ParseActivation(const std::string& name);
 
 // Sliding layers: `layer_types` if the configuration has it, else `fallback(layer)`.
-Result<std::vector<bool>> ReadSliding(const Config& config, int64_t layers, bool (*fallback)(int64_t layer));
+Result<std::vector<bool>> ReadSliding(const Config& config, int64_t layers,
+                                      const std::function<bool(int64_t layer)>& fallback);
+
+// For a family without windows of its own: kUnsupported if a field asks for something that the common
+// decoder would not compute. Called by BuildDecoder for every family.
+Result<void> RefuseOthers(const Config& config, const DecoderTraits& traits, const DecoderSizes& sizes);
 
 }  // namespace causeway::model

@@ -64,7 +64,7 @@ Result<Gpt2Sizes> ReadGpt2Sizes(const Config& config) {
   ASSIGN_OR_RETURN(sizes.inner, config.Int("n_inner", 1, 1 << 24, 4 * sizes.hidden));
   ASSIGN_OR_RETURN(sizes.vocab, config.Int("vocab_size", 1, 1 << 24));
   ASSIGN_OR_RETURN(sizes.positions, config.Int("n_positions", 1, 1 << 24));
-  ASSIGN_OR_RETURN(const double eps, config.Number("layer_norm_epsilon", 1e-5));
+  ASSIGN_OR_RETURN(const double eps, config.Number("layer_norm_epsilon"));
   sizes.eps = static_cast<float>(eps);
   if (sizes.hidden % sizes.heads != 0) {
     return MakeError(ErrorCode::kInvalidArgument, "config.json: n_embd is no multiple of n_head");
@@ -76,7 +76,7 @@ Result<Gpt2Sizes> ReadGpt2Sizes(const Config& config) {
 
 Result<void> BuildGpt2(const Config& config, WeightSource& weights, Network& network) {
   ASSIGN_OR_RETURN(const Gpt2Sizes sizes, ReadGpt2Sizes(config));
-  ASSIGN_OR_RETURN(const std::string activation_name, config.Text("activation_function", "gelu_new"));
+  ASSIGN_OR_RETURN(const std::string activation_name, config.Text("activation_function"));
   ASSIGN_OR_RETURN(const kernels::Activation activation, ParseActivation(activation_name));
   ASSIGN_OR_RETURN(const bool scaled, config.Flag("scale_attn_weights", true));
   ASSIGN_OR_RETURN(const bool by_layer, config.Flag("scale_attn_by_inverse_layer_idx", false));
@@ -100,12 +100,8 @@ Result<void> BuildGpt2(const Config& config, WeightSource& weights, Network& net
   }
   network.final_norm = MakeNorm(weights, prefix + "ln_f", sizes);
   ASSIGN_OR_RETURN(network.tied, config.Flag("tie_word_embeddings", true));
-  if (network.tied) {
-    weights.Ignore("lm_head.weight");
-    network.head.weight = network.embedding;
-  } else {
-    network.head.weight = weights.Matrix("lm_head.weight", sizes.vocab, sizes.hidden);
-  }
+  network.head.weight = network.tied ? weights.Tied("lm_head.weight", network.embedding)
+                                     : weights.Matrix("lm_head.weight", sizes.vocab, sizes.hidden);
   return {};
 }
 

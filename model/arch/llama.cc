@@ -20,8 +20,8 @@ Result<void> BuildSmolLm3(const Config& config, WeightSource& weights, Network& 
   ASSIGN_OR_RETURN(const DecoderSizes sizes, ReadSizes(config));
   ASSIGN_OR_RETURN(const auto with_rope, config.IntList("no_rope_layers"));
   ASSIGN_OR_RETURN(const int64_t interval, config.Int("no_rope_layer_interval", 1, 4096, 4));
-  if (!with_rope.empty() && static_cast<int64_t>(with_rope.size()) != sizes.layers) {
-    return MakeError(ErrorCode::kInvalidArgument, "config.json: no_rope_layers has a wrong length");
+  if (!with_rope.empty() && static_cast<int64_t>(with_rope.size()) < sizes.layers) {
+    return MakeError(ErrorCode::kInvalidArgument, "config.json: no_rope_layers has too few entries");
   }
   for (int64_t i = 0; i < sizes.layers; ++i) {
     traits.without_rope.push_back(with_rope.empty() ? (i + 1) % interval == 0
@@ -31,9 +31,12 @@ Result<void> BuildSmolLm3(const Config& config, WeightSource& weights, Network& 
   traits.qkv_bias = attention_bias;
   traits.o_bias = attention_bias;
   ASSIGN_OR_RETURN(traits.mlp_bias, config.Flag("mlp_bias", false));
+  // Without layer_types, use_sliding_window gives windows to the layers that have no rope.
   ASSIGN_OR_RETURN(const bool window, config.Flag("use_sliding_window", false));
-  if (window) {
-    ASSIGN_OR_RETURN(traits.sliding, ReadSliding(config, sizes.layers, [](int64_t) { return false; }));
+  if (config.Has("sliding_window")) {
+    ASSIGN_OR_RETURN(traits.sliding, ReadSliding(config, sizes.layers, [&](int64_t i) {
+                       return window && traits.without_rope[static_cast<size_t>(i)];
+                     }));
   }
   return BuildDecoder(config, traits, weights, network);
 }

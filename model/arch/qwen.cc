@@ -11,15 +11,8 @@ Result<std::vector<bool>> QwenWindows(const Config& config, int64_t layers) {
   if (!window || !config.Has("sliding_window")) {
     return std::vector<bool>();
   }
-  if (config.Has("layer_types")) {
-    return ReadSliding(config, layers, [](int64_t) { return false; });
-  }
   ASSIGN_OR_RETURN(const int64_t first, config.Int("max_window_layers", 0, 1 << 24, 28));
-  std::vector<bool> sliding;
-  for (int64_t i = 0; i < layers; ++i) {
-    sliding.push_back(i >= first);
-  }
-  return sliding;
+  return ReadSliding(config, layers, [&](int64_t i) { return i >= first; });
 }
 
 }  // namespace
@@ -47,7 +40,6 @@ Result<void> BuildOlmo2(const Config& config, WeightSource& weights, Network& ne
   DecoderTraits traits;
   traits.placement = NormPlacement::kAfter;
   traits.qk_norm = QkNorm::kWhole;
-  traits.default_rms_eps = 1e-5;
   ASSIGN_OR_RETURN(const bool attention_bias, config.Flag("attention_bias", false));
   traits.qkv_bias = attention_bias;
   traits.o_bias = attention_bias;
@@ -58,11 +50,8 @@ Result<void> BuildPhi3(const Config& config, WeightSource& weights, Network& net
   DecoderTraits traits;
   traits.fused_qkv = true;
   traits.fused_gate_up = true;
-  traits.default_rms_eps = 1e-5;
-  ASSIGN_OR_RETURN(traits.rotary_fraction, config.Number("partial_rotary_factor", 1.0));
-  if (!(traits.rotary_fraction > 0) || traits.rotary_fraction > 1) {
-    return MakeError(ErrorCode::kInvalidArgument, "config.json: partial_rotary_factor must be in (0, 1]");
-  }
+  traits.partial_rotary = true;
+  traits.yarn_is_longrope = true;
   ASSIGN_OR_RETURN(const DecoderSizes sizes, ReadSizes(config));
   if (config.Has("sliding_window")) {
     ASSIGN_OR_RETURN(traits.sliding, ReadSliding(config, sizes.layers, [](int64_t) { return true; }));

@@ -16,6 +16,9 @@ namespace causeway::model {
 struct Architecture {
   std::string_view model_type;  // of config.json
   std::string_view note;        // what is particular about it, for `causeway inspect`
+  // What the transformers library assumes where config.json is silent, as JSON. Sizes are in it only for
+  // models that come inside a wrapper, whose files leave out whatever is as usual.
+  std::string_view defaults;
   // Fills `network` from the configuration and binds its weights.
   Result<void> (*build)(const Config& config, WeightSource& weights, Network& network);
 };
