@@ -1,9 +1,15 @@
 #include "base/json.h"
 
+#include <string>
+#include <type_traits>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
 namespace causeway {
 namespace {
+
+constexpr size_t kMaxSearched = 200'000'000;  // about a second
 
 // Counts depth and nodes in front of nlohmann's DOM builder; the first fault stops the parse.
 template <typename J>
@@ -26,9 +32,15 @@ class LimitedBuilder : public nlohmann::json_sax<J> {
   }
   bool string(string_t& v) override { return Node() && builder_.string(v); }
   bool binary(binary_t& v) override { return Node() && builder_.binary(v); }
-  bool start_object(size_t n) override { return Enter() && builder_.start_object(n); }
-  bool key(string_t& v) override { return Node() && builder_.key(v); }
-  bool end_object() override { return Leave() && builder_.end_object(); }
+  bool start_object(size_t n) override {
+    objects_.emplace_back();
+    return Enter() && builder_.start_object(n);
+  }
+  bool key(string_t& v) override { return Node() && Key(v) && builder_.key(v); }
+  bool end_object() override {
+    objects_.pop_back();
+    return Leave() && builder_.end_object();
+  }
   bool start_array(size_t n) override { return Enter() && builder_.start_array(n); }
   bool end_array() override { return Leave() && builder_.end_array(); }
   bool parse_error(size_t position, const std::string&,
@@ -52,6 +64,19 @@ class LimitedBuilder : public nlohmann::json_sax<J> {
     }
     return true;
   }
+  bool Key(const string_t& name) {
+    Object& object = objects_.back();
+    searched_ += object.keys++;
+    if (std::is_same_v<J, OrderedJson> && searched_ > kMaxSearched) {
+      error_ = "objects of too many keys";
+      return false;
+    }
+    if (limits_.unique_keys && !object.names.insert(name).second) {
+      error_ = "the key '" + name.substr(0, 200) + "' stands twice in one object";
+      return false;
+    }
+    return true;
+  }
   bool Enter() {
     if (++depth_ > limits_.max_depth) {
       error_ = "nested deeper than " + std::to_string(limits_.max_depth) + " levels";
@@ -68,6 +93,12 @@ class LimitedBuilder : public nlohmann::json_sax<J> {
   const JsonLimits limits_;
   size_t depth_ = 0;
   size_t nodes_ = 0;
+  struct Object {
+    size_t keys = 0;
+    std::unordered_set<std::string> names;  // only for unique_keys
+  };
+  std::vector<Object> objects_;  // those under construction
+  size_t searched_ = 0;          // keys compared while finding each key's place in an ordered object
   std::string error_;
 };
 

@@ -73,21 +73,25 @@ kernels::WeightView WeightSource::Matrix(const std::string& name, int64_t rows, 
     return {};
   }
   const kernels::FormatId format = *FormatOfDtype(tensor->dtype);
-  return {.data = tensor->data.data(),
+  const std::byte* data = tensor->data.data();
+  if (reinterpret_cast<uintptr_t>(data) % static_cast<size_t>(kernels::BytesOf(format, 1)) != 0) {
+    // Old writers did not pad the header; kernels read whole elements.
+    data = owned_.emplace_back(tensor->data.begin(), tensor->data.end()).data();
+  }
+  return {.data = data,
           .format = format,
           .rows = rows,
           .columns = columns,
           .row_bytes = kernels::BytesOf(format, columns)};
 }
 
-kernels::WeightView WeightSource::Transposed(const std::string& name, int64_t rows, int64_t columns,
-                                             std::vector<std::vector<std::byte>>& owned) {
+kernels::WeightView WeightSource::Transposed(const std::string& name, int64_t rows, int64_t columns) {
   kernels::WeightView source = Matrix(name, columns, rows);
   if (source.data == nullptr) {
     return {};
   }
   const int64_t bytes = kernels::BytesOf(source.format, 1);
-  std::vector<std::byte>& target = owned.emplace_back(static_cast<size_t>(rows * columns * bytes));
+  std::vector<std::byte>& target = owned_.emplace_back(static_cast<size_t>(rows * columns * bytes));
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t column = 0; column < columns; ++column) {
       std::memcpy(target.data() + (row * columns + column) * bytes,

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -26,9 +27,8 @@ class WeightSource {
 
   // [rows, columns] as it lies in the file.
   kernels::WeightView Matrix(const std::string& name, int64_t rows, int64_t columns);
-  // A file's [columns, rows], transposed once into `owned`.
-  kernels::WeightView Transposed(const std::string& name, int64_t rows, int64_t columns,
-                                 std::vector<std::vector<std::byte>>& owned);
+  // A file's [columns, rows], transposed once into memory of ours.
+  kernels::WeightView Transposed(const std::string& name, int64_t rows, int64_t columns);
   // `shared`, for a head tied to the embedding. Some files hold the matrix twice; one that differs is an
   // error, because the reference's versions do not agree on which of the two counts.
   kernels::WeightView Tied(const std::string& name, const kernels::WeightView& shared);
@@ -41,6 +41,9 @@ class WeightSource {
   // The same for every tensor whose full name starts so: parts of a multimodal model that text never uses.
   void IgnorePrefixed(std::initializer_list<std::string_view> prefixes);
 
+  // What the views point into beside the files. To be kept for as long as they are used.
+  std::vector<std::vector<std::byte>> TakeOwned() { return std::move(owned_); }
+
   // The first error, or the names of unused tensors.
   Result<void> Finish() const;
 
@@ -52,6 +55,7 @@ class WeightSource {
   std::string body_;  // what stands for "model." in this file
   std::string rest_;  // what stands in front of the other names
   std::set<std::string, std::less<>> used_;
+  std::vector<std::vector<std::byte>> owned_;
   std::optional<Error> error_;
 };
 

@@ -95,11 +95,24 @@ class FolderFiles final : public ModelFiles {
   std::map<std::string, std::unique_ptr<Mapping>> mappings_;
 };
 
+// The cache's folder of `org/name`, or of a model of the hub's early days that has no organisation; empty
+// for what can be neither.
+std::string HubFolder(const std::string& model) {
+  const size_t slash = model.find('/');
+  const std::string organisation = slash == std::string::npos ? "" : model.substr(0, slash);
+  const std::string name = slash == std::string::npos ? model : model.substr(slash + 1);
+  if (!IsPlainName(name) || (slash != std::string::npos && !IsPlainName(organisation))) {
+    return {};
+  }
+  return "models--" + (organisation.empty() ? name : organisation + "--" + name);
+}
+
 // `models--org--name/refs/main` names the snapshot; without it the only one is taken.
 std::string SnapshotOf(const fs::path& repository) {
   std::error_code ignored;
   std::string revision;
-  std::getline(std::ifstream(repository / "refs" / "main"), revision);
+  std::ifstream ref(repository / "refs" / "main");
+  std::getline(ref, revision);
   if (IsPlainName(revision) && fs::is_directory(repository / "snapshots" / revision, ignored)) {
     return (repository / "snapshots" / revision).string();
   }
@@ -129,11 +142,8 @@ Result<std::string> FindModelFolder(const std::string& model, const std::vector<
     return model;
   }
   std::string looked = model;
-  const size_t slash = model.find('/');
-  const bool is_hub_name = slash != std::string::npos && slash > 0 && slash + 1 < model.size() &&
-                           model.find('/', slash + 1) == std::string::npos && model[0] != '.';
-  if (is_hub_name) {
-    const std::string folder = "models--" + model.substr(0, slash) + "--" + model.substr(slash + 1);
+  const std::string folder = HubFolder(model);
+  if (!folder.empty()) {
     for (const std::string& cache : hub_caches) {
       const fs::path repository = fs::path(cache) / folder;
       looked += ", " + repository.string();

@@ -1,7 +1,9 @@
 // From files to a Model: configuration, network, tokenizer, chat format, defaults.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
+#include <type_traits>
 #include <utility>
 
 #include "base/json.h"
@@ -53,8 +55,10 @@ Result<void> RefuseQuantized(const Json& config) {
   if (it == config.end() || it->is_null()) {
     return {};
   }
-  const std::string method =
-      it->is_object() ? it->value("quant_method", std::string("unknown")) : std::string("unknown");
+  const auto name = it->is_object() ? it->find("quant_method") : it->end();
+  const std::string method = it->is_object() && name != it->end() && name->is_string()
+                                 ? name->get<std::string>()
+                                 : std::string("unknown");
   return MakeError(ErrorCode::kUnsupported,
                    "quantized weights (quant_method '" + method + "') are not served; give F32, F16 or BF16");
 }
@@ -91,6 +95,7 @@ Result<std::unique_ptr<const Network>> BuildNetwork(const TextModel& text, std::
   TRY(architecture->build(config, weights, *network));
   TRY(weights.Finish());
   network->files = std::move(files);
+  network->owned = weights.TakeOwned();
   info.family = network->family;
   info.vocab = network->vocab;
   info.context_length = network->context_length;
@@ -98,10 +103,20 @@ Result<std::unique_ptr<const Network>> BuildNetwork(const TextModel& text, std::
   return std::unique_ptr<const Network>(std::move(network));
 }
 
+// A number of generation_config.json; absent or null: none.
 template <typename T>
-std::optional<T> NumberOf(const Json& json, const char* name) {
+Result<std::optional<T>> NumberOf(const Json& json, const char* name) {
   const auto it = json.find(name);
-  return it != json.end() && it->is_number() ? std::optional<T>(it->get<T>()) : std::nullopt;
+  if (it == json.end() || it->is_null()) {
+    return std::optional<T>();
+  }
+  const bool right = std::is_integral_v<T> ? it->is_number_integer() : it->is_number();
+  if (!right || std::fabs(it->get<double>()) > 1e9) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("generation_config.json: {} must be a {} of ordinary size", name,
+                                 std::is_integral_v<T> ? "whole number" : "number"));
+  }
+  return std::optional<T>(it->get<T>());
 }
 
 Result<void> ReadGeneration(ModelFiles& files, const Json& config, GenerationDefaults& generation) {
@@ -116,11 +131,11 @@ Result<void> ReadGeneration(ModelFiles& files, const Json& config, GenerationDef
       generation.eos_ids.push_back(id);
     }
   }
-  generation.temperature = NumberOf<float>(json, "temperature");
-  generation.top_p = NumberOf<float>(json, "top_p");
-  generation.top_k = NumberOf<int>(json, "top_k");
-  generation.min_p = NumberOf<float>(json, "min_p");
-  generation.repetition_penalty = NumberOf<float>(json, "repetition_penalty");
+  ASSIGN_OR_RETURN(generation.temperature, NumberOf<float>(json, "temperature"));
+  ASSIGN_OR_RETURN(generation.top_p, NumberOf<float>(json, "top_p"));
+  ASSIGN_OR_RETURN(generation.top_k, NumberOf<int>(json, "top_k"));
+  ASSIGN_OR_RETURN(generation.min_p, NumberOf<float>(json, "min_p"));
+  ASSIGN_OR_RETURN(generation.repetition_penalty, NumberOf<float>(json, "repetition_penalty"));
   return {};
 }
 

@@ -176,7 +176,7 @@ Result<TensorMap> ParseSafetensors(std::span<const std::byte> file) {
   }
   const auto header = file.subspan(sizeof(header_bytes), header_bytes);
   const auto data = file.subspan(sizeof(header_bytes) + header_bytes);
-  ASSIGN_OR_RETURN(const Json json, ParseJson(AsText(header), {.max_depth = 8, .max_nodes = 10'000'000}));
+  ASSIGN_OR_RETURN(const Json json, ParseJson(AsText(header), {.max_depth = 8, .max_nodes = 10'000'000, .unique_keys = true}));
   if (!json.is_object()) {
     return MakeError(ErrorCode::kInvalidArgument, "the header is no JSON object");
   }

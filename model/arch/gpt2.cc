@@ -20,9 +20,8 @@ Norm MakeNorm(WeightSource& weights, const std::string& name, const Gpt2Sizes& s
           .bias = weights.Vector(name + ".bias", sizes.hidden)};
 }
 
-Projection MakeConv1d(WeightSource& weights, const std::string& name, int64_t out, int64_t in,
-                      Network& network) {
-  return {.weight = weights.Transposed(name + ".weight", out, in, network.owned),
+Projection MakeConv1d(WeightSource& weights, const std::string& name, int64_t out, int64_t in) {
+  return {.weight = weights.Transposed(name + ".weight", out, in),
           .bias = weights.Vector(name + ".bias", out)};
 }
 
@@ -35,22 +34,21 @@ Projection Part(const Projection& fused, int64_t begin, int64_t end) {
   return part;
 }
 
-Layer MakeLayer(WeightSource& weights, const Gpt2Sizes& sizes, const std::string& prefix,
-                Network& network) {
+Layer MakeLayer(WeightSource& weights, const Gpt2Sizes& sizes, const std::string& prefix) {
   Layer layer;
   layer.attention_norm = MakeNorm(weights, prefix + "ln_1", sizes);
   layer.mlp_norm = MakeNorm(weights, prefix + "ln_2", sizes);
   AttentionBlock& attention = layer.attention;
   attention.heads = sizes.heads;
   const Projection fused =
-      MakeConv1d(weights, prefix + "attn.c_attn", 3 * sizes.hidden, sizes.hidden, network);
+      MakeConv1d(weights, prefix + "attn.c_attn", 3 * sizes.hidden, sizes.hidden);
   attention.q = Part(fused, 0, sizes.hidden);
   attention.k = Part(fused, sizes.hidden, 2 * sizes.hidden);
   attention.v = Part(fused, 2 * sizes.hidden, 3 * sizes.hidden);
-  attention.o = MakeConv1d(weights, prefix + "attn.c_proj", sizes.hidden, sizes.hidden, network);
+  attention.o = MakeConv1d(weights, prefix + "attn.c_proj", sizes.hidden, sizes.hidden);
   layer.mlp.gated = false;
-  layer.mlp.up = MakeConv1d(weights, prefix + "mlp.c_fc", sizes.inner, sizes.hidden, network);
-  layer.mlp.down = MakeConv1d(weights, prefix + "mlp.c_proj", sizes.hidden, sizes.inner, network);
+  layer.mlp.up = MakeConv1d(weights, prefix + "mlp.c_fc", sizes.inner, sizes.hidden);
+  layer.mlp.down = MakeConv1d(weights, prefix + "mlp.c_proj", sizes.hidden, sizes.inner);
   weights.Ignore(prefix + "attn.bias");  // the causal mask, saved as a buffer
   weights.Ignore(prefix + "attn.masked_bias");
   return layer;
@@ -89,9 +87,8 @@ Result<void> BuildGpt2(const Config& config, WeightSource& weights, Network& net
   network.context_length = sizes.positions;
   network.embedding = weights.Matrix(prefix + "wte.weight", sizes.vocab, sizes.hidden);
   network.positions = weights.Matrix(prefix + "wpe.weight", sizes.positions, sizes.hidden);
-  network.owned.reserve(static_cast<size_t>(4 * sizes.layers));
   for (int64_t i = 0; i < sizes.layers; ++i) {
-    Layer layer = MakeLayer(weights, sizes, fmt::format("{}h.{}.", prefix, i), network);
+    Layer layer = MakeLayer(weights, sizes, fmt::format("{}h.{}.", prefix, i));
     layer.mlp.activation = activation;
     double scale = scaled ? 1.0 / std::sqrt(static_cast<double>(network.head_dim)) : 1.0;
     scale /= by_layer ? static_cast<double>(i + 1) : 1.0;
