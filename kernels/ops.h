@@ -265,6 +265,10 @@ struct ScoreArgs {
 struct Ops {
   std::string_view name;         // "ref", "scalar", "avx2", "avx512", "avx512_bf16"
   std::string_view description;  // what it needs, for `causeway inspect`
+  // Whether linear rounds x to BF16 (to nearest even) where the weight is BF16, as the dot instructions of
+  // some machines want it: a relative error of up to 2^-9 a value instead of none. Sums are float32 always,
+  // and F32 and F16 weights meet x as it is.
+  bool rounds_x_for_bf16 = false;
   void (*embed)(Stream&, const EmbedArgs&);
   void (*linear)(Stream&, const LinearArgs&);
   void (*rms_norm)(Stream&, const RmsNormArgs&);

@@ -28,12 +28,14 @@ bool HasAvx512() {
   return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+bool HasAvx512BF16() { return HasAvx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 bool Always() { return true; }
 
 // In priority order.
 constexpr TableRow kTables[] = {
 #if defined(__x86_64__)
+    {&avx512_bf16::kOps, HasAvx512BF16},
     {&avx512::kOps, HasAvx512},
     {&avx2::kOps, HasAvx2},
 #endif

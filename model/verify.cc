@@ -2,17 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <map>
 #include <vector>
 
-#include "base/json.h"
 #include "fmt/format.h"
-#include "model/files.h"
 #include "model/network.h"
-#include "model/safetensors.h"
 #include "model/safetensors_writer.h"
-#include "model/sequence_runner.h"
 
 namespace causeway::model {
 namespace {
@@ -20,60 +14,62 @@ namespace {
 constexpr double kLogitTolerance = 1e-3;
 constexpr double kHiddenTolerance = 1e-4;  // of the row's largest magnitude
 constexpr double kMarginTolerance = 2e-3;
+constexpr double kRoundedDivergence = 1e-3;  // nats a position
+constexpr double kRoundedMargin = 0.1;
 
-struct Golden {
-  std::unique_ptr<ModelFiles> files;
-  TensorMap tensors;
-  std::vector<std::vector<Token>> prompts;
-  std::vector<std::vector<Token>> greedy;
-  std::vector<std::vector<double>> margins;
-};
+double Distance(float a, float b) { return std::fabs(static_cast<double>(a) - static_cast<double>(b)); }
 
-Result<Golden> ReadGolden(const std::string& folder) {
-  Golden golden;
-  ASSIGN_OR_RETURN(golden.files, OpenFolder(folder));
-  ASSIGN_OR_RETURN(const auto tensors, golden.files->Open("golden.safetensors"));
-  ASSIGN_OR_RETURN(golden.tensors, ParseSafetensors(tensors));
-  ASSIGN_OR_RETURN(const auto text, golden.files->Open("golden.json"));
-  ASSIGN_OR_RETURN(const Json json, ParseJson(AsText(text)));
-  try {  // nlohmann's at() and get() throw where a field is missing
-    golden.prompts = json.at("prompts").get<std::vector<std::vector<Token>>>();
-    golden.greedy = json.at("greedy").get<std::vector<std::vector<Token>>>();
-    const char* const margins = json.contains("margins") ? "margins" : "margin";
-    golden.margins = json.at(margins).get<std::vector<std::vector<double>>>();
-  } catch (const Json::exception& e) {
-    return MakeError(ErrorCode::kInvalidArgument, std::string("golden.json: ") + e.what());
+double LargestDifference(std::span<const float> got, std::span<const float> wanted) {
+  double largest = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double difference = Distance(got[i], wanted[i]);
+    largest = difference <= largest ? largest : difference;  // a NaN becomes the largest
   }
-  return golden;
+  return largest;
 }
 
-// A golden tensor as floats, if it is F32 of this many values.
-Result<std::vector<float>> Values(const Golden& golden, const std::string& name, size_t count) {
-  const auto it = golden.tensors.find(name);
-  if (it == golden.tensors.end() || it->second.dtype != "F32" ||
-      it->second.data.size() != count * sizeof(float)) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("golden.safetensors has no F32 tensor {} of {} values", name, count));
+double LogSumExp(std::span<const float> row) {
+  const auto largest = static_cast<double>(*std::max_element(row.begin(), row.end()));
+  double sum = 0;
+  for (const float value : row) {
+    sum += std::exp(static_cast<double>(value) - largest);
   }
-  std::vector<float> values(count);
-  std::memcpy(values.data(), it->second.data.data(), it->second.data.size());
-  return values;
+  return largest + std::log(sum);
+}
+
+// KL(golden || got) of one position in nats.
+double Divergence(std::span<const float> got, std::span<const float> golden) {
+  const double got_total = LogSumExp(got);
+  const double golden_total = LogSumExp(golden);
+  double sum = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double log_p = static_cast<double>(golden[i]) - golden_total;
+    sum += std::exp(log_p) * (log_p - (static_cast<double>(got[i]) - got_total));
+  }
+  return sum;
+}
+
+// How far the best golden token lies ahead of the one that `got` likes best; 0 where they agree.
+double MarginLost(std::span<const float> got, std::span<const float> golden) {
+  const auto best = std::max_element(got.begin(), got.end()) - got.begin();
+  const float golden_best = *std::max_element(golden.begin(), golden.end());
+  return static_cast<double>(golden_best) - static_cast<double>(golden[static_cast<size_t>(best)]);
 }
 
 class Verifier {
  public:
-  Verifier(const Model& model, const Golden& golden, SequenceRunner& runner)
-      : model_(model), golden_(golden), runner_(runner) {}
+  Verifier(const Model& model, const Golden& golden, bool rounded, SequenceRunner& runner)
+      : model_(model), golden_(golden), rounded_(rounded), runner_(runner) {}
 
-  Result<VerifyCase> Check(size_t prompt) {
-    VerifyCase one{fmt::format("prompt {} ({} tokens)", prompt, golden_.prompts[prompt].size()), true, {}};
-    ASSIGN_OR_RETURN(const double logit_difference, CheckLogits(prompt));
-    one.detail = fmt::format("logits differ by at most {:.2e}", logit_difference);
-    one.passed = logit_difference <= kLogitTolerance;
-    if (prompt == 0) {
-      ASSIGN_OR_RETURN(const double hidden_difference, CheckHidden());
-      one.detail += fmt::format(", hidden states by {:.2e} of the row", hidden_difference);
-      one.passed = one.passed && hidden_difference <= kHiddenTolerance;
+  Result<VerifyCase> Check(size_t index) {
+    const GoldenPrompt& prompt = golden_.prompts[index];
+    VerifyCase one{fmt::format("prompt {} ({} tokens)", index, prompt.tokens.size()), true, {}};
+    std::map<int, std::vector<float>> hidden;
+    ASSIGN_OR_RETURN(logits_.emplace_back(), LogitsOf(runner_, prompt.tokens, index == 0 ? &hidden : nullptr));
+    TRY(CheckSize(fmt::format("logits.{}", index), prompt.logits, logits_.back()));
+    CheckLogits(prompt, logits_.back(), one);
+    if (index == 0) {
+      TRY(CheckHidden(hidden, one));
     }
     ASSIGN_OR_RETURN(const std::string tokens, CheckGreedy(prompt));
     one.passed = one.passed && tokens.empty();
@@ -81,48 +77,58 @@ class Verifier {
     return one;
   }
 
-  const std::vector<std::vector<float>>& logits() const { return all_logits_; }
+  const std::vector<std::vector<float>>& logits() const { return logits_; }
 
  private:
-  Result<double> CheckLogits(size_t prompt) {
-    const auto& tokens = golden_.prompts[prompt];
-    std::vector<float>& got = all_logits_.emplace_back();
-    hidden_.clear();
-    runner_.runner().SetLogitsObserver([&](const scheduler::PlanRow&, int64_t, std::span<const float> row) {
-      got.insert(got.end(), row.begin(), row.end());
-    });
-    runner_.runner().SetHiddenObserver([&](int index, std::span<const float> values, int64_t) {
-      std::vector<float>& layer = hidden_[index];
-      layer.insert(layer.end(), values.begin(), values.end());
-    });
-    TRY(runner_.Prefill(0, tokens, false));
-    runner_.runner().SetLogitsObserver({});
-    runner_.runner().SetHiddenObserver({});
-    ASSIGN_OR_RETURN(const auto wanted, Values(golden_, fmt::format("logits.{}", prompt), got.size()));
-    double largest = 0;
-    for (size_t i = 0; i < got.size(); ++i) {
-      const double difference = std::fabs(static_cast<double>(got[i]) - static_cast<double>(wanted[i]));
-      largest = difference <= largest ? largest : difference;  // a NaN becomes the largest
+  static Result<void> CheckSize(const std::string& name, std::span<const float> golden, std::span<const float> got) {
+    if (golden.size() == got.size()) {
+      return {};
     }
-    return largest;
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("golden {} has {} values, the model computes {}", name, golden.size(), got.size()));
   }
 
-  Result<double> CheckHidden() {
+  void CheckLogits(const GoldenPrompt& prompt, std::span<const float> got, VerifyCase& one) const {
+    const double difference = LargestDifference(got, prompt.logits);
+    one.detail = fmt::format("logits differ by at most {:.2e}", difference);
+    if (!rounded_) {
+      one.passed = difference <= kLogitTolerance;
+      return;
+    }
+    const auto vocab = static_cast<size_t>(model_.network->vocab);
+    double divergence = 0;
+    double lost = 0;
+    for (size_t row = 0; row < got.size(); row += vocab) {
+      const std::span<const float> golden = std::span(prompt.logits).subspan(row, vocab);
+      divergence += Divergence(got.subspan(row, vocab), golden);
+      lost = std::max(lost, MarginLost(got.subspan(row, vocab), golden));
+    }
+    divergence /= static_cast<double>(prompt.tokens.size());
+    one.detail += fmt::format(", mean KL {:.2e} nats, best tokens equal beyond a margin of {:.3f}", divergence, lost);
+    one.passed = divergence <= kRoundedDivergence && lost <= kRoundedMargin;  // not if one of them is NaN
+  }
+
+  Result<void> CheckHidden(const std::map<int, std::vector<float>>& hidden, VerifyCase& one) const {
     double largest = 0;
     const auto width = static_cast<size_t>(model_.network->hidden);
-    for (const auto& [index, got] : hidden_) {
-      ASSIGN_OR_RETURN(const auto wanted, Values(golden_, fmt::format("hidden.{}", index), got.size()));
+    for (const auto& [index, got] : hidden) {
+      const auto found = golden_.hidden.find(index);
+      const std::span<const float> wanted =
+          found == golden_.hidden.end() ? std::span<const float>() : std::span<const float>(found->second);
+      TRY(CheckSize(fmt::format("hidden.{}", index), wanted, got));
       for (size_t row = 0; row < got.size(); row += width) {
-        double scale = 0;
-        double difference = 0;
-        for (size_t i = row; i < row + width; ++i) {
-          scale = std::max(scale, std::fabs(static_cast<double>(wanted[i])));
-          difference = std::max(difference, std::fabs(static_cast<double>(got[i]) - static_cast<double>(wanted[i])));
+        double scale = 1e-30;
+        for (const float value : wanted.subspan(row, width)) {
+          scale = std::max(scale, std::fabs(static_cast<double>(value)));
         }
-        largest = std::max(largest, difference / std::max(scale, 1e-30));
+        const double difference =
+            LargestDifference(std::span(got).subspan(row, width), wanted.subspan(row, width)) / scale;
+        largest = difference <= largest ? largest : difference;
       }
     }
-    return largest;
+    one.detail += fmt::format(", hidden states by {:.2e} of the row", largest);
+    one.passed = one.passed && (rounded_ || largest <= kHiddenTolerance);
+    return {};
   }
 
   // The reference takes longrope's other list for all of a sequence that grows beyond the original length.
@@ -133,22 +139,21 @@ class Verifier {
   }
 
   // Empty if the greedy tokens are as recorded.
-  Result<std::string> CheckGreedy(size_t prompt) {
-    const auto& wanted = golden_.greedy[prompt];
-    std::vector<Token> sequence = golden_.prompts[prompt];
-    ASSIGN_OR_RETURN(Token token,
-                     runner_.Prefill(0, sequence, true, static_cast<int64_t>(sequence.size())));
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      if (token != wanted[i]) {
-        return golden_.margins[prompt][i] > kMarginTolerance
-                   ? fmt::format("greedy token {} is {}, not {} (margin {:.4f})", i, token, wanted[i],
-                                 golden_.margins[prompt][i])
-                   : std::string();  // a coin toss; what follows cannot be compared
+  Result<std::string> CheckGreedy(const GoldenPrompt& prompt) {
+    const double tolerance = rounded_ ? kRoundedMargin : kMarginTolerance;
+    std::vector<Token> sequence = prompt.tokens;
+    const auto prefill = [&] { return runner_.Prefill(0, sequence, true, static_cast<int64_t>(sequence.size())); };
+    ASSIGN_OR_RETURN(Token token, prefill());
+    for (size_t i = 0; i < prompt.greedy.size(); ++i) {
+      if (token != prompt.greedy[i]) {
+        return prompt.margins[i] > tolerance ? fmt::format("greedy token {} is {}, not {} (margin {:.4f})", i, token,
+                                                           prompt.greedy[i], prompt.margins[i])
+                                             : std::string();  // a coin toss; what follows cannot be compared
       }
       sequence.push_back(token);
-      if (i + 1 < wanted.size() && CrossesLongRope(sequence.size())) {
-        ASSIGN_OR_RETURN(token, runner_.Prefill(0, sequence, true, static_cast<int64_t>(sequence.size())));
-      } else if (i + 1 < wanted.size()) {
+      if (i + 1 < prompt.greedy.size() && CrossesLongRope(sequence.size())) {
+        ASSIGN_OR_RETURN(token, prefill());
+      } else if (i + 1 < prompt.greedy.size()) {
         ASSIGN_OR_RETURN(const auto next, runner_.Decode({&token, 1}));
         token = next[0];
       }
@@ -158,9 +163,9 @@ class Verifier {
 
   const Model& model_;
   const Golden& golden_;
+  const bool rounded_;
   SequenceRunner& runner_;
-  std::map<int, std::vector<float>> hidden_;
-  std::vector<std::vector<float>> all_logits_;
+  std::vector<std::vector<float>> logits_;
 };
 
 Result<void> Dump(const std::string& path, const std::vector<std::vector<float>>& logits, int64_t vocab) {
@@ -177,33 +182,50 @@ Result<void> Dump(const std::string& path, const std::vector<std::vector<float>>
 
 }  // namespace
 
-Result<VerifyReport> VerifyModel(const std::string& folder, const kernels::Ops& ops, ThreadPool& pool,
-                                 const VerifyOptions& options) {
-  ASSIGN_OR_RETURN(const auto model, LoadModel({.model = folder, .weights = true, .progress = {}, .hub_caches = {}}));
-  ASSIGN_OR_RETURN(const Golden golden, ReadGolden(folder));
-  if (golden.greedy.size() < golden.prompts.size() || golden.margins.size() < golden.prompts.size()) {
-    return MakeError(ErrorCode::kInvalidArgument, "golden.json: greedy or margins has too few entries");
+bool RoundsActivations(const Model& model, const kernels::Ops& ops) {
+  const auto is_bf16 = [](const Projection& projection) {
+    return projection.weight.format == kernels::FormatId::kBF16 && projection.weight.rows > 0;
+  };
+  bool any = is_bf16(model.network->head);
+  for (const Layer& layer : model.network->layers) {
+    for (const Projection* projection :
+         {&layer.attention.q, &layer.attention.k, &layer.attention.v, &layer.attention.o, &layer.mlp.gate,
+          &layer.mlp.up, &layer.mlp.down}) {
+      any = any || is_bf16(*projection);
+    }
   }
+  return any && ops.rounds_x_for_bf16;
+}
+
+Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops,
+                                   ThreadPool& pool, const VerifyOptions& options) {
   size_t longest = 0;
-  for (size_t i = 0; i < golden.prompts.size(); ++i) {
-    longest = std::max(longest, golden.prompts[i].size() + golden.greedy[i].size());
+  for (const GoldenPrompt& prompt : golden.prompts) {
+    longest = std::max(longest, prompt.tokens.size() + prompt.greedy.size());
   }
   ASSIGN_OR_RETURN(const auto runner,
-                   SequenceRunner::Create(*model, ops, pool,
+                   SequenceRunner::Create(model, ops, pool,
                                           {.kv_format = kernels::KvFormat::kF32,
                                            .max_positions = static_cast<int64_t>(longest) + 1,
                                            .max_sequences = 1,
                                            .chunk = options.chunk}));
-  Verifier verifier(*model, golden, *runner);
+  Verifier verifier(model, golden, RoundsActivations(model, ops), *runner);
   VerifyReport report;
   for (size_t prompt = 0; prompt < golden.prompts.size(); ++prompt) {
     ASSIGN_OR_RETURN(VerifyCase one, verifier.Check(prompt));
     report.cases.push_back(std::move(one));
   }
   if (!options.dump.empty()) {
-    TRY(Dump(options.dump, verifier.logits(), model->network->vocab));
+    TRY(Dump(options.dump, verifier.logits(), model.network->vocab));
   }
   return report;
+}
+
+Result<VerifyReport> VerifyModel(const std::string& folder, const kernels::Ops& ops, ThreadPool& pool,
+                                 const VerifyOptions& options) {
+  ASSIGN_OR_RETURN(const auto model, LoadModel({.model = folder, .weights = true, .progress = {}, .hub_caches = {}}));
+  ASSIGN_OR_RETURN(const Golden golden, ReadGolden(folder));
+  return VerifyAgainst(golden, *model, ops, pool, options);
 }
 
 }  // namespace causeway::model

@@ -1,4 +1,5 @@
-// Checks a model folder against golden values beside its weights (golden.json, golden.safetensors).
+// Checks what a model computes against golden values: beside its weights (golden.json, golden.safetensors), or
+// given.
 #pragma once
 
 #include <string>
@@ -7,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "base/verify_report.h"
 #include "kernels/ops.h"
+#include "model/golden.h"
 #include "model/model.h"
 
 namespace causeway::model {
@@ -16,8 +18,17 @@ struct VerifyOptions {
   int64_t chunk = 512;
 };
 
-// Tolerances: logits 1e-3 absolute; hidden states 1e-4 of the row's largest magnitude; greedy tokens equal
-// wherever the golden's margin exceeds 2e-3. One case a prompt.
+// Whether this table rounds what this model's weights multiply.
+bool RoundsActivations(const Model& model, const kernels::Ops& ops);
+
+// One case a prompt. Tolerances in float32: logits 1e-3 absolute; hidden states 1e-4 of the row's largest
+// magnitude; greedy tokens equal wherever the golden's margin exceeds 2e-3. Where the table rounds
+// activations (RoundsActivations): mean KL divergence from the golden at most 1e-3 nats a position; the same
+// best token at every position, and the same greedy tokens, wherever the golden's margin exceeds 0.1.
+Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops,
+                                   ThreadPool& pool, const VerifyOptions& options);
+
+// Loads a folder and checks it against the golden values in it.
 Result<VerifyReport> VerifyModel(const std::string& folder, const kernels::Ops& ops, ThreadPool& pool,
                                  const VerifyOptions& options);
 

@@ -9,6 +9,9 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 const Ops kOps = {
     .name = CAUSEWAY_TEXT(CAUSEWAY_ISA),
     .description = CAUSEWAY_ISA_NEEDS,
+#if defined(CAUSEWAY_ISA_AVX512_BF16)
+    .rounds_x_for_bf16 = true,
+#endif
     .embed = Embed,
     .linear = Linear,
     .rms_norm = RmsNorm,

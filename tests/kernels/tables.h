@@ -15,7 +15,7 @@
 
 namespace causeway::kernels {
 
-// Every table that this machine can run, and the emulated AVX-512 one. Says which it leaves out.
+// Every table that this machine can run, and the emulated AVX-512 ones. Says which it leaves out.
 inline std::vector<const Ops*> TestedTables() {
   std::vector<const Ops*> tables;
   for (const Ops* ops : AllOps()) {
@@ -28,6 +28,7 @@ inline std::vector<const Ops*> TestedTables() {
 #if defined(CAUSEWAY_HAVE_EMULATED_AVX512)
   if (CanRun(avx2::kOps)) {
     tables.push_back(&avx512_emulated::kOps);
+    tables.push_back(&avx512_bf16_emulated::kOps);
   }
 #endif
   return tables;
