@@ -262,13 +262,15 @@ struct ScoreArgs {
   int64_t vocab;
 };
 
+inline constexpr int64_t kNeverRounds = INT64_MAX;
+
 struct Ops {
   std::string_view name;         // "ref", "scalar", "avx2", "avx512", "avx512_bf16"
   std::string_view description;  // what it needs, for `causeway inspect`
-  // Whether linear rounds x to BF16 (to nearest even) where the weight is BF16, as the dot instructions of
-  // some machines want it: a relative error of up to 2^-9 a value instead of none. Sums are float32 always,
-  // and F32 and F16 weights meet x as it is.
-  bool rounds_x_for_bf16 = false;
+  // Linear rounds x to BF16 (to nearest even) where the weight is BF16 and has more than this many columns,
+  // because the dot instructions of some machines want it: a relative error of up to 2^-8 a value. Shorter
+  // rows, other formats and all sums are float32.
+  int64_t rounds_x_beyond = kNeverRounds;
   void (*embed)(Stream&, const EmbedArgs&);
   void (*linear)(Stream&, const LinearArgs&);
   void (*rms_norm)(Stream&, const RmsNormArgs&);

@@ -145,37 +145,47 @@ void Gather(const SampleRow& row, const std::vector<float>& logits, float larges
   }
 }
 
-// Keeps the smallest ordered set whose probability reaches top_p. Sorts only as deep as that needs.
-void KeepTopP(float top_p, std::vector<Candidate>& candidates) {
+double WeightOf(const Candidate& candidate) { return static_cast<double>(std::exp(candidate.value)); }
+
+double WeightOf(std::span<const Candidate> candidates) {
   double total = 0;
   for (const Candidate& candidate : candidates) {
-    total += static_cast<double>(std::exp(candidate.value));
+    total += WeightOf(candidate);
   }
-  const double wanted = static_cast<double>(top_p) * total;
-  double sum = 0;
-  size_t sorted = 0;
-  for (size_t depth = 256; sorted < candidates.size(); depth *= 8) {
-    const size_t end = std::min(depth, candidates.size());
-    std::partial_sort(candidates.begin() + static_cast<int64_t>(sorted),
-                      candidates.begin() + static_cast<int64_t>(end), candidates.end(), Before);
-    for (; sorted < end; ++sorted) {
-      sum += static_cast<double>(std::exp(candidates[sorted].value));
-      if (sum >= wanted) {
-        candidates.resize(sorted + 1);
-        return;
-      }
+  return total;
+}
+
+// Keeps the smallest ordered set whose probability reaches top_p, in linear time: halves the range in which
+// the cut lies by the weight before its middle, and sorts only the last few.
+void KeepTopP(float top_p, std::vector<Candidate>& candidates) {
+  constexpr size_t kFew = 32;
+  const double wanted = static_cast<double>(top_p) * WeightOf(candidates);
+  double sum = 0;  // of candidates [0, low), which are all kept; those from `high` on are all dropped
+  size_t low = 0;
+  size_t high = candidates.size();
+  const auto at = [&](size_t i) { return candidates.begin() + static_cast<ptrdiff_t>(i); };
+  while (high - low > kFew) {
+    const size_t half = low + (high - low) / 2;
+    std::nth_element(at(low), at(half), at(high), Before);
+    const double weight = WeightOf(std::span(candidates).subspan(low, half - low));
+    if (sum + weight >= wanted) {
+      high = half;
+    } else {
+      sum += weight;
+      low = half;
     }
   }
+  std::sort(at(low), at(high), Before);
+  while (low < high && sum < wanted) {
+    sum += WeightOf(candidates[low++]);
+  }
+  candidates.resize(std::max<size_t>(low, 1));
 }
 
 Token Draw(const std::vector<Candidate>& candidates, double uniform) {
-  double total = 0;
+  double left = uniform * WeightOf(candidates);
   for (const Candidate& candidate : candidates) {
-    total += static_cast<double>(std::exp(candidate.value));
-  }
-  double left = uniform * total;
-  for (const Candidate& candidate : candidates) {
-    left -= static_cast<double>(std::exp(candidate.value));
+    left -= WeightOf(candidate);
     if (left < 0) {
       return candidate.token;
     }

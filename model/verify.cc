@@ -183,18 +183,18 @@ Result<void> Dump(const std::string& path, const std::vector<std::vector<float>>
 }  // namespace
 
 bool RoundsActivations(const Model& model, const kernels::Ops& ops) {
-  const auto is_bf16 = [](const Projection& projection) {
-    return projection.weight.format == kernels::FormatId::kBF16 && projection.weight.rows > 0;
+  const auto rounds = [&](const Projection& projection) {
+    return projection.weight.format == kernels::FormatId::kBF16 && projection.weight.columns > ops.rounds_x_beyond;
   };
-  bool any = is_bf16(model.network->head);
+  bool any = rounds(model.network->head);
   for (const Layer& layer : model.network->layers) {
     for (const Projection* projection :
          {&layer.attention.q, &layer.attention.k, &layer.attention.v, &layer.attention.o, &layer.mlp.gate,
           &layer.mlp.up, &layer.mlp.down}) {
-      any = any || is_bf16(*projection);
+      any = any || rounds(*projection);
     }
   }
-  return any && ops.rounds_x_for_bf16;
+  return any;
 }
 
 Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops,

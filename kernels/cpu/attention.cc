@@ -23,6 +23,14 @@ namespace {
 constexpr int64_t kBlock = kAttentionBlock;
 constexpr int64_t kTileRows = 16;   // query rows of a task
 constexpr int64_t kFewRows = 4;     // up to here partitions are tasks of their own
+// Queries whose scores, and whose sums of V, share the loads of a block: what the registers hold.
+#if defined(CAUSEWAY_ISA_AVX512)
+constexpr int kScoreRows = 4;
+constexpr int kSumRows = 4;
+#else
+constexpr int kScoreRows = 3;
+constexpr int kSumRows = 2;
+#endif
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // Running softmax of one query: weights relative to `largest`, their sum, and the weighted sum of V.
@@ -106,7 +114,7 @@ void UnpackBlock(const AttentionArgs& args, const KvSequence& sequence, int64_t 
   block = {first, rows, k, v};
 }
 
-// Scores of up to three queries against the block: [queries][kBlock].
+// Scores of some queries against the block: [queries][kBlock].
 template <int M>
 void ScoresOf(const float* q, int64_t padded, const Block& block, float* scores) {
   for (int64_t key = 0; key < kBlock; key += 4) {
@@ -120,12 +128,10 @@ void ScoresOf(const float* q, int64_t padded, const Block& block, float* scores)
 
 void AllScores(const float* q, int64_t queries, int64_t padded, const Block& block, float* scores) {
   int64_t m = 0;
-  for (; m + 3 <= queries; m += 3) {
-    ScoresOf<3>(q + m * padded, padded, block, scores + m * kBlock);
+  for (; m + kScoreRows <= queries; m += kScoreRows) {
+    ScoresOf<kScoreRows>(q + m * padded, padded, block, scores + m * kBlock);
   }
-  if (queries - m == 2) {
-    ScoresOf<2>(q + m * padded, padded, block, scores + m * kBlock);
-  } else if (queries - m == 1) {
+  for (; m < queries; ++m) {
     ScoresOf<1>(q + m * padded, padded, block, scores + m * kBlock);
   }
 }
@@ -152,32 +158,63 @@ float FinishScores(const AttentionArgs& args, float* scores, int64_t low, int64_
   return ReduceMax(largest);
 }
 
-// sum += sum over rows [low, high) of weight[row] * v[row], rows ascending, kVectors vectors at a time.
-template <int kVectors>
-inline void AddRows(const float* weights, const float* v, int64_t padded, int64_t low, int64_t high,
-                    float* sum) {
-  Vec acc[kVectors];
-  for (int i = 0; i < kVectors; ++i) {
-    acc[i] = Load(sum + i * kLanes);
-  }
-  for (int64_t row = low; row < high; ++row) {
-    const Vec weight = Set1(weights[row]);
+// For M queries, sums[m] += sum over rows [low, high) of weights[m][row] * v[row], rows ascending, kVectors
+// vectors at a time. The order of a query's sum does not depend on the others.
+template <int M, int kVectors>
+inline __attribute__((always_inline)) void AddVectors(const float* const (&weights)[M], const float* v,
+                                                      int64_t padded, int64_t low, int64_t high,
+                                                      float* const (&sums)[M], int64_t at) {
+  Vec acc[M][kVectors];
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 8
     for (int i = 0; i < kVectors; ++i) {
-      acc[i] = Fma(weight, Load(v + row * padded + i * kLanes), acc[i]);
+      acc[m][i] = Load(sums[m] + at + i * kLanes);
     }
   }
-  for (int i = 0; i < kVectors; ++i) {
-    Store(sum + i * kLanes, acc[i]);
+  for (int64_t row = low; row < high; ++row) {
+    Vec values[kVectors];
+#pragma GCC unroll 8
+    for (int i = 0; i < kVectors; ++i) {
+      values[i] = Load(v + row * padded + at + i * kLanes);
+    }
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      const Vec weight = Set1(weights[m][row]);
+#pragma GCC unroll 8
+      for (int i = 0; i < kVectors; ++i) {
+        acc[m][i] = Fma(weight, values[i], acc[m][i]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kVectors; ++i) {
+      Store(sums[m] + at + i * kLanes, acc[m][i]);
+    }
   }
 }
 
-// Folds rows [low, high) of a block into a query's state.
-void Absorb(const AttentionArgs& args, const Block& block, int64_t low, int64_t high, int64_t padded,
-            float* scores, State& state) {
+template <int M>
+void AddRows(const float* const (&weights)[M], const float* v, int64_t padded, int64_t low, int64_t high,
+             float* const (&sums)[M]) {
+  int64_t at = 0;
+  for (; at + 4 * kLanes <= padded; at += 4 * kLanes) {
+    AddVectors<M, 4>(weights, v, padded, low, high, sums, at);
+  }
+  for (; at < padded; at += kLanes) {
+    AddVectors<M, 1>(weights, v, padded, low, high, sums, at);
+  }
+}
+
+// Turns the scores of rows [low, high) of a block into weights of V and prepares the query's state for
+// them. False: nothing to weigh, every score is minus infinity or NaN.
+bool Weigh(const AttentionArgs& args, int64_t low, int64_t high, int64_t padded, float* scores, State& state) {
   const float block_largest = FinishScores(args, scores, low, high);
   const float largest = std::max(state.largest, block_largest);
   if (!(largest > kMinusInfinity)) {
-    return;  // every score is minus infinity or NaN: nothing to weigh
+    return false;
   }
   if (largest != state.largest && state.total != 0.0F) {
     const float factor = ExpOf(state.largest - largest);
@@ -192,16 +229,7 @@ void Absorb(const AttentionArgs& args, const Block& block, int64_t low, int64_t 
     total = Add(total, weight);
   }
   state.total += ReduceAdd(total);
-  int64_t i = 0;
-  for (; i + 8 * kLanes <= padded; i += 8 * kLanes) {
-    AddRows<8>(scores, block.v + i, padded, low, high, state.sum + i);
-  }
-  for (; i + 4 * kLanes <= padded; i += 4 * kLanes) {
-    AddRows<4>(scores, block.v + i, padded, low, high, state.sum + i);
-  }
-  for (; i < padded; i += kLanes) {
-    AddRows<1>(scores, block.v + i, padded, low, high, state.sum + i);
-  }
+  return true;
 }
 
 // Query rows [begin, end) of a sequence and the group of heads of one kv head.
@@ -251,6 +279,38 @@ void CopyQueries(const AttentionArgs& args, const Dims& dims, const QueryTile& t
   }
 }
 
+// Folds rows of a block, whose scores are at hand, into the states of all queries that see some of it.
+// Queries that see all of it share the loads of V.
+void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const QueryTile& tile, const Block& block,
+                 float* scores, State* states) {
+  const int64_t queries = (tile.end - tile.begin) * dims.group;
+  const float* weights[kSumRows];
+  float* sums[kSumRows];
+  int waiting = 0;
+  for (int64_t query = 0; query < queries; ++query) {
+    const int64_t position = tile.FirstPosition() + query / dims.group;
+    const int64_t low = std::max<int64_t>(0, FirstKey(args, position) - block.first);
+    const int64_t high = std::min(kBlock, position + 1 - block.first);
+    float* const own = scores + query * kBlock;
+    if (low >= high || !Weigh(args, low, high, dims.padded, own, states[query])) {
+      continue;
+    }
+    if (low > 0 || high < kBlock) {
+      AddRows<1>({own}, block.v, dims.padded, low, high, {states[query].sum});
+      continue;
+    }
+    weights[waiting] = own;
+    sums[waiting] = states[query].sum;
+    if (++waiting == kSumRows) {
+      AddRows<kSumRows>(weights, block.v, dims.padded, 0, kBlock, sums);
+      waiting = 0;
+    }
+  }
+  for (int i = 0; i < waiting; ++i) {
+    AddRows<1>({weights[i]}, block.v, dims.padded, 0, kBlock, {sums[i]});
+  }
+}
+
 // Runs the tile's queries over one partition; states are per query, [row][head].
 void RunPartition(const AttentionArgs& args, const Dims& dims, const QueryTile& tile, int64_t partition,
                   const Workspace& work, State* states) {
@@ -262,14 +322,7 @@ void RunPartition(const AttentionArgs& args, const Dims& dims, const QueryTile& 
     UnpackBlock(args, tile.sequence, tile.kv_head, first, std::min(kBlock, to - first), dims.padded,
                 work.block, block);
     AllScores(work.q, queries, dims.padded, block, work.scores);
-    for (int64_t query = 0; query < queries; ++query) {
-      const int64_t position = tile.FirstPosition() + query / dims.group;
-      const int64_t low = std::max<int64_t>(0, FirstKey(args, position) - first);
-      const int64_t high = std::min(kBlock, position + 1 - first);
-      if (low < high) {
-        Absorb(args, block, low, high, dims.padded, work.scores + query * kBlock, states[query]);
-      }
-    }
+    AbsorbBlock(args, dims, tile, block, work.scores, states);
   }
 }
 

@@ -1,6 +1,6 @@
 // y = x W^T + bias for weights as they lie in the file: row-major F32, F16 or BF16, never repacked.
 //
-// The order of every output's sum, whatever the batch: k is cut into groups of kGroup at absolute
+// The order of every output's sum, whatever the batch: k is cut into groups of Rows::kGroup at absolute
 // positions; inside a group one vector accumulator takes the blocks of k in ascending order; a fixed tree
 // folds its lanes; group sums are added in ascending order; then the bias.
 //
@@ -17,8 +17,8 @@ namespace {
 
 constexpr int kStripTiles = kWide == 3 ? 2 : 1;           // tiles side by side that share a pass over x
 constexpr int kStripRows = kStripTiles * kWide;
-constexpr int64_t kStripFloats = kStripRows * kStride;
-constexpr int64_t kCacheBytes = 256 * 1024;               // of x that a second-level cache can keep
+// Of x that a second-level cache can keep: half of what machines have (512 KiB, with AVX-512 one MiB).
+constexpr int64_t kCacheBytes = (kWide == 3 ? 256 : 512) * 1024;
 constexpr int64_t kTasksPerThread = 8;
 constexpr int64_t kSerialValues = 65536;                  // below this packing wakes no one
 
@@ -33,61 +33,56 @@ struct Outputs {
   bool last;
 };
 
-template <int M, int N, bool kFirst, bool kLast>
-CAUSEWAY_INLINE void DeliverGroup(const Outputs& out, int valid, int64_t x_row, const TileSums& sums) {
+// Adds a group's sums to y: the first group starts it, the last one adds the bias. `at(n)` is a row of the
+// weight.
+template <int M, typename At>
+CAUSEWAY_INLINE void DeliverRows(const Outputs& out, int64_t x_row, const TileSums& sums, int count, At at) {
   const LinearTarget& target = *out.target;
-  const int count = N == 0 ? valid : N;
-  const bool add_bias = kLast && target.bias != nullptr;
-  float bias[kWide];
-  for (int n = 0; n < count; ++n) {
-    bias[n] = add_bias ? target.bias[out.rows[n]] : 0.0F;
-  }
   float* y = target.y + x_row * target.y_stride;
   CAUSEWAY_UNROLL for (int m = 0; m < M; ++m, y += target.y_stride) {
-    CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) {
-      const float sum = kFirst ? sums[n][m] : y[out.rows[n]] + sums[n][m];
-      y[out.rows[n]] = kLast ? sum + bias[n] : sum;
+    if (out.first) {
+      CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) { y[at(n)] = sums[n * kSumN + m * kSumM]; }
+    } else {
+      CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) { y[at(n)] += sums[n * kSumN + m * kSumM]; }
+    }
+    if (out.last && target.bias != nullptr) {
+      CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) { y[at(n)] += target.bias[at(n)]; }
     }
   }
 }
 
-// Adds a group's sums to y: the first group starts it, the last one adds the bias.
-template <int M, int N>
-CAUSEWAY_INLINE void DeliverColumns(const Outputs& out, int64_t x_row, const TileSums& sums) {
-  if (out.last) {
-    return out.first ? DeliverGroup<M, N, true, true>(out, out.valid, x_row, sums)
-                     : DeliverGroup<M, N, false, true>(out, out.valid, x_row, sums);
-  }
-  return out.first ? DeliverGroup<M, N, true, false>(out, out.valid, x_row, sums)
-                   : DeliverGroup<M, N, false, false>(out, out.valid, x_row, sums);
-}
-
-// All but the last tile of a weight are full: those have no loop whose end could be mispredicted.
-template <int M>
+// Full tiles, all but the last of a weight, have no loop whose end could be mispredicted. kNext: the rows
+// follow each other, so that a row of y takes them as vectors.
+template <int M, bool kNext>
 CAUSEWAY_INLINE void Deliver(const Outputs& out, int64_t x_row, const TileSums& sums) {
-  return out.valid == kWide ? DeliverColumns<M, kWide>(out, x_row, sums)
-                            : DeliverColumns<M, 0>(out, x_row, sums);
+  if (out.valid < kWide) {
+    DeliverRows<M>(out, x_row, sums, out.valid, [&](int n) { return out.rows[n]; });
+  } else if constexpr (kNext) {
+    DeliverRows<M>(out, x_row, sums, kWide, [row = out.rows[0]](int n) { return row + n; });
+  } else {
+    DeliverRows<M>(out, x_row, sums, kWide, [&](int n) { return out.rows[n]; });
+  }
 }
 
 template <typename Rows, int M, bool kKeep, bool kAhead>
-__attribute__((noinline)) void RunFileTile(const PackedX<Rows>& x, int64_t group, int64_t x_row, float* strip,
-                                           const Outputs& out) {
+__attribute__((noinline)) void RunFileTile(const PackedX<Rows>& x, int64_t group, int64_t x_row,
+                                           typename Rows::X* strip, const Outputs& out) {
   const WeightView& weight = out.target->weight;
   const std::byte* w[kWide];
   for (int n = 0; n < kWide; ++n) {
-    w[n] = weight.data + out.rows[n] * weight.row_bytes + group * kGroup * Rows::kBytes;
+    w[n] = weight.data + out.rows[n] * weight.row_bytes + group * Rows::kGroup * Rows::kBytes;
   }
   TileSums sums;
   FileTile<Rows, M, kKeep, kAhead>(x.Row(group, x_row), w, x.LengthOf(group), strip, sums);
-  Deliver<M>(out, x_row, sums);
+  Deliver<M, !kAhead>(out, x_row, sums);
 }
 
-template <int M>
-__attribute__((noinline)) void RunStripTile(const float* x, int64_t x_row, const float* strip,
-                                            int64_t padded, const Outputs& out) {
+template <typename Rows, int M>
+__attribute__((noinline)) void RunStripTile(const PackedX<Rows>& x, int64_t group, int64_t x_row,
+                                            const typename Rows::X* strip, int64_t padded, const Outputs& out) {
   TileSums sums;
-  StripTile<M>(x, strip, padded, sums);
-  Deliver<M>(out, x_row, sums);
+  StripTile<Rows, M>(x.Row(group, x_row), strip, padded, sums);
+  Deliver<M, true>(out, x_row, sums);
 }
 
 // ---- Few rows of x ---------------------------------------------------------------------------------
@@ -143,7 +138,7 @@ class Prefetch {
 
   void Next() {
     for (int64_t i = 0; i < per_tile_ && row_ < kStripRows; ++i, ++row_, data_ += row_bytes_) {
-      CAUSEWAY_UNROLL for (int64_t at = 0; at < kGroup * Rows::kBytes; at += kLineBytes) {
+      CAUSEWAY_UNROLL for (int64_t at = 0; at < Rows::kGroup * Rows::kBytes; at += kLineBytes) {
         __builtin_prefetch(data_ + at, 0, 2);
       }
     }
@@ -160,7 +155,8 @@ class Prefetch {
 // strip begins at row `next_row`, group `next_group`.
 template <typename Rows>
 void RunStrip(const PackedX<Rows>& x, const LinearTarget& target, int64_t row, int64_t end, int64_t group,
-              int64_t x_begin, int64_t x_end, int64_t next_row, int64_t next_group, float* strip) {
+              int64_t x_begin, int64_t x_end, int64_t next_row, int64_t next_group,
+              typename Rows::X* strip) {
   const int64_t length = x.LengthOf(group);
   const int64_t padded = (length + kBlock - 1) / kBlock * kBlock;
   const int tiles = static_cast<int>((Smaller(kStripRows, end - row) + kWide - 1) / kWide);
@@ -174,27 +170,27 @@ void RunStrip(const PackedX<Rows>& x, const LinearTarget& target, int64_t row, i
     }
   }
   const WeightView& weight = target.weight;
-  Prefetch<Rows> prefetch(weight.data + next_row * weight.row_bytes + next_group * kGroup * Rows::kBytes,
+  Prefetch<Rows> prefetch(weight.data + next_row * weight.row_bytes + next_group * Rows::kGroup * Rows::kBytes,
                           weight.row_bytes, tiles * ((x_end - x_begin + kTall - 1) / kTall));
   int64_t height = 0;
   for (int64_t m = x_begin; m < x_end; m += height) {
     height = NextTile(x_end - m);
     for (int tile = 0; tile < tiles; ++tile) {
       prefetch.Next();
-      float* const unpacked = strip + tile * kWide * kStride;
-      if (m == x_begin || !Rows::kUnpacks) {
+      typename Rows::X* const unpacked = strip + tile * kWide * Rows::kStride;
+      if (m == x_begin) {
         switch (height) {
-          case 4: RunFileTile<Rows, 4, Rows::kUnpacks, false>(x, group, m, unpacked, outs[tile]); break;
-          case 3: RunFileTile<Rows, 3, Rows::kUnpacks, false>(x, group, m, unpacked, outs[tile]); break;
-          case 2: RunFileTile<Rows, 2, Rows::kUnpacks, false>(x, group, m, unpacked, outs[tile]); break;
-          default: RunFileTile<Rows, 1, Rows::kUnpacks, false>(x, group, m, unpacked, outs[tile]); break;
+          case 4: RunFileTile<Rows, 4, true, false>(x, group, m, unpacked, outs[tile]); break;
+          case 3: RunFileTile<Rows, 3, true, false>(x, group, m, unpacked, outs[tile]); break;
+          case 2: RunFileTile<Rows, 2, true, false>(x, group, m, unpacked, outs[tile]); break;
+          default: RunFileTile<Rows, 1, true, false>(x, group, m, unpacked, outs[tile]); break;
         }
-      } else if constexpr (Rows::kUnpacks) {
+      } else {
         switch (height) {
-          case 4: RunStripTile<4>(x.Row(group, m), m, unpacked, padded, outs[tile]); break;
-          case 3: RunStripTile<3>(x.Row(group, m), m, unpacked, padded, outs[tile]); break;
-          case 2: RunStripTile<2>(x.Row(group, m), m, unpacked, padded, outs[tile]); break;
-          default: RunStripTile<1>(x.Row(group, m), m, unpacked, padded, outs[tile]); break;
+          case 4: RunStripTile<Rows, 4>(x, group, m, unpacked, padded, outs[tile]); break;
+          case 3: RunStripTile<Rows, 3>(x, group, m, unpacked, padded, outs[tile]); break;
+          case 2: RunStripTile<Rows, 2>(x, group, m, unpacked, padded, outs[tile]); break;
+          default: RunStripTile<Rows, 1>(x, group, m, unpacked, padded, outs[tile]); break;
         }
       }
     }
@@ -204,8 +200,9 @@ void RunStrip(const PackedX<Rows>& x, const LinearTarget& target, int64_t row, i
 // Rows [begin, end) of the weight. If all of x fits the second-level cache, whole weight rows one after
 // the other, so that memory is read in order. Else one group of k at a time for as much of x as fits.
 template <typename Rows>
-void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin, int64_t end, float* strip) {
-  const int64_t row_bytes = kStride * static_cast<int64_t>(sizeof(typename Rows::X));
+void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin, int64_t end,
+              typename Rows::X* strip) {
+  const int64_t row_bytes = Rows::kStride * static_cast<int64_t>(sizeof(typename Rows::X));
   if (x.m * x.groups() * row_bytes <= kCacheBytes) {
     for (int64_t row = begin; row < end; row += kStripRows) {
       for (int64_t group = 0; group < x.groups(); ++group) {
@@ -249,7 +246,7 @@ class Tasks {
     }
     return count;
   }
-  void Run(int64_t task, const PackedX<Rows>& x, float* strip) const {
+  void Run(int64_t task, const PackedX<Rows>& x, typename Rows::X* strip) const {
     for (const LinearTarget& target : targets_) {
       const int64_t count = CountOf(target);
       if (task < count) {
@@ -292,8 +289,9 @@ void LinearOf(Stream& stream, const LinearArgs& args, FormatId format) {
     stream.pool.ParallelFor(args.m, pack);
   }
   stream.pool.ParallelFor(count, [&](int64_t task, int worker) {
-    std::byte* const strip = stream.scratch.Worker(worker, kStripFloats * static_cast<int64_t>(sizeof(float)));
-    tasks.Run(task, x, reinterpret_cast<float*>(strip));
+    std::byte* const strip = stream.scratch.Worker(
+        worker, kStripRows * Rows::kStride * static_cast<int64_t>(sizeof(typename Rows::X)));
+    tasks.Run(task, x, reinterpret_cast<typename Rows::X*>(strip));
   });
 }
 
@@ -305,6 +303,11 @@ void Linear(Stream& stream, const LinearArgs& args) {
   }
   LinearOf<F32Rows>(stream, args, FormatId::kF32);
   LinearOf<F16Rows>(stream, args, FormatId::kF16);
+#if defined(CAUSEWAY_ISA_AVX512_BF16)
+  if (!args.targets.empty() && args.targets.data()->weight.columns > kOps.rounds_x_beyond) {
+    return LinearOf<BF16DotRows>(stream, args, FormatId::kBF16);
+  }
+#endif
   LinearOf<BF16Rows>(stream, args, FormatId::kBF16);
 }
 

@@ -20,8 +20,16 @@ constexpr int64_t kAheadBytes = 1024;
 #define CAUSEWAY_UNROLL _Pragma("GCC unroll 8")
 #define CAUSEWAY_INLINE inline __attribute__((always_inline))
 
-// [n][m]: sums of a tile over one group.
-using TileSums = float[kWide][kTall];
+// Sums of a tile over one group: that of weight row n and row m of x is at n * kSumN + m * kSumM.
+#if defined(CAUSEWAY_ISA_AVX512)
+constexpr int kSumN = 1;
+constexpr int kSumM = 8;
+using TileSums = float[kTall * kSumM];
+#else
+constexpr int kSumN = kTall;
+constexpr int kSumM = 1;
+using TileSums = float[kWide * kSumN];
+#endif
 
 template <int M>
 CAUSEWAY_INLINE void ClearTile(Vec (&acc)[kWide][kTall]) {
@@ -32,36 +40,36 @@ CAUSEWAY_INLINE void ClearTile(Vec (&acc)[kWide][kTall]) {
 
 template <int M>
 CAUSEWAY_INLINE void ReduceTile(const Vec (&acc)[kWide][kTall], TileSums& sums) {
-  CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
-    if constexpr (M == kTall) {
-      ReduceAdd4(acc[n], sums[n]);
-    } else {
-      CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) { sums[n][m] = ReduceAdd(acc[n][m]); }
+  if constexpr (M == kTall) {
+    ReduceAdd4Columns(acc, sums);
+  } else {
+    CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
+      CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) { sums[n * kSumN + m * kSumM] = ReduceAdd(acc[n][m]); }
     }
   }
 }
 
-// One vector of each row: kWide weights are loaded, then each row of x meets all of them.
-template <typename Rows, int M, int V, bool kKeep>
+// One vector of each row: kWide weights are loaded, then each row of x meets all of them. With kKeep the
+// weights, unpacked, stay behind in `strip`.
+template <typename Rows, int M, int I, bool kKeep>
 CAUSEWAY_INLINE void StepVector(const typename Rows::X* x, const std::byte* const (&w)[kWide], int64_t at,
-                                float* strip, Vec (&acc)[kWide][kTall]) {
-  typename Rows::W weights[kWide];
+                                typename Rows::X* strip, Vec (&acc)[kWide][kTall]) {
+  typename Rows::V weights[kWide];
   CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
-    weights[n] = Rows::template LoadW<V>(w[n] + at);
+    weights[n] = Rows::template LoadWeight<I>(w[n] + at);
     if constexpr (kKeep) {
-      Store(strip + n * kStride + V * kLanes, weights[n]);
+      Rows::StorePacked(strip + n * Rows::kStride + I * Rows::kValues, weights[n]);
     }
   }
   CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) {
-    CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
-      acc[n][m] = Rows::MulAdd(x + m * kStride + V * kLanes, weights[n], acc[n][m]);
-    }
+    const typename Rows::V row = Rows::LoadPacked(x + m * Rows::kStride + I * Rows::kValues);
+    CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { acc[n][m] = Rows::MulAdd(row, weights[n], acc[n][m]); }
   }
 }
 
 template <typename Rows, int M, bool kKeep>
 CAUSEWAY_INLINE void StepBlock(const typename Rows::X* x, const std::byte* const (&w)[kWide], int64_t at,
-                               float* strip, Vec (&acc)[kWide][kTall]) {
+                               typename Rows::X* strip, Vec (&acc)[kWide][kTall]) {
   StepVector<Rows, M, 0, kKeep>(x, w, at, strip, acc);
   if constexpr (Rows::kVectors == 2) {
     StepVector<Rows, M, 1, kKeep>(x, w, at, strip, acc);
@@ -74,7 +82,7 @@ CAUSEWAY_INLINE void StepBlock(const typename Rows::X* x, const std::byte* const
 // below it.
 template <typename Rows, int M, bool kKeep, bool kAhead>
 CAUSEWAY_INLINE void FileTile(const typename Rows::X* x, const std::byte* const (&w)[kWide], int64_t length,
-                              float* strip, TileSums& sums) {
+                              typename Rows::X* strip, TileSums& sums) {
   constexpr int64_t kInLine = kLineBytes / Rows::kBytes;
   constexpr int64_t kLine = kInLine > kBlock ? kInLine : kBlock;  // values of a turn: a cache line or a block
   Vec acc[kWide][kTall];
@@ -107,17 +115,20 @@ CAUSEWAY_INLINE void FileTile(const typename Rows::X* x, const std::byte* const 
 
 // A tile over an unpacked strip; `padded` is a multiple of kBlock. Two vectors a turn: a count of 32 turns
 // is short enough for the branch predictor to see its end, which at 64 cost a tenth of the time.
-template <int M>
-CAUSEWAY_INLINE void StripTile(const float* x, const float* strip, int64_t padded, TileSums& sums) {
+template <typename Rows, int M>
+CAUSEWAY_INLINE void StripTile(const typename Rows::X* x, const typename Rows::X* strip, int64_t padded,
+                               TileSums& sums) {
   Vec acc[kWide][kTall];
   ClearTile<M>(acc);
   for (int64_t i = 0; i < padded; i += kBlock) {
-    CAUSEWAY_UNROLL for (int64_t j = i; j < i + kBlock; j += kLanes) {
-      Vec weights[kWide];
-      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { weights[n] = Load(strip + n * kStride + j); }
+    CAUSEWAY_UNROLL for (int64_t j = i; j < i + kBlock; j += Rows::kValues) {
+      typename Rows::V weights[kWide];
+      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
+        weights[n] = Rows::LoadPacked(strip + n * Rows::kStride + j);
+      }
       CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) {
-        const Vec row = Load(x + m * kStride + j);
-        CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { acc[n][m] = Fma(row, weights[n], acc[n][m]); }
+        const typename Rows::V row = Rows::LoadPacked(x + m * Rows::kStride + j);
+        CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { acc[n][m] = Rows::MulAdd(row, weights[n], acc[n][m]); }
       }
     }
   }

@@ -35,6 +35,11 @@ inline __attribute__((always_inline)) void Tile(const float* x, int64_t x_stride
       }
     }
   }
+#if defined(CAUSEWAY_ISA_AVX512)
+  if constexpr (M == 4 && N == 4) {
+    return ReduceAdd4x4(acc, &sums[0][0]);
+  }
+#endif
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m) {
     if constexpr (N % 4 == 0) {

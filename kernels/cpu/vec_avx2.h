@@ -59,6 +59,13 @@ inline void ReduceAdd4(const Vec v[4], float sums[4]) {
   _mm_storeu_ps(sums, _mm_add_ps(even, odd));
 }
 
+// sums[4 * n + m] = ReduceAdd(v[n][m])
+inline void ReduceAdd4Columns(const Vec (&v)[3][4], float* sums) {
+  for (int n = 0; n < 3; ++n) {
+    ReduceAdd4(v[n], sums + 4 * n);
+  }
+}
+
 inline Vec LoadF16(const std::byte* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }

@@ -129,6 +129,47 @@ inline void ReduceAdd4(const Vec v[4], float sums[4]) {
   _mm_storeu_ps(sums, _mm_add_ps(even, odd));
 }
 
+// FoldPairN: two vectors of runs of N lanes to one; each run of N / 2 is one of theirs, its halves added as
+// ReduceAdd adds them.
+inline Vec FoldPair16(Vec a, Vec b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+}
+inline Vec FoldPair8(Vec a, Vec b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+inline Vec FoldPair4(Vec a, Vec b) {
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0)), _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2)));
+}
+inline Vec FoldPair2(Vec a, Vec b) {
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)), _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+}
+// Four vectors to one: 128-bit lane i holds what ReduceAdd makes of the i-th before its last two additions.
+inline Vec FoldFour(Vec a, Vec b, Vec c, Vec d) { return FoldPair8(FoldPair16(a, b), FoldPair16(c, d)); }
+inline Vec FoldFour(const Vec (&v)[4]) { return FoldFour(v[0], v[1], v[2], v[3]); }
+
+// sums[4 * m + n] = ReduceAdd(v[m][n]), by the same tree.
+inline void ReduceAdd4x4(const Vec (&v)[4][4], float* sums) {
+  Vec columns[4];
+  for (int n = 0; n < 4; ++n) {
+    columns[n] = FoldFour(v[0][n], v[1][n], v[2][n], v[3][n]);
+  }
+  Store(sums, FoldPair2(FoldPair4(columns[0], columns[1]), FoldPair4(columns[2], columns[3])));
+}
+
+// sums[8 * m + n] = ReduceAdd(v[n][m]), by the same tree: bit-equal to 24 calls of it.
+inline void ReduceAdd4Columns(const Vec (&v)[6][4], float* sums) {
+  const Vec four = FoldPair2(FoldPair4(FoldFour(v[0]), FoldFour(v[1])), FoldPair4(FoldFour(v[2]), FoldFour(v[3])));
+  const Vec two = FoldPair4(FoldFour(v[4]), FoldFour(v[5]));
+  const Vec last = FoldPair2(two, two);
+  alignas(64) float all[2 * kLanes];
+  Store(all, four);
+  Store(all + kLanes, last);
+  for (int m = 0; m < 4; ++m) {
+    std::memcpy(sums + 8 * m, all + 4 * m, 4 * sizeof(float));
+    std::memcpy(sums + 8 * m + 4, all + kLanes + 4 * m, 2 * sizeof(float));
+  }
+}
+
 // The even-numbered and the odd-numbered ones of 2 * kLanes BF16 values: one cheap operation each.
 inline Vec LoadBF16Even(const std::byte* p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
@@ -148,6 +189,7 @@ inline void Deinterleave(const float* p, Vec& even, Vec& odd) {
 #if defined(CAUSEWAY_ISA_AVX512_BF16)
 using VecBF16 = __m512i;  // 2 * kLanes values
 inline VecBF16 LoadVecBF16(const std::byte* p) { return _mm512_loadu_si512(p); }
+inline void StoreVecBF16(std::byte* p, VecBF16 v) { _mm512_storeu_si512(p, v); }
 // acc[i] + x[2i] * w[2i] + x[2i + 1] * w[2i + 1], rounded as the instruction rounds.
 #if defined(CAUSEWAY_EMULATE_AVX512)
 inline Vec DotBF16(Vec acc, VecBF16 x, VecBF16 w) {
@@ -156,9 +198,25 @@ inline Vec DotBF16(Vec acc, VecBF16 x, VecBF16 w) {
   const auto even = [](__m512i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)); };
   return _mm512_fmadd_ps(even(x), even(w), _mm512_fmadd_ps(odd(x), odd(w), acc));
 }
+// To nearest even; NaN stays NaN. The values of `low`, then those of `high`.
+inline VecBF16 RoundToBF16(Vec low, Vec high) {
+  alignas(64) uint32_t bits[2 * kLanes];
+  alignas(64) uint16_t rounded[2 * kLanes];
+  _mm512_storeu_ps(reinterpret_cast<float*>(bits), low);
+  _mm512_storeu_ps(reinterpret_cast<float*>(bits + kLanes), high);
+  for (int i = 0; i < 2 * kLanes; ++i) {
+    const bool is_nan = (bits[i] & 0x7fffffff) > 0x7f800000;
+    rounded[i] = static_cast<uint16_t>((is_nan ? bits[i] | 0x400000 : bits[i] + 0x7fff + ((bits[i] >> 16) & 1)) >> 16);
+  }
+  return _mm512_loadu_si512(rounded);
+}
 #else
 inline Vec DotBF16(Vec acc, VecBF16 x, VecBF16 w) {
   return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w));
+}
+// To nearest even; NaN stays NaN. The values of `low`, then those of `high`.
+inline VecBF16 RoundToBF16(Vec low, Vec high) {
+  return reinterpret_cast<VecBF16>(_mm512_cvtne2ps_pbh(high, low));
 }
 #endif
 #endif

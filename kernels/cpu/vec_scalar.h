@@ -76,6 +76,13 @@ inline void ReduceAdd4(const Vec v[4], float sums[4]) {
     sums[i] = ReduceAdd(v[i]);
   }
 }
+// sums[4 * n + m] = ReduceAdd(v[n][m])
+inline void ReduceAdd4Columns(const Vec (&v)[3][4], float* sums) {
+  for (int n = 0; n < 3; ++n) {
+    ReduceAdd4(v[n], sums + 4 * n);
+  }
+}
+
 inline uint16_t HalfAt(const std::byte* p, int64_t i) {
   uint16_t half;
   std::memcpy(&half, p + 2 * i, sizeof(half));

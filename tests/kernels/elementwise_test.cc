@@ -18,7 +18,7 @@ void ExpectClose(const std::vector<float>& got, const std::vector<float>& expect
 }
 
 TEST_P(ElementwiseTest, RmsNorm) {
-  for (const int64_t dim : {1, 7, 24, 64, 100, 2048}) {
+  for (const int64_t dim : {1, 7, 17, 24, 64, 100, 513, 2048}) {
     const int64_t groups = dim < 100 ? 3 : 1;
     const auto x = Random(5 * groups * dim, 1, 3.0F);
     const auto weight = Random(dim, 2);
@@ -122,16 +122,58 @@ TEST_P(ElementwiseTest, EmbedScalesAndAdds) {
   }
 }
 
+// Calls run(stream, first row, rows, y) for all rows on three threads, then for some on one: same bits.
+template <typename Run>
+void ExpectSameBits(Stream& alone, Stream& together, int64_t rows, int64_t dim, const char* op, Run run) {
+  std::vector<float> whole(static_cast<size_t>(rows * dim));
+  run(together, 0, rows, whole.data());
+  for (const int64_t count : {1, 3, 9}) {
+    for (int64_t first = 0; first + count <= rows; first += count) {
+      std::vector<float> part(static_cast<size_t>(count * dim));
+      run(alone, first, count, part.data());
+      ASSERT_EQ(0, std::memcmp(part.data(), whole.data() + first * dim, part.size() * sizeof(float)))
+          << op << " rows " << first << ".." << first + count;
+    }
+  }
+}
+
 TEST_P(ElementwiseTest, RowsHaveTheSameBitsAloneAndTogether) {
-  const int64_t dim = 1000;
-  const auto x = Random(20 * dim, 1, 4.0F);
-  const auto weight = Random(dim, 2);
-  std::vector<float> whole(x.size());
-  ops().rms_norm(threads3(), {x.data(), dim, weight.data(), 1e-6F, whole.data(), dim, 20, 1, dim});
-  for (int64_t row = 0; row < 20; ++row) {
-    std::vector<float> one(static_cast<size_t>(dim));
-    ops().rms_norm(stream(), {x.data() + row * dim, dim, weight.data(), 1e-6F, one.data(), dim, 1, 1, dim});
-    ASSERT_EQ(0, std::memcmp(one.data(), whole.data() + row * dim, one.size() * sizeof(float)));
+  constexpr int64_t kRows = 27;
+  for (const int64_t dim : {2, 34, 1006}) {
+    const auto x = Random(kRows * dim, 1, 4.0F);
+    const auto other = Random(kRows * dim, 2);
+    const auto expect = [&](const char* op, auto run) { ExpectSameBits(stream(), threads3(), kRows, dim, op, run); };
+    expect("rms_norm", [&](Stream& s, int64_t first, int64_t m, float* y) {
+      ops().rms_norm(s, {x.data() + first * dim, dim, other.data(), 1e-6F, y, dim, m, 1, dim});
+    });
+    expect("layer_norm", [&](Stream& s, int64_t first, int64_t m, float* y) {
+      ops().layer_norm(s, {x.data() + first * dim, dim, other.data(), other.data() + 1, 1e-6F, y, dim, m, dim});
+    });
+    expect("rope", [&](Stream& s, int64_t first, int64_t m, float* y) {
+      std::memcpy(y, x.data() + first * dim, static_cast<size_t>(m * dim) * sizeof(float));
+      const float* const angles = other.data() + first * dim / 2;
+      ops().rope(s, {y, dim, m, 1, dim, dim, angles, angles});
+    });
+    expect("activation", [&](Stream& s, int64_t first, int64_t m, float* y) {
+      ops().activation(s, {Activation::kGeluTanh, x.data() + first * dim, dim, other.data() + first * dim, dim, y, dim,
+                           m, dim});
+    });
+    expect("add_scaled", [&](Stream& s, int64_t first, int64_t m, float* y) {
+      std::memcpy(y, x.data() + first * dim, static_cast<size_t>(m * dim) * sizeof(float));
+      ops().add_scaled(s, {y, dim, other.data() + first * dim, dim, 0.3F, m, dim});
+    });
+    expect("scale_cap", [&](Stream& s, int64_t first, int64_t m, float* y) {
+      std::memcpy(y, x.data() + first * dim, static_cast<size_t>(m * dim) * sizeof(float));
+      ops().scale_cap(s, {y, dim, 0.7F, 3.0F, m, dim});
+    });
+    const WeightView table{reinterpret_cast<const std::byte*>(x.data()), FormatId::kF32, kRows, dim, 4 * dim};
+    expect("embed", [&](Stream& s, int64_t first, int64_t m, float* y) {
+      std::vector<Token> tokens;
+      for (int64_t i = 0; i < m; ++i) {
+        tokens.push_back(static_cast<Token>((first + i) * 5 % kRows));
+      }
+      ops().embed(s, {table, tokens, 1.5F, y, dim, false});
+    });
   }
 }
 

@@ -45,51 +45,122 @@ Problem Make(const Shape& shape, FormatId format, std::vector<float> x, std::vec
   return problem;
 }
 
-TEST_P(LinearTest, AgreesWithTheReference) {
-  for (const WeightFormat& format : WeightFormats()) {
-    for (const Shape& shape : {Shape{1, 1, 1}, Shape{1, 5, 7}, Shape{2, 33, 64}, Shape{3, 8, 1024},
-                               Shape{4, 70, 1031}, Shape{5, 3, 33}, Shape{16, 130, 260}, Shape{17, 64, 2049},
-                               Shape{64, 9, 96}, Shape{67, 20, 1100}}) {
-      const auto w = Random(shape.n * shape.k, 2);
-      const Problem problem = Make(shape, format.id, Random(shape.m * shape.k, 1),
-                                   Random(shape.n, 3), Encode(w, format.id));
-      const auto expected = RunLinear(ref::kOps, stream(), problem, 0, shape.m);
-      const auto got = RunLinear(ops(), threads3(), problem, 0, shape.m);
-      // A sum of k products reaches sqrt(k)/3; its k/4 additions a lane (the fewest lanes) round by half an
-      // ulp of that each, as a random walk; four sigmas.
-      const auto k = static_cast<double>(shape.k);
-      double tolerance = 4 * 6e-8 * std::sqrt(k / 4) * std::sqrt(k) / 3 + 1e-6;
-      if (ops().rounds_x_for_bf16 && format.id == FormatId::kBF16) {
-        // Each x is off by up to 2^-9 of itself, 1 / sqrt(3) of that in the mean; four sigmas.
-        tolerance += 4 * 0x1p-9 / std::sqrt(3.0) * std::sqrt(k) / 3;
+double NormOf(const float* values, int64_t count) {
+  double squares = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    squares += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  }
+  return std::sqrt(squares);
+}
+
+class LinearAgreementTest : public KernelTest {
+ protected:
+  // Products of random signs have a norm of |x| |w| / sqrt(k). A lane's sum walks over at most k / 4 of them
+  // and rounds by half an ulp at each step; four sigmas. Rounding x to BF16 moves each product by up to 2^-8
+  // of itself, 1 / sqrt(3) of that in the mean; four sigmas.
+  void Expect(const Shape& shape, FormatId format) {
+    const auto w = Random(shape.n * shape.k, 2);
+    const Problem problem =
+        Make(shape, format, Random(shape.m * shape.k, 1), Random(shape.n, 3), Encode(w, format));
+    const auto expected = RunLinear(ref::kOps, stream(), problem, 0, shape.m);
+    const auto got = RunLinear(ops(), threads3(), problem, 0, shape.m);
+    const auto k = static_cast<double>(shape.k);
+    const double rounding = format == FormatId::kBF16 && shape.k > ops().rounds_x_beyond ? 0x1p-8 / std::sqrt(3.0) : 0;
+    for (int64_t m = 0; m < shape.m; ++m) {
+      const double x_norm = NormOf(problem.x.data() + m * shape.k, shape.k);
+      for (int64_t n = 0; n < shape.n; ++n) {
+        const double products = x_norm * NormOf(w.data() + n * shape.k, shape.k) / std::sqrt(k);
+        const double tolerance = 4 * (0x1p-24 * std::sqrt(k / 4) + rounding) * products + 0x1p-22;
+        const auto at = static_cast<size_t>(m * shape.n + n);
+        ASSERT_NEAR(got[at], expected[at], tolerance)
+            << FormatOf(format).name << " m=" << shape.m << " n=" << shape.n << " k=" << shape.k << " at " << m << ","
+            << n;
       }
-      for (size_t i = 0; i < got.size(); ++i) {
-        ASSERT_NEAR(got[i], expected[i], tolerance)
-            << format.name << " m=" << shape.m << " n=" << shape.n << " k=" << shape.k << " at " << i;
+    }
+  }
+};
+CAUSEWAY_FOR_EACH_TABLE(LinearAgreementTest);
+
+TEST_P(LinearAgreementTest, EveryHeight) {
+  for (const WeightFormat& format : WeightFormats()) {
+    for (int64_t m = 1; m <= 20; ++m) {
+      Expect({m, 13, 100 + 31 * m}, format.id);
+    }
+  }
+}
+
+TEST_P(LinearAgreementTest, EveryWidth) {
+  for (const WeightFormat& format : WeightFormats()) {
+    for (int64_t n = 1; n <= 40; ++n) {
+      Expect({1 + n % 7, n, n % 2 == 0 ? 65 : 530}, format.id);
+    }
+  }
+}
+
+TEST_P(LinearAgreementTest, OddDepthsGroupsAndBlocksOfX) {
+  for (const WeightFormat& format : WeightFormats()) {
+    for (const int64_t k : {1, 2, 17, 31, 32, 33, 511, 512, 513, 1024, 1025, 2049, 3100}) {
+      for (const int64_t m : {1, 3, 6}) {
+        Expect({m, 7, k}, format.id);
+      }
+    }
+    Expect({150, 19, 2100}, format.id);  // more of x than the second-level cache keeps
+  }
+}
+
+// A row of x gives the same bits whichever path and height it takes: few rows, many rows that fit the cache,
+// many that do not; any number of threads.
+TEST_P(LinearTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
+  ThreadPool pool({.threads = 2, .pin = false});
+  Scratch scratch(2);
+  Stream threads2{pool, scratch};
+  for (const WeightFormat& format : WeightFormats()) {
+    for (const int64_t k : {37, 1111, 2100}) {
+      const Shape shape{150, 37, k};
+      const auto w = Random(shape.n * shape.k, 5);
+      const Problem problem =
+          Make(shape, format.id, Random(shape.m * shape.k, 4), Random(shape.n, 6), Encode(w, format.id));
+      const auto whole = RunLinear(ops(), threads3(), problem, 0, shape.m);
+      for (int64_t m = 1; m <= 66; m += m < 20 ? 1 : 23) {
+        const int64_t first = (m * 29) % (shape.m - m);
+        for (Stream* const one : {&stream(), &threads2, &threads3()}) {
+          const auto part = RunLinear(ops(), *one, problem, first, m);
+          ASSERT_EQ(0, std::memcmp(part.data(), whole.data() + first * shape.n, part.size() * sizeof(float)))
+              << format.name << " k=" << k << " rows " << first << ".." << first + m;
+        }
+        if (ops().name == "ref" && m > 3) {
+          break;  // one path only, and slow
+        }
       }
     }
   }
 }
 
-TEST_P(LinearTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
+// Rows of the weight may lie anywhere: a part of a larger matrix gives the bits of the whole.
+TEST_P(LinearTest, AnOutputHasTheSameBitsInAnyWeight) {
   for (const WeightFormat& format : WeightFormats()) {
-    const Shape shape{70, 37, 1111};
+    const Shape shape{5, 41, 1100};
     const auto w = Random(shape.n * shape.k, 5);
-    const Problem problem =
-        Make(shape, format.id, Random(shape.m * shape.k, 4), Random(shape.n, 6), Encode(w, format.id));
+    Problem problem = Make(shape, format.id, Random(shape.m * shape.k, 4), std::vector<float>(41), Encode(w, format.id));
+    const WeightView whole_view = problem.view;
     const auto whole = RunLinear(ops(), threads3(), problem, 0, shape.m);
-    for (const int64_t m : {1, 2, 3, 4, 5, 7, 16, 17, 65}) {
-      for (int64_t first = 0; first + m <= shape.m; first += 13) {
-        const auto part = RunLinear(ops(), stream(), problem, first, m);
-        ASSERT_EQ(0, std::memcmp(part.data(), whole.data() + first * shape.n, part.size() * sizeof(float)))
-            << format.name << " rows " << first << ".." << first + m;
+    for (const int64_t first : {0, 1, 17, 40}) {
+      for (const int64_t m : {1, 5}) {
+        problem.view.data = whole_view.data + first * whole_view.row_bytes;
+        problem.view.rows = shape.n - first;
+        const auto part = RunLinear(ops(), stream(), problem, 0, m);
+        for (int64_t row = 0; row < m; ++row) {
+          ASSERT_EQ(0, std::memcmp(part.data() + row * problem.view.rows, whole.data() + row * shape.n + first,
+                                   static_cast<size_t>(problem.view.rows) * sizeof(float)))
+              << format.name << " from row " << first;
+        }
       }
     }
   }
 }
 
 TEST_P(LinearTest, SharedInputGivesWhatSeparateCallsGive) {
-  const Shape shape{4, 24, 50};
+  const Shape shape{4, 24, 600};
   const auto w = Random(shape.n * shape.k, 5);
   const Problem a = Make(shape, FormatId::kBF16, Random(shape.m * shape.k, 4), Random(shape.n, 6),
                          Encode(w, FormatId::kBF16));

@@ -105,6 +105,39 @@ TEST_F(SamplingTest, TopPIsTheSmallestSetThatReachesIt) {
   EXPECT_EQ(Histogram(row, logits, 300).size(), 3U);
 }
 
+// A large vocabulary: some likely tokens in a long tail, against the plain definition by a full sort.
+TEST_F(SamplingTest, TopPOfALargeVocabularyIsTheSmallestSetThatReachesIt) {
+  constexpr size_t kVocab = 20000;
+  std::vector<float> logits(kVocab);
+  std::vector<size_t> order(kVocab);
+  for (size_t i = 0; i < kVocab; ++i) {
+    const size_t rank = i * 7919 % kVocab;
+    logits[i] = rank < 60 ? 0.01F * static_cast<float>(rank % 30) : -12.0F - 0.001F * static_cast<float>(rank % 977);
+    order[i] = i;
+  }
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
+  double total = 0;
+  for (const float logit : logits) {
+    total += std::exp(static_cast<double>(logit));
+  }
+  for (const float top_p : {0.01F, 0.33F, 0.8F}) {
+    std::set<Token> wanted;
+    double sum = 0;
+    for (size_t i = 0; sum < static_cast<double>(top_p) * total; ++i) {
+      wanted.insert(static_cast<Token>(order[i]));
+      sum += std::exp(static_cast<double>(logits[order[i]]));
+    }
+    SampleRow row{};
+    row.top_p = top_p;
+    std::set<Token> drawn;
+    for (const auto& [token, count] : Histogram(row, logits, 1500)) {
+      drawn.insert(token);
+    }
+    EXPECT_EQ(drawn, wanted) << top_p;
+  }
+}
+
 TEST_F(SamplingTest, PenaltiesBiasAndBans) {
   SampleRow row{};
   row.temperature = 0;
