@@ -41,7 +41,7 @@ void Round(int64_t page_bytes, Costs& costs) {
   CHECK(backend->Map(arena, ids, true).ok());
   costs.map_run.push_back(Microseconds(start, pages));
   start = Clock::now();
-  for (int64_t offset = 0; offset < kBytes; offset += 4096) {
+  for (int64_t offset = 0; offset < pages * page_bytes; offset += 4096) {
     arena[offset] = std::byte{1};
   }
   costs.touch.push_back(Microseconds(start, pages));
@@ -79,7 +79,7 @@ void Measure(int64_t page_kib) {
 }  // namespace causeway::memory
 
 int main(int argc, char** argv) {
-  fmt::print("{:>8} {:>8} {:>8} {:>10} {:>8} {:>8} {:>8}   us a page\n", "KiB", "create", "map run", "map single",
+  fmt::print("{:>8} {:>8} {:>8} {:>10} {:>8} {:>8} {:>8}   us a page\n", "KiB", "create", "map run", "map again",
              "touch", "unmap", "release");
   if (argc == 1) {
     for (const int64_t page_kib : {64, 384, 2048}) {
