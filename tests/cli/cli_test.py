@@ -11,6 +11,7 @@ import tempfile
 import unittest
 
 CAUSEWAY = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build/release/causeway")
+os.chdir(os.path.dirname(os.path.abspath(__file__)) + "/../..")
 GOLDEN = "tests/golden"
 
 
