@@ -60,4 +60,8 @@ const MarkedText& Arguments::Text(size_t i) const {
   return slots_[i]->text();
 }
 
+void ExpectNoArguments(std::string_view function, const CallArgs& args) {
+  const Arguments none(function, args, {});
+}
+
 }  // namespace causeway::server

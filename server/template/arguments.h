@@ -20,7 +20,7 @@ class Arguments {
   bool Has(size_t i) const { return slots_[i] != nullptr; }
   bool HasValue(size_t i) const { return Has(i) && !slots_[i]->Is(Kind::kNone); }  // given and not None
   const Value& operator[](size_t i) const { return *slots_[i]; }
-  Value Or(size_t i, Value otherwise) const { return Has(i) ? *slots_[i] : std::move(otherwise); }
+  Value Or(size_t i, const Value& otherwise) const { return Has(i) ? *slots_[i] : otherwise; }
   bool BoolOr(size_t i, bool otherwise) const;
   Int IntOr(size_t i, Int otherwise) const;  // TypeError unless an integer; None counts as absent
   const MarkedText& Text(size_t i) const;    // TypeError unless a string
@@ -29,5 +29,8 @@ class Arguments {
   std::string function_;
   std::vector<const Value*> slots_;
 };
+
+// Throws Fault (TypeError) for any argument at all.
+void ExpectNoArguments(std::string_view function, const CallArgs& args);
 
 }  // namespace causeway::server

@@ -126,7 +126,7 @@ Value FloatFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
 }
 
 Value AbsFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("abs", call, {});
+  ExpectNoArguments("abs", call);
   if (input.IsIntegral()) {
     return input.integer() < 0 ? UnaryOp(runtime, Op::kNeg, input) : Value::Integer(input.integer());
   }

@@ -195,7 +195,7 @@ Value JoinFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
 }
 
 Value FirstFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("first", call, {});
+  ExpectNoArguments("first", call);
   if (input.Is(Kind::kString) || input.IsSequence()) {
     return Length(input) == 0 ? Value::Undefined("No first item, sequence was empty.")
                               : GetItem(runtime, input, Value::Integer(0));
@@ -216,7 +216,7 @@ void RequireReversible(const Value& input) {
 }
 
 Value LastFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("last", call, {});
+  ExpectNoArguments("last", call);
   const auto none = [] { return Value::Undefined("No last item, sequence was empty."); };
   if (input.Is(Kind::kUndefined)) {
     return none();
@@ -230,17 +230,17 @@ Value LastFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
 }
 
 Value LengthFilter(Runtime&, const Value& input, const CallArgs& call) {
-  Arguments("length", call, {});
+  ExpectNoArguments("length", call);
   return Value::Integer(static_cast<Int>(Length(input)));
 }
 
 Value ListFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("list", call, {});
+  ExpectNoArguments("list", call);
   return Value::List(Iterate(runtime, input));
 }
 
 Value ItemsFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("items", call, {});
+  ExpectNoArguments("items", call);
   if (input.Is(Kind::kUndefined)) {
     return Generator({});
   }
@@ -256,7 +256,7 @@ Value ItemsFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
 }
 
 Value ReverseFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("reverse", call, {});
+  ExpectNoArguments("reverse", call);
   if (input.Is(Kind::kString)) {
     runtime.Charge(1 + input.bytes().size());
     return Value::Text(Reverse(input.text()), input.string().markup);

@@ -23,29 +23,29 @@ Value SoftText(Runtime& runtime, const Value& input) {
 
 template <MarkedText (*kTransform)(const MarkedText&)>
 Value Transform(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("filter", call, {});
+  ExpectNoArguments("filter", call);
   const Value text = SoftText(runtime, input);
   runtime.ChargeBytes(text.bytes().size());
   return Value::Text(kTransform(text.text()), IsMarkup(text));
 }
 
 Value StringFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("string", call, {});
+  ExpectNoArguments("string", call);
   return SoftText(runtime, input);
 }
 
 Value SafeFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("safe", call, {});
+  ExpectNoArguments("safe", call);
   return Value::Text(Str(runtime, input), true);
 }
 
 Value EscapeFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("escape", call, {});
+  ExpectNoArguments("escape", call);
   return Value::Text(EscapedStr(runtime, input), true);
 }
 
 Value ForceEscapeFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("forceescape", call, {});
+  ExpectNoArguments("forceescape", call);
   return Value::Text(EscapeHtml(Str(runtime, input)), true);
 }
 
@@ -142,7 +142,7 @@ Value TruncateFilter(Runtime& runtime, const Value& input, const CallArgs& call)
 }
 
 Value WordCountFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("wordcount", call, {});
+  ExpectNoArguments("wordcount", call);
   const MarkedText text = Str(runtime, input);
   Int count = 0;
   bool in_word = false;
@@ -210,7 +210,7 @@ MarkedText UrlQuote(const MarkedText& text, std::string_view safe) {
 }
 
 Value UrlEncodeFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("urlencode", call, {});
+  ExpectNoArguments("urlencode", call);
   constexpr std::string_view kPathSafe = "_.-~/";
   constexpr std::string_view kQuerySafe = "_.-~";
   if (input.Is(Kind::kString) || !IsIterable(input)) {
@@ -236,7 +236,7 @@ Value UrlEncodeFilter(Runtime& runtime, const Value& input, const CallArgs& call
 
 // Removes comments and tags, joins white space, and turns the entities that |escape writes back.
 Value StripTagsFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("striptags", call, {});
+  ExpectNoArguments("striptags", call);
   const MarkedText text = Str(runtime, input);
   const auto without = [](const MarkedText& from, std::string_view open, std::string_view close) {
     MarkedText out;
@@ -264,7 +264,7 @@ Value StripTagsFilter(Runtime& runtime, const Value& input, const CallArgs& call
 }
 
 Value PprintFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
-  Arguments("pprint", call, {});
+  ExpectNoArguments("pprint", call);
   MarkedText out;
   AppendRepr(runtime, input, &out);
   constexpr size_t kLine = 80;  // longer values are laid out over lines, which no template relies on

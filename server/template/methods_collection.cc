@@ -25,24 +25,24 @@ Value View(const Value& self, const char* type_name, Value (*pick)(const std::pa
 }
 
 Value DictItems(Runtime& runtime, const Value& self, const CallArgs& call) {
-  Arguments("items", call, {});
+  ExpectNoArguments("items", call);
   runtime.Charge(self.dict().entries.size());
   return View(self, "dict_items", [](const std::pair<Value, Value>& entry) {
     return Value::Tuple({entry.first, entry.second});
   });
 }
 Value DictKeys(Runtime& runtime, const Value& self, const CallArgs& call) {
-  Arguments("keys", call, {});
+  ExpectNoArguments("keys", call);
   runtime.Charge(self.dict().entries.size());
   return View(self, "dict_keys", [](const std::pair<Value, Value>& entry) { return entry.first; });
 }
 Value DictValues(Runtime& runtime, const Value& self, const CallArgs& call) {
-  Arguments("values", call, {});
+  ExpectNoArguments("values", call);
   runtime.Charge(self.dict().entries.size());
   return View(self, "dict_values", [](const std::pair<Value, Value>& entry) { return entry.second; });
 }
 Value Copy(Runtime&, const Value& self, const CallArgs& call) {
-  Arguments("copy", call, {});
+  ExpectNoArguments("copy", call);
   return self;  // values do not change
 }
 

@@ -28,7 +28,7 @@ Value TextList(Runtime& runtime, const Value& self, std::vector<MarkedText> part
 
 template <MarkedText (*kTransform)(const MarkedText&)>
 Value Transform(Runtime& runtime, const Value& self, const CallArgs& call) {
-  Arguments("method", call, {});
+  ExpectNoArguments("method", call);
   runtime.ChargeBytes(self.bytes().size());
   return Like(self, kTransform(self.text()));
 }
@@ -249,7 +249,7 @@ Value RemoveAffix(Runtime& runtime, const Value& self, const CallArgs& call) {
 // isalpha and its kin: not empty, and every character has the property.
 template <bool (*kProperty)(char32_t)>
 Value AllChars(Runtime& runtime, const Value& self, const CallArgs& call) {
-  Arguments("method", call, {});
+  ExpectNoArguments("method", call);
   runtime.ChargeBytes(self.bytes().size());
   const std::string& bytes = self.bytes();
   for (size_t i = 0; i < bytes.size();) {
@@ -262,19 +262,19 @@ Value AllChars(Runtime& runtime, const Value& self, const CallArgs& call) {
 bool IsAlphanumeric(char32_t c) { return IsAlpha(c) || IsNumeric(c); }
 
 Value IsAscii(Runtime&, const Value& self, const CallArgs& call) {
-  Arguments("isascii", call, {});
+  ExpectNoArguments("isascii", call);
   return Value::Bool(self.string().chars == self.bytes().size());
 }
 
 template <bool kLower>
 Value HasCase(Runtime& runtime, const Value& self, const CallArgs& call) {
-  Arguments("method", call, {});
+  ExpectNoArguments("method", call);
   CallArgs none;
   return Value::Bool(runtime.ApplyTest(kLower ? "lower" : "upper", self, none));
 }
 
 Value IsTitleMethod(Runtime& runtime, const Value& self, const CallArgs& call) {
-  Arguments("istitle", call, {});
+  ExpectNoArguments("istitle", call);
   runtime.ChargeBytes(self.bytes().size());
   bool found = false;
   bool in_word = false;

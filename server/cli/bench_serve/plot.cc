@@ -86,6 +86,38 @@ void DrawAxes(std::string& svg, const Chart& chart, const Frame& frame) {
       chart.y_name);
 }
 
+struct Box {
+  double left, top, right, bottom;
+
+  bool Meets(const Box& other) const {
+    return left < other.right && other.left < right && top < other.bottom && other.top < bottom;
+  }
+};
+
+// A label beside its point: at the first corner where it stays in the plot and off the labels before it.
+void DrawLabel(std::string& svg, const Point& point, const std::string& label, const Frame& frame,
+               std::vector<Box>& taken) {
+  constexpr double kCharWidth = 6;  // of an 11-pixel font, nearly
+  constexpr double kGap = 6;
+  constexpr double kBelow = 14;
+  const double width = kCharWidth * static_cast<double>(label.size());
+  const Point corners[] = {{point.x + kGap, point.y - kGap},
+                           {point.x - kGap - width, point.y - kGap},
+                           {point.x + kGap, point.y + kBelow},
+                           {point.x - kGap - width, point.y + kBelow}};
+  Box box{};
+  for (const Point& corner : corners) {
+    box = {corner.x, corner.y - 11, corner.x + width, corner.y + 2};
+    const bool inside = box.left > frame.left && box.right < frame.left + kPlotWidth &&
+                        box.top > frame.top && box.bottom < frame.top + kPlotHeight;
+    if (inside && std::none_of(taken.begin(), taken.end(), [&](const Box& other) { return box.Meets(other); })) {
+      break;
+    }
+  }
+  taken.push_back(box);
+  Text(svg, box.left, box.bottom - 2, "", label);
+}
+
 void DrawSeries(std::string& svg, const Series& series, const Frame& frame,
                 std::string_view colour) {
   auto out = std::back_inserter(svg);
@@ -95,15 +127,13 @@ void DrawSeries(std::string& svg, const Series& series, const Frame& frame,
     fmt::format_to(out, "{:.1f},{:.1f} ", frame.X(point.x), frame.Y(point.y));
   }
   svg += "\"/>\n";
+  std::vector<Box> taken;
   for (size_t i = 0; i < series.point_labels.size(); ++i) {
     const double x = frame.X(series.points[i].x);
     const double y = frame.Y(series.points[i].y);
     fmt::format_to(out, "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x, y,
                    colour);
-    const bool right_half = x > frame.left + kPlotWidth / 2;
-    // Neighbours stand above and below their points in turn, so that close ones can be read.
-    Text(svg, right_half ? x - 6 : x + 6, i % 2 == 0 ? y - 6 : y + 14,
-         right_half ? "text-anchor=\"end\"" : "", series.point_labels[i]);
+    DrawLabel(svg, {x, y}, series.point_labels[i], frame, taken);
   }
 }
 
