@@ -7,8 +7,6 @@
 namespace causeway::scheduler {
 namespace {
 
-constexpr size_t kMaxLogitBias = 1024;
-constexpr size_t kMaxStopTokenIds = 128;
 constexpr size_t kMaxIdBytes = 128;
 
 Error Bad(const char* param, std::string message) {

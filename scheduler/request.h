@@ -2,6 +2,7 @@
 // server/.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -16,6 +17,10 @@ struct TokenBias {
   Token token;
   float bias;
 };
+
+// Front ends refuse longer lists before they copy them.
+inline constexpr size_t kMaxLogitBias = 1024;
+inline constexpr size_t kMaxStopTokenIds = 128;
 
 // Names, ranges and defaults as in vLLM and OpenAI. Validate() checks them all.
 struct SamplingParams {
@@ -102,7 +107,7 @@ struct OutputEvent {
   int64_t cached_tokens = 0;      // prompt tokens whose KV was reused
   int64_t output_tokens = 0;
   int preemptions = 0;
-  RequestTimes times;
+  RequestTimes times;  // kToken too, but for `finished`
 };
 
 }  // namespace causeway::scheduler

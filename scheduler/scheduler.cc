@@ -466,6 +466,7 @@ void Scheduler::AppendToken(Sequence& sequence, const RowResult& row, Instant no
   event.output.has_logprob = request.params.sampling.logprobs >= 0;
   event.output.logprob = row.logprob;
   event.output.top = row.top;
+  event.output.times = sequence.times;
   events_.push_back(std::move(event));
   const int64_t output = sequence.output_size();
   const bool ends = output >= request.params.stop.min_tokens &&

@@ -40,6 +40,7 @@ struct ServerLimits {
 struct App {
   const model::Model& model;
   const ChatTemplate* chat_template;  // null: the model has none
+  bool template_takes_tools;          // its source speaks of `tools`
   scheduler::Engine& engine;
   scheduler::ModelLimits limits;      // vocab, max_model_len, ...
   TextWorkers& text_workers;

@@ -32,6 +32,7 @@ struct SequenceText {
   int64_t tokens = 0;
   bool done = false;
   Instant last_token = kNever;
+  scheduler::RequestTimes times;  // as far as known
 };
 
 }  // namespace
@@ -93,10 +94,23 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
       const std::lock_guard lock(reader_mutex);
       reader = nullptr;
     }
+    if (sequences.empty() && HasTicket()) {
+      MakeSequences();  // gone before its first token: it counts as well
+    }
+    for (size_t i = 0; i < sequences.size() && !ended; ++i) {
+      if (!sequences[i].done) {
+        Observe(sequences[i], static_cast<int>(i), "abort");
+      }
+    }
     // The worker may still be about to submit; whoever comes last drops the ticket with the state.
     std::optional<scheduler::Ticket> dropped;
     const std::lock_guard lock(mutex);
     dropped.swap(ticket);
+  }
+
+  bool HasTicket() {
+    const std::lock_guard lock(mutex);
+    return ticket.has_value();
   }
 
   void Poll(std::vector<GenerationEvent>& events) {
@@ -129,7 +143,8 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
   void MakeSequences() {
     for (int i = 0; i < n; ++i) {
       sequences.push_back({nullptr, StopMatcher(call.sampling.stop, call.sampling.include_stop_str_in_output),
-                           {}, 0, false, kNever});
+                           {}, 0, false, kNever,
+                           {call.arrival, kNever, kNever, kNever}});
       if (app.model.tokenizer != nullptr) {
         sequences.back().detokenizer = std::make_unique<IncrementalDetokenizer>(
             *app.model.tokenizer, call.sampling.skip_special_tokens, prompt);
@@ -146,17 +161,28 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     event.kind = GenerationEvent::Kind::kStarted;
     event.usage.prompt_tokens = static_cast<int64_t>(prompt.size());
     event.prompt = std::move(prompt_infos);
-    if (call.echo && app.model.tokenizer != nullptr) {
-      event.text = app.model.tokenizer->Decode(prompt, false);
+    if (call.echo) {
+      event.text = EchoText();
     }
     events.push_back(std::move(event));
+  }
+
+  std::string EchoText() const {
+    if (const auto* const text = std::get_if<std::string>(&call.prompt)) {
+      return *text;
+    }
+    return app.model.tokenizer != nullptr
+               ? app.model.tokenizer->Decode(prompt, call.sampling.skip_special_tokens)
+               : std::string();
   }
 
   TokenInfo InfoOf(const OutputEvent& output) const {
     const auto text_of = [&](Token token) {
       return app.model.tokenizer != nullptr ? app.model.tokenizer->TokenText(token) : std::string();
     };
-    TokenInfo info{output.token, text_of(output.token), output.has_logprob, output.logprob, {}};
+    TokenInfo info{output.token, text_of(output.token), output.has_logprob, output.logprob, true, {}};
+    info.in_text = !call.sampling.skip_special_tokens || app.model.tokenizer == nullptr ||
+                   !app.model.tokenizer->IsSpecial(output.token);
     for (const scheduler::TokenLogprob& other : output.top) {
       info.top.push_back({other.token, text_of(other.token), other.logprob});
     }
@@ -176,7 +202,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     if (sequence.done) {
       return;  // tokens behind a stop string that the engine drew before it heard of it
     }
-    ObserveToken(sequence);
+    ObserveToken(sequence, output);
     ++sequence.tokens;
     sequence.pending.push_back(InfoOf(output));
     std::string text;
@@ -195,7 +221,8 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     }
   }
 
-  void ObserveToken(SequenceText& sequence) {
+  void ObserveToken(SequenceText& sequence, const OutputEvent& output) {
+    sequence.times = output.times;
     const Instant now = Clock::now();
     if (sequence.last_token == kNever) {
       app.metrics.ObserveTimeToFirstToken(ToSeconds(now - call.arrival));
@@ -218,10 +245,10 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
 
   void TakeFinish(const OutputEvent& output, std::vector<GenerationEvent>& events) {
     SequenceText& sequence = sequences[static_cast<size_t>(output.index)];
-    Observe(output);
     if (sequence.done) {
       return;  // a stop string ended it before
     }
+    sequence.times = output.times;
     if (output.finish == scheduler::FinishReason::kError ||
         output.finish == scheduler::FinishReason::kCancelled) {
       Fail(output.finish == scheduler::FinishReason::kError
@@ -262,6 +289,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
   void EndSequence(int index, FinishKind finish, std::variant<std::monostate, std::string, Token> reason,
                    std::vector<GenerationEvent>& events) {
     SequenceText& sequence = sequences[static_cast<size_t>(index)];
+    Observe(sequence, index, finish == FinishKind::kStop ? "stop" : "length");
     sequence.done = true;
     usage.completion_tokens += sequence.tokens;
     GenerationEvent event;
@@ -282,6 +310,11 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
 
   void Fail(const Error& error, std::vector<GenerationEvent>& events) {
     app.metrics.CountRejected(ErrorCodeName(error.code));
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      if (!sequences[i].done) {
+        Observe(sequences[i], static_cast<int>(i), error.code == ErrorCode::kCancelled ? "abort" : "error");
+      }
+    }
     GenerationEvent event;
     event.kind = GenerationEvent::Kind::kFailed;
     event.error = error;
@@ -289,14 +322,17 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     ended = true;
   }
 
-  void Observe(const OutputEvent& output) {
-    constexpr std::string_view kReasons[] = {"stop", "length", "abort", "error"};
-    app.metrics.ObserveFinished({.reason = kReasons[static_cast<size_t>(output.finish)],
-                                 .prompt_tokens = output.prompt_tokens,
-                                 .generation_tokens = output.output_tokens,
+  // Once for each sequence, when it ends; the engine's own end of a sequence that a stop string cut comes later.
+  void Observe(const SequenceText& sequence, int index, std::string_view reason) {
+    scheduler::RequestTimes times = sequence.times;
+    times.finished = Clock::now();
+    app.metrics.ObserveFinished({.reason = reason,
+                                 .first_of_request = index == 0,
+                                 .prompt_tokens = static_cast<int64_t>(prompt.size()),
+                                 .generation_tokens = sequence.tokens,
                                  .max_tokens = max_tokens,
                                  .n = n,
-                                 .times = output.times});
+                                 .times = times});
   }
 
   // Constant after construction.

@@ -3,7 +3,7 @@
 //
 // Start() hands the call to a text worker (chat template, tokenizer, validation) and then to the engine.
 // From then on the front end is woken when there is something to Poll(); Poll detokenizes incrementally,
-// holds back partial UTF-8 and possible stop strings, and never waits.
+// holds back partial UTF-8 and possible stop strings, and never waits. It also counts what becomes of each sequence.
 #pragma once
 
 #include <cstdint>
@@ -65,7 +65,7 @@ struct GenerateCall {
   bool echo = false;               // completions: the prompt's text comes first
   scheduler::Priority priority = scheduler::Priority::kNormal;
   Instant arrival;
-  Instant deadline = kNever;       // the client's own (gRPC deadline, X-Request-Timeout)
+  Instant deadline = kNever;       // the client's own (of a gRPC call)
 };
 
 // One token with its text, for logprobs. `bytes` may be part of a character.
@@ -74,6 +74,7 @@ struct TokenInfo {
   std::string bytes;
   bool has_logprob = false;
   float logprob = 0.0F;
+  bool in_text = true;  // false: a special token that the text leaves out
   struct Alternative {
     Token token;
     std::string bytes;
@@ -93,7 +94,7 @@ enum class FinishKind : uint8_t { kStop, kLength };
 // What Poll hands out, in order.
 struct GenerationEvent {
   enum class Kind : uint8_t {
-    kStarted,       // prompt accepted: `usage.prompt_tokens`, and `prompt` if it was asked for
+    kStarted,       // prompt accepted: `usage.prompt_tokens`; `prompt` and `text` (echo) if they were asked for
     kDelta,         // `text`, `tokens` of sequence `index` (text may be empty when held back)
     kSequenceDone,  // sequence `index` ended: `finish`, `stop_reason`
     kDone,          // all sequences ended: `usage`. Terminal.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <initializer_list>
+#include <span>
 
 #include "fmt/format.h"
 #include "server/api/json_fields.h"
@@ -35,9 +37,28 @@ Result<void> CheckModel(const App& app, JsonFields& fields) {
                    "model");
 }
 
-void ReadStop(JsonFields& fields, SamplingFields& out) {
+Result<std::vector<int64_t>> ReadIds(const OrderedJson& json, const char* name) {
+  if (!json.is_array()) {
+    return Bad(fmt::format("{} must be a list of token ids", name), name);
+  }
+  std::vector<int64_t> ids;
+  for (const OrderedJson& id : json) {
+    const bool too_big = id.is_number_unsigned() && id.get<uint64_t>() > uint64_t{INT64_MAX};
+    if (!id.is_number_integer() || too_big) {
+      return Bad(fmt::format("{} must hold whole token ids", name), name);
+    }
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+// Lists are counted here and not only by the engine: each of a request's prompts gets a copy.
+void ReadStop(const App& app, JsonFields& fields, SamplingFields& out) {
   if (const OrderedJson* const stop = fields.Find("stop")) {
     const OrderedJson list = stop->is_array() ? *stop : OrderedJson::array({*stop});
+    if (static_cast<int64_t>(list.size()) > app.server_limits.max_stop_strings) {
+      return fields.Fail("stop", fmt::format("may hold at most {} strings", app.server_limits.max_stop_strings));
+    }
     for (const OrderedJson& item : list) {
       if (!item.is_string()) {
         return fields.Fail("stop", "must be a string or a list of strings");
@@ -46,15 +67,14 @@ void ReadStop(JsonFields& fields, SamplingFields& out) {
     }
   }
   if (const OrderedJson* const ids = fields.Find("stop_token_ids")) {
-    if (!ids->is_array()) {
+    if (ids->size() > scheduler::kMaxStopTokenIds) {
+      return fields.Fail("stop_token_ids", fmt::format("may hold at most {} ids", scheduler::kMaxStopTokenIds));
+    }
+    auto read = ReadIds(*ids, "stop_token_ids");
+    if (!read.ok()) {
       return fields.Fail("stop_token_ids", "must be a list of token ids");
     }
-    for (const OrderedJson& id : *ids) {
-      if (!id.is_number_integer()) {
-        return fields.Fail("stop_token_ids", "must be a list of token ids");
-      }
-      out.stop_token_ids.push_back(id.get<int64_t>());
-    }
+    out.stop_token_ids = std::move(read).value();
   }
 }
 
@@ -66,6 +86,9 @@ void ReadLogitBias(JsonFields& fields, SamplingFields& out) {
   if (!map->is_object()) {
     return fields.Fail("logit_bias", "must be an object of token ids and numbers");
   }
+  if (map->size() > scheduler::kMaxLogitBias) {
+    return fields.Fail("logit_bias", fmt::format("may hold at most {} entries", scheduler::kMaxLogitBias));
+  }
   for (const auto& [key, value] : map->items()) {
     int64_t id = 0;
     const auto end = std::from_chars(key.data(), key.data() + key.size(), id);
@@ -76,7 +99,7 @@ void ReadLogitBias(JsonFields& fields, SamplingFields& out) {
   }
 }
 
-void ReadSampling(JsonFields& fields, SamplingFields& out) {
+void ReadSampling(const App& app, JsonFields& fields, SamplingFields& out) {
   out.temperature = fields.Number("temperature", 0, 100);
   out.top_p = fields.Number("top_p", 0, 1);
   out.top_k = fields.Int("top_k", -1, INT32_MAX);
@@ -85,14 +108,14 @@ void ReadSampling(JsonFields& fields, SamplingFields& out) {
   out.presence_penalty = fields.Number("presence_penalty", -2, 2);
   out.frequency_penalty = fields.Number("frequency_penalty", -2, 2);
   out.seed = fields.Int("seed", INT64_MIN, INT64_MAX);
-  out.n = fields.Int("n", 1, 1 << 20);
+  out.n = fields.Int("n", 1, app.limits.max_n);
   out.min_tokens = fields.Int("min_tokens", 0, kMaxCount);
   out.max_tokens = fields.Int("max_tokens", 0, kMaxCount);
-  out.prompt_logprobs = fields.Int("prompt_logprobs", 0, 1 << 20);
+  out.prompt_logprobs = fields.Int("prompt_logprobs", 0, app.limits.max_logprobs);
   out.ignore_eos = fields.Flag("ignore_eos").value_or(false);
   out.include_stop_str_in_output = fields.Flag("include_stop_str_in_output").value_or(false);
   out.skip_special_tokens = fields.Flag("skip_special_tokens").value_or(true);
-  ReadStop(fields, out);
+  ReadStop(app, fields, out);
   ReadLogitBias(fields, out);
 }
 
@@ -122,49 +145,63 @@ Result<StreamOptions> ReadStream(JsonFields& fields) {
   return options;
 }
 
-// Fields that would change the answer and are not served are refused, not ignored.
-Result<void> RefuseUnserved(JsonFields& fields) {
+// Fields that would change the answer and are not served are refused, not ignored; fields that only hint are ignored.
+// A value that turns the field off is fine: clients spell out their defaults.
+constexpr const char* kUnserved[] = {
+    "suffix", "functions", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
+    "structural_tag", "allowed_token_ids", "bad_words", "logits_processors", "use_beam_search", "prompt_embeds",
+    "truncate_prompt_tokens", "return_tokens_as_token_ids", "audio", "web_search_options", "documents",
+    "chat_template"};
+
+bool IsOff(const OrderedJson& value) {
+  return value == false || value == "" || (value.is_array() && value.empty());
+}
+
+Result<void> RefuseUnserved(const App& app, JsonFields& fields, std::initializer_list<const char*> more) {
+  const auto refuse = [](const char* name, std::string_view what) {
+    return MakeError(ErrorCode::kUnsupported, fmt::format("{}{} is not served", name, what), name);
+  };
+  for (const auto& names : {std::span<const char* const>(kUnserved), std::span<const char* const>(more)}) {
+    for (const char* const name : names) {
+      if (const OrderedJson* const value = fields.Find(name); value != nullptr && !IsOff(*value)) {
+        return refuse(name, "");
+      }
+    }
+  }
   if (const OrderedJson* const format = fields.Find("response_format")) {
     const auto type = format->is_object() ? format->find("type") : format->end();
     if (!format->is_object() || type == format->end() || *type != "text") {
-      return MakeError(ErrorCode::kUnsupported, "response_format other than text is not served",
-                       "response_format");
+      return refuse("response_format", " other than text");
     }
   }
-  if (fields.Int("best_of", 0, 1 << 20).value_or(1) > 1) {
-    return MakeError(ErrorCode::kUnsupported, "best_of above 1 is not served", "best_of");
-  }
-  if (!fields.Text("suffix").value_or("").empty()) {
-    return MakeError(ErrorCode::kUnsupported, "suffix is not served", "suffix");
-  }
-  for (const char* name : {"guided_json", "guided_regex", "guided_choice", "guided_grammar", "functions"}) {
-    if (fields.Find(name) != nullptr) {
-      return MakeError(ErrorCode::kUnsupported, std::string(name) + " is not served", name);
+  if (const OrderedJson* const modalities = fields.Find("modalities")) {
+    if (*modalities != OrderedJson::array({"text"})) {
+      return refuse("modalities", " other than text");
     }
+  }
+  // With best_of == n all answers are returned, which is what n alone does.
+  if (fields.Int("best_of", 0, INT32_MAX).value_or(1) > fields.Int("n", 1, app.limits.max_n).value_or(1)) {
+    return refuse("best_of", " above n");
   }
   if (const OrderedJson* const choice = fields.Find("tool_choice")) {
     if (*choice != "auto" && *choice != "none") {
-      return MakeError(ErrorCode::kUnsupported, "tool_choice other than auto and none is not served",
-                       "tool_choice");
+      return refuse("tool_choice", " other than auto and none");
     }
+  }
+  return {};
+}
+
+// vLLM's prompt_logprobs: in the whole answer only.
+Result<void> ReadPromptLogprobs(const SamplingFields& sampling, CompletionRequest& request) {
+  request.wants_prompt_logprobs = sampling.prompt_logprobs.has_value();
+  if (request.wants_prompt_logprobs && request.stream.stream) {
+    return Bad("prompt_logprobs are not streamed", "prompt_logprobs");
   }
   return {};
 }
 
 bool IsIdList(const OrderedJson& json) {
   return json.is_array() && !json.empty() && json[0].is_number();
-}
-
-Result<std::vector<int64_t>> ReadIds(const OrderedJson& json, const char* name) {
-  std::vector<int64_t> ids;
-  for (const OrderedJson& id : json) {
-    const bool too_big = id.is_number_unsigned() && id.get<uint64_t>() > uint64_t{INT64_MAX};
-    if (!id.is_number_integer() || too_big) {
-      return Bad(fmt::format("{} must hold whole token ids", name), name);
-    }
-    ids.push_back(id.get<int64_t>());
-  }
-  return ids;
 }
 
 // string | [string] | [int] | [[int]]
@@ -250,6 +287,9 @@ Result<ChatPrompt> ReadChat(const App& app, JsonFields& fields) {
     }
     const OrderedJson* const choice = fields.Find("tool_choice");
     if (!tools->empty() && (choice == nullptr || *choice != "none")) {
+      if (!app.template_takes_tools) {
+        return MakeError(ErrorCode::kUnsupported, "this model's chat template takes no tools", "tools");
+      }
       chat.tools = *tools;
     }
   }
@@ -259,8 +299,9 @@ Result<ChatPrompt> ReadChat(const App& app, JsonFields& fields) {
     }
     chat.template_kwargs = *kwargs;
   }
-  if (fields.Find("chat_template") != nullptr) {
-    return MakeError(ErrorCode::kUnsupported, "a request may not bring its own chat_template", "chat_template");
+  if (const auto effort = fields.Text("reasoning_effort")) {  // what it means is the template's business
+    chat.template_kwargs = chat.template_kwargs.is_null() ? OrderedJson::object() : chat.template_kwargs;
+    chat.template_kwargs.emplace("reasoning_effort", *effort);
   }
   chat.continue_final_message = fields.Flag("continue_final_message").value_or(false);
   chat.add_generation_prompt = fields.Flag("add_generation_prompt").value_or(!chat.continue_final_message);
@@ -277,20 +318,21 @@ Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body
   ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
   JsonFields fields(json);
   TRY(CheckModel(app, fields));
-  TRY(RefuseUnserved(fields));
+  TRY(RefuseUnserved(app, fields, {"tools"}));
   CompletionRequest request;
   ASSIGN_OR_RETURN(request.stream, ReadStream(fields));
   GenerateCall base;
-  ReadSampling(fields, base.sampling);
-  base.sampling.logprobs = fields.Int("logprobs", 0, 1 << 20);
+  ReadSampling(app, fields, base.sampling);
+  base.sampling.logprobs = fields.Int("logprobs", 0, app.limits.max_logprobs);
   base.priority = ReadPriority(fields);
   base.add_special_tokens = fields.Flag("add_special_tokens").value_or(true);
   request.echo = fields.Flag("echo").value_or(false);
   base.echo = request.echo;
   request.wants_logprobs = base.sampling.logprobs.has_value();
   request.return_token_ids = fields.Flag("return_token_ids").value_or(false);
+  TRY(ReadPromptLogprobs(base.sampling, request));
   if (request.echo && request.wants_logprobs) {
-    base.sampling.prompt_logprobs = base.sampling.logprobs;
+    base.sampling.prompt_logprobs = std::max(base.sampling.logprobs, base.sampling.prompt_logprobs);
   }
   TRY(fields.Finish());
   TRY(ReadPrompts(app, fields.Find("prompt"), base, request.calls));
@@ -301,25 +343,26 @@ Result<CompletionRequest> DecodeChat(const App& app, std::string_view body) {
   ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
   JsonFields fields(json);
   TRY(CheckModel(app, fields));
-  TRY(RefuseUnserved(fields));
+  TRY(RefuseUnserved(app, fields, {"echo", "add_special_tokens"}));
   CompletionRequest request;
   request.chat = true;
   ASSIGN_OR_RETURN(request.stream, ReadStream(fields));
   GenerateCall call;
-  ReadSampling(fields, call.sampling);
+  ReadSampling(app, fields, call.sampling);
   if (const auto newer = fields.Int("max_completion_tokens", 0, kMaxCount)) {
     call.sampling.max_tokens = newer;
   }
   call.priority = ReadPriority(fields);
   request.wants_logprobs = fields.Flag("logprobs").value_or(false);
-  const auto top = fields.Int("top_logprobs", 0, 1 << 20);
-  if (top && !request.wants_logprobs) {
+  const auto top = fields.Int("top_logprobs", 0, app.limits.max_logprobs);
+  if (top.value_or(0) > 0 && !request.wants_logprobs) {
     return Bad("top_logprobs needs logprobs to be true", "top_logprobs");
   }
   if (request.wants_logprobs) {
     call.sampling.logprobs = top.value_or(0);
   }
   request.return_token_ids = fields.Flag("return_token_ids").value_or(false);
+  TRY(ReadPromptLogprobs(call.sampling, request));
   ASSIGN_OR_RETURN(ChatPrompt chat, ReadChat(app, fields));
   call.prompt = std::move(chat);
   TRY(fields.Finish());
@@ -353,8 +396,8 @@ Result<std::vector<Token>> DecodeDetokenize(const App& app, std::string_view bod
   JsonFields fields(json);
   TRY(CheckModel(app, fields));
   const OrderedJson* const list = fields.Find("tokens");
-  if (list == nullptr || !list->is_array()) {
-    return Bad("tokens must be a list of token ids", "tokens");
+  if (list == nullptr) {
+    return Bad("tokens is missing", "tokens");
   }
   ASSIGN_OR_RETURN(const auto ids, ReadIds(*list, "tokens"));
   std::vector<Token> tokens;

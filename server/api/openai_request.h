@@ -25,6 +25,7 @@ struct CompletionRequest {
   bool chat = false;
   bool echo = false;
   bool wants_logprobs = false;
+  bool wants_prompt_logprobs = false;  // vLLM's field; echo with logprobs has them in `logprobs`
   bool return_token_ids = false;
 };
 

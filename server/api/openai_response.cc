@@ -1,6 +1,11 @@
 #include "server/api/openai_response.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
+
+#include "fmt/format.h"
+#include "model/tokenizer/utf8.h"
 
 namespace causeway::server {
 namespace {
@@ -25,8 +30,51 @@ OrderedJson BytesJson(const std::string& bytes) {
   return list;
 }
 
+// JSON has no infinity; clients know this one.
+float Finite(float logprob) { return std::max(logprob, -9999.0F); }
+
 OrderedJson TokenJson(const std::string& bytes, float logprob) {
-  return {{"token", bytes}, {"logprob", logprob}, {"bytes", BytesJson(bytes)}};
+  return {{"token", bytes}, {"logprob", Finite(logprob)}, {"bytes", BytesJson(bytes)}};
+}
+
+// A token in the older form, which has no list of bytes: part of a character is spelled "bytes:\xe2\x80".
+std::string TokenName(const std::string& bytes) {
+  if (model::tokenizer::IsValidUtf8(bytes)) {
+    return bytes;
+  }
+  std::string name = "bytes:";
+  for (const char c : bytes) {
+    name += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  }
+  return name;
+}
+
+// Characters that begin in `bytes`.
+int64_t Characters(const std::string& bytes) {
+  return std::count_if(bytes.begin(), bytes.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+}
+
+// vLLM's form: null, or {id: {logprob, rank, decoded_token}}; the rank of the prompt's own token is known only if it is
+// one of the likeliest.
+OrderedJson PromptLogprobsJson(const std::vector<TokenInfo>& prompt) {
+  OrderedJson list = OrderedJson::array();
+  for (const TokenInfo& token : prompt) {
+    OrderedJson entry = nullptr;
+    if (token.has_logprob) {
+      entry = OrderedJson::object();
+      int rank = 0;
+      for (const TokenInfo::Alternative& other : token.top) {
+        entry[std::to_string(other.token)] = {
+            {"logprob", Finite(other.logprob)}, {"rank", ++rank}, {"decoded_token", other.bytes}};
+      }
+      const std::string own = std::to_string(token.token);
+      if (!entry.contains(own)) {
+        entry[own] = {{"logprob", Finite(token.logprob)}, {"rank", nullptr}, {"decoded_token", token.bytes}};
+      }
+    }
+    list.push_back(std::move(entry));
+  }
+  return list;
 }
 
 }  // namespace
@@ -77,7 +125,7 @@ OrderedJson ResponseBuilder::ChatLogprobs(const std::vector<TokenInfo>& tokens) 
     }
     content.push_back(std::move(entry));
   }
-  return {{"content", std::move(content)}};
+  return {{"content", std::move(content)}, {"refusal", nullptr}};
 }
 
 // OpenAI's older form: four parallel lists.
@@ -90,18 +138,19 @@ void ResponseBuilder::AppendCompletionLogprobs(Choice& choice, const std::vector
            {"text_offset", OrderedJson::array()}};
   }
   for (const TokenInfo& token : tokens) {
-    out["tokens"].push_back(token.bytes);
-    out["token_logprobs"].push_back(token.has_logprob ? OrderedJson(token.logprob) : OrderedJson(nullptr));
+    out["tokens"].push_back(TokenName(token.bytes));
+    out["token_logprobs"].push_back(token.has_logprob ? OrderedJson(Finite(token.logprob)) : OrderedJson(nullptr));
     OrderedJson top = nullptr;
     if (token.has_logprob) {
       top = OrderedJson::object();
       for (const TokenInfo::Alternative& other : token.top) {
-        top[other.bytes] = other.logprob;
+        top.emplace(TokenName(other.bytes), Finite(other.logprob));
       }
+      top.emplace(TokenName(token.bytes), Finite(token.logprob));  // always there, likely or not
     }
     out["top_logprobs"].push_back(std::move(top));
     out["text_offset"].push_back(choice.text_offset);
-    choice.text_offset += static_cast<int64_t>(token.bytes.size());
+    choice.text_offset += token.in_text ? Characters(token.bytes) : 0;
   }
 }
 
@@ -181,6 +230,9 @@ void ResponseBuilder::StartPrompt(int first_choice, int n, const GenerationEvent
     if (request_.wants_logprobs && request_.echo && !request_.chat) {
       AppendCompletionLogprobs(choice, started.prompt, choice.logprobs);
     }
+    if (request_.wants_prompt_logprobs) {
+      choice.prompt_logprobs = PromptLogprobsJson(started.prompt);
+    }
   }
 }
 
@@ -224,6 +276,9 @@ std::string ResponseBuilder::Whole(const Usage& usage) {
     entry["logprobs"] = std::move(choice.logprobs);
     entry["finish_reason"] = choice.finish_reason;
     entry["stop_reason"] = choice.stop_reason;
+    if (request_.wants_prompt_logprobs) {
+      entry["prompt_logprobs"] = std::move(choice.prompt_logprobs);
+    }
     if (request_.return_token_ids) {
       entry["token_ids"] = choice.token_ids;
     }

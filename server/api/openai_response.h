@@ -35,6 +35,7 @@ class ResponseBuilder {
     OrderedJson logprobs;
     OrderedJson finish_reason;
     OrderedJson stop_reason;
+    OrderedJson prompt_logprobs;
     std::vector<Token> token_ids;
     int64_t text_offset = 0;
     bool role_sent = false;

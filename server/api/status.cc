@@ -29,7 +29,10 @@ std::string ErrorBody(const Error& error) {
   body["message"] = internal ? "internal error; the server's log has the details" : error.message;
   body["type"] = status.type;
   body["param"] = error.param.empty() ? OrderedJson(nullptr) : OrderedJson(error.param);
-  body["code"] = status.code.empty() ? OrderedJson(nullptr) : OrderedJson(status.code);
+  const bool no_model = error.code == ErrorCode::kNotFound && error.param == "model";
+  body["code"] = no_model              ? OrderedJson("model_not_found")
+                 : status.code.empty() ? OrderedJson(nullptr)
+                                       : OrderedJson(status.code);
   return DumpJson(OrderedJson{{"error", body}});
 }
 

@@ -20,7 +20,7 @@
 namespace causeway::server {
 namespace {
 
-// Signals are taken by sigwait on the main thread; every thread made later inherits the mask.
+// Signals are taken by sigtimedwait on the main thread; every thread made later inherits the mask.
 sigset_t BlockSignals() {
   sigset_t set;
   sigemptyset(&set);
@@ -32,9 +32,39 @@ sigset_t BlockSignals() {
   return set;
 }
 
+// For what is written already to reach its client.
+constexpr Duration kFlushTime = std::chrono::seconds(2);
+constexpr int kSummarySeconds = 10;
+
+// One line for the last seconds, if there was work.
+void LogSummary(const scheduler::EngineStats& before, const scheduler::EngineStats& now) {
+  if (now.steps == before.steps && now.waiting == 0) {
+    return;
+  }
+  const auto rate = [](uint64_t from, uint64_t to) { return static_cast<double>(to - from) / kSummarySeconds; };
+  LOG_INFO("prompt {:.1f} tokens/s, output {:.1f} tokens/s, running {}, waiting {}, KV cache {:.1f} %, preempted {}",
+           rate(before.prompt_tokens, now.prompt_tokens), rate(before.generation_tokens, now.generation_tokens),
+           now.running, now.waiting, 100 * now.kv_usage, now.preemptions);
+}
+
+// The next of `signals`; sums up the work while waiting.
+int WaitForSignal(const scheduler::Engine& engine, const sigset_t& signals) {
+  constexpr timespec kInterval{kSummarySeconds, 0};
+  scheduler::EngineStats last = engine.Stats();
+  int signal = -1;
+  while ((signal = sigtimedwait(&signals, nullptr, &kInterval)) < 0) {
+    const scheduler::EngineStats now = engine.Stats();
+    LogSummary(last, now);
+    last = now;
+  }
+  return signal;
+}
+
 // Not ready, drain to the deadline, close. A second signal ends at once.
 void ShutDown(WiredServer& server, HttpServer& http, GrpcServer* grpc, const sigset_t& signals) {
-  LOG_INFO("draining: no new requests; {} s at most", ToSeconds(server.options.shutdown_timeout));
+  const scheduler::EngineStats stats = server.engine->Stats();
+  LOG_INFO("draining: {} running, {} waiting; new requests are refused; {} s at most, a second signal ends it now",
+           stats.running, stats.waiting, ToSeconds(server.options.shutdown_timeout));
   server.app->lifecycle = Lifecycle::kDraining;
   if (grpc != nullptr) {
     grpc->SetServing(false);
@@ -47,7 +77,7 @@ void ShutDown(WiredServer& server, HttpServer& http, GrpcServer* grpc, const sig
   if (grpc != nullptr) {
     grpc->Stop();
   }
-  http.Stop();
+  http.Stop(kFlushTime);
   LOG_INFO("stopped");
 }
 
@@ -70,17 +100,17 @@ Result<void> Serve(const OptionFlags& flags, const Resolution& settings) {
     grpc->SetServing(true);
   }
   server->app->lifecycle = Lifecycle::kReady;
+  LOG_INFO("serving {}: {} sequences at once, {} may wait, {}", fmt::join(server->app->served_names, ", "),
+           options.max_num_seqs, options.max_queued_requests,
+           options.api_key.empty() ? "no API key is asked for" : "an API key is asked for");
   LOG_INFO("ready: http://{}:{}{}", options.host, http->port(),
            grpc != nullptr ? fmt::format(", grpc {}:{}", options.host, grpc->port()) : std::string());
   LOG_INFO("try: curl http://localhost:{}/v1/chat/completions -d "
            "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"Tell me a story.\"}}],\"max_tokens\":64}}'",
            http->port());
   Options running = options;
-  for (int signal = SIGHUP; signal == SIGHUP;) {
-    sigwait(&signals, &signal);
-    if (signal == SIGHUP) {
-      Reload(flags, running);
-    }
+  while (WaitForSignal(*server->engine, signals) == SIGHUP) {
+    Reload(flags, running);
   }
   ShutDown(*server, *http, grpc.get(), signals);
   return {};

@@ -16,8 +16,8 @@ namespace {
 
 constexpr double kMiB = 1024.0 * 1024;
 
-Result<std::unique_ptr<ChatTemplate>> MakeTemplate(const Options& options, const model::Model& model) {
-  std::string source = model.chat.template_source;
+Result<void> MakeTemplate(const Options& options, WiredServer& server) {
+  std::string source = server.model->chat.template_source;
   if (!options.chat_template.empty()) {
     std::ifstream file(options.chat_template, std::ios::binary);
     if (!file.good()) {
@@ -26,21 +26,25 @@ Result<std::unique_ptr<ChatTemplate>> MakeTemplate(const Options& options, const
     source.assign(std::istreambuf_iterator<char>(file), {});
   }
   if (source.empty()) {
-    return std::unique_ptr<ChatTemplate>();
+    LOG_INFO("chat template: none; chats are refused, completions are served");
+    return {};
   }
   auto parsed = ChatTemplate::Parse(source);
   if (!parsed.ok()) {
     return parsed.error().WithContext("chat template");
   }
-  auto chat_template = std::make_unique<ChatTemplate>(std::move(parsed).value());
-  if (options.chat_template.empty() && !model.chat.tool_template_source.empty()) {
-    auto for_tools = ChatTemplate::Parse(model.chat.tool_template_source);
+  server.chat_template = std::make_unique<ChatTemplate>(std::move(parsed).value());
+  server.template_takes_tools = source.find("tools") != std::string::npos;
+  const std::string& tool_source = server.model->chat.tool_template_source;
+  if (options.chat_template.empty() && !tool_source.empty()) {
+    auto for_tools = ChatTemplate::Parse(tool_source);
     if (!for_tools.ok()) {
       return for_tools.error().WithContext("chat template for tools");
     }
-    chat_template->UseForTools(std::move(for_tools).value());
+    server.chat_template->UseForTools(std::move(for_tools).value());
+    server.template_takes_tools = true;
   }
-  return chat_template;
+  return {};
 }
 
 // Pages for --kv-cache-memory, or for every sequence at full length within half of what is free.
@@ -84,6 +88,7 @@ void MakeApp(WiredServer& server, const scheduler::ModelLimits& limits, kernels:
   server.app = std::unique_ptr<App>(new App{  // NOLINT: an aggregate with an atomic cannot be moved into place
       .model = *server.model,
       .chat_template = server.chat_template.get(),
+      .template_takes_tools = server.template_takes_tools,
       .engine = *server.engine,
       .limits = limits,
       .text_workers = *server.text_workers,
@@ -111,7 +116,7 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   LOG_INFO("model: {} ({}), {:.1f} M parameters, {:.1f} MiB of weights, context {}", info.name, info.family,
            static_cast<double>(info.parameters) / 1e6, static_cast<double>(info.weight_bytes) / kMiB,
            info.context_length);
-  ASSIGN_OR_RETURN(server->chat_template, MakeTemplate(options, *server->model));
+  TRY(MakeTemplate(options, *server));
   scheduler::ModelLimits limits;
   limits.vocab = info.vocab;
   limits.max_model_len = std::min(options.max_model_len.value_or(info.context_length), info.context_length);
@@ -129,6 +134,7 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   server->runner = std::make_unique<model::Runner>(*server->model, *server->ops, *server->pool, runner);
   server->metrics = std::make_unique<Metrics>(
       options.served_model_name.empty() ? info.name : options.served_model_name.front());
+  server->metrics->SetCacheConfig(server->kv->geometry().tokens_per_page, server->kv->options().max_pages);
   server->engine = std::make_unique<scheduler::Engine>(
       ToEngineOptions(options, limits), *server->kv, *server->runner,
       [metrics = server->metrics.get()](const scheduler::StepStats& step) { metrics->ObserveStep(step); });

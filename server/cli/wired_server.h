@@ -22,6 +22,7 @@ struct WiredServer {
   const kernels::Ops* ops = nullptr;
   std::unique_ptr<const model::Model> model;
   std::unique_ptr<ChatTemplate> chat_template;
+  bool template_takes_tools = false;
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<memory::KvCache> kv;
   std::unique_ptr<model::Runner> runner;

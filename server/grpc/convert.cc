@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "fmt/format.h"
 
 namespace causeway::server {
 namespace {
@@ -10,6 +11,29 @@ namespace {
 template <typename T, typename Has>
 std::optional<T> Optional(Has has, T value) {
   return has ? std::optional<T>(value) : std::nullopt;
+}
+
+Error Bad(std::string message, const char* field) {
+  return MakeError(ErrorCode::kInvalidArgument, std::move(message), field);
+}
+
+// Ids stand in logs and responses: short and printable.
+Result<void> CheckRequestId(const std::string& id) {
+  const bool printable = std::all_of(id.begin(), id.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+  if (id.size() > 128 || !printable) {
+    return Bad("request_id must be at most 128 printable characters without blanks", "request_id");
+  }
+  return {};
+}
+
+// Counted before they are copied.
+Result<void> CheckCounts(const App& app, const v1::SamplingParams& in) {
+  const auto check = [](const char* field, int64_t size, int64_t most) -> Result<void> {
+    return size <= most ? Result<void>() : Bad(fmt::format("{} may hold at most {} entries", field, most), field);
+  };
+  TRY(check("stop", in.stop_size(), app.server_limits.max_stop_strings));
+  TRY(check("stop_token_ids", in.stop_token_ids_size(), scheduler::kMaxStopTokenIds));
+  return check("logit_bias", static_cast<int64_t>(in.logit_bias().size()), scheduler::kMaxLogitBias);
 }
 
 SamplingFields ToSampling(const v1::SamplingParams& in) {
@@ -45,12 +69,27 @@ Result<OrderedJson> ParseOr(const std::string& text, const char* field) {
   }
   auto json = ParseOrderedJson(text);
   if (!json.ok()) {
-    return MakeError(ErrorCode::kInvalidArgument, std::string(field) + ": " + json.error().message, field);
+    return Bad(std::string(field) + ": " + json.error().message, field);
   }
   return json;
 }
 
-Result<ChatPrompt> ToChat(const v1::ChatPrompt& in) {
+Result<void> CheckTools(const App& app, OrderedJson& tools) {
+  if (tools.is_null()) {
+    return {};
+  }
+  if (!tools.is_array() || static_cast<int64_t>(tools.size()) > app.server_limits.max_tools) {
+    return Bad(fmt::format("tools_json must be a JSON array of at most {}", app.server_limits.max_tools), "tools_json");
+  }
+  if (tools.empty()) {
+    tools = nullptr;
+  } else if (!app.template_takes_tools) {
+    return MakeError(ErrorCode::kUnsupported, "this model's chat template takes no tools", "tools_json");
+  }
+  return {};
+}
+
+Result<ChatPrompt> ToChat(const App& app, const v1::ChatPrompt& in) {
   ChatPrompt chat;
   chat.messages = OrderedJson::array();
   for (const v1::ChatMessage& message : in.messages()) {
@@ -67,15 +106,25 @@ Result<ChatPrompt> ToChat(const v1::ChatPrompt& in) {
     }
     ASSIGN_OR_RETURN(OrderedJson calls, ParseOr(message.tool_calls_json(), "tool_calls_json"));
     if (!calls.is_null()) {
+      if (!calls.is_array()) {
+        return Bad("tool_calls_json must be a JSON array", "tool_calls_json");
+      }
       out["tool_calls"] = std::move(calls);
     }
     chat.messages.push_back(std::move(out));
   }
   if (chat.messages.empty()) {
-    return MakeError(ErrorCode::kInvalidArgument, "a chat needs at least one message", "messages");
+    return Bad("a chat needs at least one message", "messages");
   }
   ASSIGN_OR_RETURN(chat.tools, ParseOr(in.tools_json(), "tools_json"));
+  TRY(CheckTools(app, chat.tools));
   ASSIGN_OR_RETURN(chat.template_kwargs, ParseOr(in.template_kwargs_json(), "template_kwargs_json"));
+  if (!chat.template_kwargs.is_null() && !chat.template_kwargs.is_object()) {
+    return Bad("template_kwargs_json must be a JSON object", "template_kwargs_json");
+  }
+  if (in.continue_final_message() && in.has_add_generation_prompt() && in.add_generation_prompt()) {
+    return Bad("continue_final_message and add_generation_prompt exclude each other", "continue_final_message");
+  }
   chat.continue_final_message = in.continue_final_message();
   chat.add_generation_prompt =
       in.has_add_generation_prompt() ? in.add_generation_prompt() : !chat.continue_final_message;
@@ -136,6 +185,8 @@ Result<void> CheckModelName(const App& app, const std::string& name) {
 
 Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request) {
   TRY(CheckModelName(app, request.model()));
+  TRY(CheckRequestId(request.request_id()));
+  TRY(CheckCounts(app, request.sampling()));
   GenerateCall call;
   call.request_id = request.request_id();
   call.sampling = ToSampling(request.sampling());
@@ -149,7 +200,7 @@ Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request) 
       call.prompt = std::vector<int64_t>(request.token_ids().ids().begin(), request.token_ids().ids().end());
       return call;
     case v1::GenerateRequest::kChat: {
-      ASSIGN_OR_RETURN(call.prompt, ToChat(request.chat()));
+      ASSIGN_OR_RETURN(call.prompt, ToChat(app, request.chat()));
       return call;
     }
     case v1::GenerateRequest::PROMPT_NOT_SET: break;
@@ -162,7 +213,7 @@ Result<GenerateCall> ToCall(const App& app, const v1::TokenizeRequest& request) 
   GenerateCall call;
   call.add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
   if (request.has_chat()) {
-    ASSIGN_OR_RETURN(call.prompt, ToChat(request.chat()));
+    ASSIGN_OR_RETURN(call.prompt, ToChat(app, request.chat()));
   } else {
     call.prompt = request.text();
   }

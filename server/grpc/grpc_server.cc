@@ -1,5 +1,6 @@
 #include "server/grpc/grpc_server.h"
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <functional>
@@ -15,12 +16,14 @@
 
 #include "base/bounded_queue.h"
 #include "base/check.h"
+#include "base/log.h"
 #include "causeway/v1/causeway.grpc.pb.h"
 #include "fmt/format.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/api/prompt.h"
 #include "server/api/status.h"
 #include "server/grpc/convert.h"
+#include "server/metrics/metrics.h"
 
 namespace causeway::server {
 namespace {
@@ -89,9 +92,9 @@ class WakeThread {
 class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse>, public scheduler::Waker {
  public:
   // The call owns itself from here until the last Release, as the callback API prescribes.
-  static GenerateReactor* Start(App& app, WakeThread& wakes, grpc::CallbackServerContext& context,
-                                const v1::GenerateRequest& request) {
-    auto reactor = std::unique_ptr<GenerateReactor>(new GenerateReactor(app, wakes, context));
+  static GenerateReactor* Start(App& app, WakeThread& wakes, std::atomic<int64_t>& calls,
+                                grpc::CallbackServerContext& context, const v1::GenerateRequest& request) {
+    auto reactor = std::unique_ptr<GenerateReactor>(new GenerateReactor(app, wakes, calls, context));
     reactor->Begin(request);
     return reactor.release();
   }
@@ -114,7 +117,6 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
       const std::lock_guard lock(mutex_);
       writing_ = false;
       if (!ok) {
-        generation_.reset();
         FinishLocked(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
         return;
       }
@@ -123,17 +125,18 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   }
 
   void OnCancel() override {
-    std::unique_ptr<Generation> dropped;
     const std::lock_guard lock(mutex_);
-    dropped = std::move(generation_);
     FinishLocked(grpc::Status(grpc::StatusCode::CANCELLED, "cancelled"));
   }
 
   void OnDone() override { Release(); }
+  ~GenerateReactor() override { --calls_; }
 
  private:
-  GenerateReactor(App& app, WakeThread& wakes, grpc::CallbackServerContext& context)
-      : app_(app), wakes_(wakes), context_(context) {}
+  GenerateReactor(App& app, WakeThread& wakes, std::atomic<int64_t>& calls, grpc::CallbackServerContext& context)
+      : app_(app), wakes_(wakes), calls_(calls), context_(context) {
+    ++calls_;
+  }
 
   void Begin(const v1::GenerateRequest& request) {
     auto call = Prepare(request);
@@ -146,12 +149,17 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
 
   Result<GenerateCall> Prepare(const v1::GenerateRequest& request) {
     TRY(Authorize(app_, context_));
+    if (calls_ > app_.server_limits.max_connections) {
+      app_.metrics.CountRejected("too_many_connections");
+      return MakeError(ErrorCode::kResourceExhausted, "too many calls are under way");
+    }
     ASSIGN_OR_RETURN(GenerateCall call, ToCall(app_, request));
     if (call.request_id.empty()) {
       static std::atomic<uint64_t> next{1};
       call.request_id = fmt::format("grpc-{}", next++);
     }
     request_id_ = call.request_id;
+    sequences_ = static_cast<int>(std::clamp<int64_t>(call.sampling.n.value_or(1), 1, app_.limits.max_n));
     call.deadline = DeadlineOf(context_);
     return call;
   }
@@ -170,6 +178,11 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
       }
     }
     if (writing_) {
+      if (TooMuchWaits()) {
+        LOG_WARNING("request {}: the client does not read its stream; dropped", request_id_);
+        app_.metrics.CountRejected("slow_client");
+        FinishLocked(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the client does not read its stream"));
+      }
       return;
     }
     if (!outbox_.empty()) {
@@ -187,12 +200,15 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
       final_ = Refuse(context_, event.error);
       return;
     }
+    if (event.kind == GenerationEvent::Kind::kStarted) {
+      return Begun(event);
+    }
     // Deltas that wait behind a write are joined, so a slow client costs one message, not one a token.
     v1::GenerateResponse response = ToResponse(app_, request_id_, event);
     if (event.kind == GenerationEvent::Kind::kDelta && !outbox_.empty() && outbox_.back().has_delta() &&
         outbox_.back().delta().index() == event.index) {
       v1::Delta& last = *outbox_.back().mutable_delta();
-      last.set_text(last.text() + response.delta().text());
+      last.mutable_text()->append(response.delta().text());
       last.mutable_token_ids()->MergeFrom(response.delta().token_ids());
       last.mutable_logprobs()->MergeFrom(response.delta().logprobs());
     } else {
@@ -203,9 +219,30 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
     }
   }
 
+  // Each sequence repeats the prompt, if that was asked for.
+  void Begun(const GenerationEvent& event) {
+    outbox_.push_back(ToResponse(app_, request_id_, event));
+    for (int index = 0; !event.text.empty() && index < sequences_; ++index) {
+      v1::Delta& delta = *outbox_.emplace_back().mutable_delta();
+      delta.set_index(index);
+      delta.set_text(event.text);
+    }
+  }
+
+  // What waits for a client that does not read has a limit, as over HTTP.
+  bool TooMuchWaits() const {
+    size_t bytes = 0;
+    for (const v1::GenerateResponse& response : outbox_) {
+      bytes += response.ByteSizeLong();
+    }
+    return !final_ && static_cast<int64_t>(bytes) > app_.server_limits.max_output_buffer_bytes;
+  }
+
+  // OnDone follows; no wake may come after it, so the generation ends first.
   void FinishLocked(const grpc::Status& status) {
     if (!finished_) {
       finished_ = true;
+      generation_.reset();
       Finish(status);
     }
   }
@@ -213,19 +250,16 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   // The reactor lives until OnDone and every pending wake have let go.
   void Release() {
     if (holders_.fetch_sub(1) == 1) {
-      {
-        // The waker must outlive the generation.
-        const std::lock_guard lock(mutex_);
-        generation_.reset();
-      }
       const std::unique_ptr<GenerateReactor> ended(this);  // Start let go of it
     }
   }
 
   App& app_;
   WakeThread& wakes_;
+  std::atomic<int64_t>& calls_;  // under way on this server
   grpc::CallbackServerContext& context_;
   std::string request_id_;
+  int sequences_ = 1;
   std::atomic<bool> wake_pending_{false};
   std::atomic<int> holders_{1};  // OnDone and a pending wake
 
@@ -245,7 +279,7 @@ class Service final : public v1::Causeway::CallbackService {
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
                                                            const v1::GenerateRequest* request) override {
-    return GenerateReactor::Start(app_, wakes_, *context, *request);
+    return GenerateReactor::Start(app_, wakes_, calls_, *context, *request);
   }
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
@@ -314,6 +348,7 @@ class Service final : public v1::Causeway::CallbackService {
 
   App& app_;
   WakeThread wakes_;
+  std::atomic<int64_t> calls_{0};
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "server/api/openai_response.h"
 #include "server/api/status.h"
 #include "server/http/handlers.h"
+#include "server/http/offload.h"
 
 namespace causeway::server {
 namespace {
@@ -17,9 +18,10 @@ int64_t UnixSeconds() {
       .count();
 }
 
-class CompletionExchange final : public Exchange {
+// The prompts of one request while they are being answered.
+class CompletionAnswer {
  public:
-  CompletionExchange(App& app, CompletionRequest request, std::string id, Responder& responder)
+  CompletionAnswer(App& app, CompletionRequest request, std::string id, Responder& responder)
       : app_(app),
         request_(std::move(request)),
         responder_(responder),
@@ -31,7 +33,7 @@ class CompletionExchange final : public Exchange {
     open_ = generations_.size();
   }
 
-  void OnWake() override {
+  void Advance() {
     for (size_t prompt = 0; prompt < generations_.size() && !over_; ++prompt) {
       events_.clear();
       generations_[prompt]->Poll(events_);
@@ -134,30 +136,63 @@ class CompletionExchange final : public Exchange {
   std::vector<std::unique_ptr<Generation>> generations_;
 };
 
-std::unique_ptr<Exchange> Begin(App& app, HttpRequest request, Responder& responder,
-                                Result<CompletionRequest> decoded, const char* prefix) {
-  if (!decoded.ok()) {
-    responder.Send(ErrorResponse(app, decoded.error()));
-    return nullptr;
+using Decoder = Result<CompletionRequest> (*)(const App& app, std::string_view body);
+
+// Reading the body is a text worker's work; then come the answers.
+class CompletionExchange final : public Exchange {
+ public:
+  CompletionExchange(App& app, HttpRequest request, Responder& responder, Decoder decode, const char* id_prefix)
+      : app_(app),
+        responder_(responder),
+        id_(id_prefix + request.request_id),
+        request_id_(std::move(request.request_id)),
+        arrival_(request.arrival),
+        decoded_(app.text_workers, responder,
+                 [&app, decode, body = std::move(request.body)] { return decode(app, body); }) {}
+
+  void OnWake() override {
+    if (answer_ == nullptr) {
+      Begin();
+    }
+    if (answer_ != nullptr) {
+      answer_->Advance();
+    }
   }
-  for (GenerateCall& call : decoded->calls) {
-    call.request_id = request.request_id;
-    call.arrival = request.arrival;
+
+ private:
+  void Begin() {
+    auto decoded = decoded_.Take();
+    if (!decoded) {
+      return;
+    }
+    if (!decoded->ok()) {
+      return responder_.Send(ErrorResponse(app_, decoded->error()));
+    }
+    CompletionRequest request = std::move(*decoded).value();
+    for (GenerateCall& call : request.calls) {
+      call.request_id = request_id_;
+      call.arrival = arrival_;
+    }
+    answer_ = std::make_unique<CompletionAnswer>(app_, std::move(request), id_, responder_);
   }
-  return std::make_unique<CompletionExchange>(app, std::move(decoded).value(), prefix + request.request_id,
-                                              responder);
-}
+
+  App& app_;
+  Responder& responder_;
+  const std::string id_;
+  const std::string request_id_;
+  const Instant arrival_;
+  Offloaded<CompletionRequest> decoded_;
+  std::unique_ptr<CompletionAnswer> answer_;
+};
 
 }  // namespace
 
 std::unique_ptr<Exchange> HandleChat(App& app, HttpRequest request, Responder& responder) {
-  auto decoded = DecodeChat(app, request.body);
-  return Begin(app, std::move(request), responder, std::move(decoded), "chatcmpl-");
+  return std::make_unique<CompletionExchange>(app, std::move(request), responder, DecodeChat, "chatcmpl-");
 }
 
 std::unique_ptr<Exchange> HandleCompletion(App& app, HttpRequest request, Responder& responder) {
-  auto decoded = DecodeCompletion(app, request.body);
-  return Begin(app, std::move(request), responder, std::move(decoded), "cmpl-");
+  return std::make_unique<CompletionExchange>(app, std::move(request), responder, DecodeCompletion, "cmpl-");
 }
 
 }  // namespace causeway::server

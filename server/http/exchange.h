@@ -15,7 +15,7 @@ namespace causeway::server {
 
 struct HttpRequest {
   std::string method;
-  std::string path;           // without the query
+  std::string path;           // decoded, without the query
   std::string body;
   std::string request_id;     // the client's X-Request-Id, or one of ours
   Instant arrival;
@@ -24,7 +24,7 @@ struct HttpRequest {
 struct HttpResponse {
   int status = 200;
   std::string body;
-  std::string content_type = "application/json";
+  std::string content_type = "application/json";  // empty: no body
   std::vector<std::pair<std::string, std::string>> headers;
 };
 
@@ -59,6 +59,8 @@ struct Route {
 
 // The route of a request; null with the status to answer (404 or 405).
 const Route* FindRoute(std::string_view method, std::string_view path, int& status);
+// "GET, HEAD, OPTIONS"; empty for a path that no route has.
+std::string AllowedMethods(std::string_view path);
 
 HttpResponse ErrorResponse(const App& app, const Error& error);
 

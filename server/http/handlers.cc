@@ -1,13 +1,17 @@
-// The endpoints that answer at once.
+// The endpoints with short answers.
 #include "server/http/handlers.h"
 
 #include <algorithm>
+#include <functional>
+#include <string>
+#include <utility>
 
 #include "base/json.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/api/openai_request.h"
 #include "server/api/openai_response.h"
 #include "server/api/prompt.h"
+#include "server/http/offload.h"
 #include "server/metrics/metrics.h"
 
 namespace causeway::server {
@@ -18,9 +22,47 @@ std::unique_ptr<Exchange> SendJson(Responder& responder, const OrderedJson& body
   return nullptr;
 }
 
-std::unique_ptr<Exchange> SendError(App& app, Responder& responder, const Error& error) {
-  responder.Send(ErrorResponse(app, error));
-  return nullptr;
+// An answer whose body a text worker makes.
+class OffloadedAnswer final : public Exchange {
+ public:
+  OffloadedAnswer(App& app, Responder& responder, std::function<Result<std::string>()> work)
+      : app_(app), responder_(responder), body_(app.text_workers, responder, std::move(work)) {}
+
+  void OnWake() override {
+    if (auto body = body_.Take()) {
+      responder_.Send(body->ok() ? HttpResponse{.status = 200, .body = std::move(**body), .headers = {}}
+                                 : ErrorResponse(app_, body->error()));
+    }
+  }
+
+ private:
+  App& app_;
+  Responder& responder_;
+  Offloaded<std::string> body_;
+};
+
+Result<std::string> Tokenize(const App& app, std::string_view body) {
+  ASSIGN_OR_RETURN(const TokenizeRequest request, DecodeTokenize(app, body));
+  ASSIGN_OR_RETURN(const std::vector<Token> tokens, EncodePrompt(app, request.call));
+  OrderedJson answer = {{"count", tokens.size()},
+                        {"max_model_len", app.limits.max_model_len},
+                        {"tokens", tokens},
+                        {"token_strs", nullptr}};
+  if (request.return_token_strs) {
+    answer["token_strs"] = OrderedJson::array();
+    for (const Token token : tokens) {
+      answer["token_strs"].push_back(app.model.tokenizer->TokenText(token));
+    }
+  }
+  return DumpJson(answer);
+}
+
+Result<std::string> Detokenize(const App& app, std::string_view body) {
+  ASSIGN_OR_RETURN(const std::vector<Token> tokens, DecodeDetokenize(app, body));
+  if (app.model.tokenizer == nullptr) {
+    return MakeError(ErrorCode::kFailedPrecondition, "this model has no tokenizer.json", "tokens");
+  }
+  return DumpJson(OrderedJson{{"prompt", app.model.tokenizer->Decode(tokens, false)}});
 }
 
 }  // namespace
@@ -36,44 +78,21 @@ std::unique_ptr<Exchange> HandleModels(App& app, HttpRequest, Responder& respond
 std::unique_ptr<Exchange> HandleModel(App& app, HttpRequest request, Responder& responder) {
   const std::string name = request.path.substr(std::string_view("/v1/models/").size());
   if (std::find(app.served_names.begin(), app.served_names.end(), name) == app.served_names.end()) {
-    return SendError(app, responder,
-                     MakeError(ErrorCode::kNotFound, "the model '" + name + "' is not served here", "model"));
+    responder.Send(
+        ErrorResponse(app, MakeError(ErrorCode::kNotFound, "the model '" + name + "' is not served here", "model")));
+    return nullptr;
   }
   return SendJson(responder, ModelJson(app, name));
 }
 
 std::unique_ptr<Exchange> HandleTokenize(App& app, HttpRequest request, Responder& responder) {
-  const auto decoded = DecodeTokenize(app, request.body);
-  if (!decoded.ok()) {
-    return SendError(app, responder, decoded.error());
-  }
-  const auto tokens = EncodePrompt(app, decoded->call);
-  if (!tokens.ok()) {
-    return SendError(app, responder, tokens.error());
-  }
-  OrderedJson body = {{"count", tokens->size()},
-                      {"max_model_len", app.limits.max_model_len},
-                      {"tokens", *tokens},
-                      {"token_strs", nullptr}};
-  if (decoded->return_token_strs) {
-    body["token_strs"] = OrderedJson::array();
-    for (const Token token : *tokens) {
-      body["token_strs"].push_back(app.model.tokenizer->TokenText(token));
-    }
-  }
-  return SendJson(responder, body);
+  return std::make_unique<OffloadedAnswer>(
+      app, responder, [&app, body = std::move(request.body)] { return Tokenize(app, body); });
 }
 
 std::unique_ptr<Exchange> HandleDetokenize(App& app, HttpRequest request, Responder& responder) {
-  const auto tokens = DecodeDetokenize(app, request.body);
-  if (!tokens.ok()) {
-    return SendError(app, responder, tokens.error());
-  }
-  if (app.model.tokenizer == nullptr) {
-    return SendError(app, responder,
-                     MakeError(ErrorCode::kFailedPrecondition, "this model has no tokenizer.json", "tokens"));
-  }
-  return SendJson(responder, {{"prompt", app.model.tokenizer->Decode(*tokens, false)}});
+  return std::make_unique<OffloadedAnswer>(
+      app, responder, [&app, body = std::move(request.body)] { return Detokenize(app, body); });
 }
 
 std::unique_ptr<Exchange> HandleReady(App& app, HttpRequest, Responder& responder) {

@@ -1,18 +1,19 @@
 #include "server/http/http_server.h"
 
-#include <atomic>
-#include <list>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 
 #include "base/log.h"
 #include "fmt/format.h"
+#include "server/http/connections.h"
 #include "server/http/session.h"
+#include "server/metrics/metrics.h"
 
 namespace causeway::server {
 namespace {
@@ -20,10 +21,13 @@ namespace {
 namespace asio = boost::asio;
 using asio::ip::tcp;
 
+constexpr int64_t kMaxRefusing = 128;  // connections over the limit that still get an answer
+
 }  // namespace
 
 struct HttpServer::Impl {
-  Impl(App& app_ref, int threads) : app(app_ref), io(threads), acceptor(io) {}
+  Impl(App& app_ref, int threads)
+      : app(app_ref), connections(app_ref), io(threads), acceptor(asio::make_strand(io)) {}
 
   Result<void> Listen(const HttpOptions& options) {
     boost::system::error_code error;
@@ -57,47 +61,46 @@ struct HttpServer::Impl {
       if (error == asio::error::operation_aborted || !acceptor.is_open()) {
         return;
       }
-      if (error) {  // out of descriptors, say: not a reason to stop listening
+      if (error) {  // out of descriptors, say: not a reason to stop listening, nor to spin
         LOG_WARNING("accept: {}", error.message());
-      } else if (connections >= app.server_limits.max_connections) {
-        LOG_WARNING("refused a connection: {} are open", connections.load());
-      } else {
-        auto session = std::make_shared<Session>(app, std::move(socket), connections);
-        Remember(session);
-        session->Run();
+        retry.expires_after(std::chrono::milliseconds(100));
+        return retry.async_wait([this](boost::system::error_code) { Accept(); });
       }
+      Welcome(std::move(socket));
       Accept();
     });
   }
 
-  void Remember(const std::shared_ptr<Session>& session) {
-    const std::lock_guard lock(mutex);
-    std::erase_if(sessions, [](const std::weak_ptr<Session>& s) { return s.expired(); });
-    sessions.push_back(session);
+  void Welcome(tcp::socket socket) {
+    const int64_t over = connections.size() - app.server_limits.max_connections;
+    if (over < 0) {
+      return Session::Make(connections, std::move(socket))->Run();
+    }
+    app.metrics.CountRejected("too_many_connections");
+    LOG_WARNING("refused a connection: {} are open", connections.size());
+    if (over < kMaxRefusing) {
+      Session::Make(connections, std::move(socket))->RunRefusing();
+    }
   }
 
-  template <typename F>
-  void ForEachSession(F f) {
-    const std::lock_guard lock(mutex);
-    for (const auto& weak : sessions) {
-      if (const auto session = weak.lock()) {
-        f(*session);
-      }
+  void WaitForSessions(Duration longest) const {
+    const Instant deadline = Clock::now() + longest;
+    while (connections.size() > 0 && Clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
   }
 
   App& app;
+  Connections connections;
   asio::io_context io;
-  tcp::acceptor acceptor;
+  tcp::acceptor acceptor;      // on a strand of its own, as is
+  asio::steady_timer retry{acceptor.get_executor()};
   uint16_t port = 0;
-  std::atomic<int64_t> connections{0};
-  std::mutex mutex;
-  std::list<std::weak_ptr<Session>> sessions;  // guarded by mutex
   std::vector<std::thread> threads;
 };
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-HttpServer::~HttpServer() { Stop(); }
+HttpServer::~HttpServer() { Stop(Duration::zero()); }
 
 Result<std::unique_ptr<HttpServer>> HttpServer::Start(App& app, const HttpOptions& options) {
   auto impl = std::make_unique<Impl>(app, options.io_threads);
@@ -112,24 +115,27 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(App& app, const HttpOption
 uint16_t HttpServer::port() const { return impl_->port; }
 
 void HttpServer::StopAccepting() {
-  asio::post(impl_->io, [this] {
+  asio::post(impl_->acceptor.get_executor(), [this] {
     boost::system::error_code ignored;
     impl_->acceptor.close(ignored);
+    impl_->retry.cancel();
   });
-  impl_->ForEachSession([](Session& session) { session.CloseWhenIdle(); });
+  for (const auto& session : impl_->connections.All()) {
+    session->CloseWhenIdle();
+  }
 }
 
-void HttpServer::Stop() {
+void HttpServer::Stop(Duration grace) {
   if (impl_->threads.empty()) {
     return;
   }
   StopAccepting();
-  impl_->ForEachSession([](Session& session) { session.Abort(); });
-  // Aborted sessions end by themselves; what is left after a moment is cut off.
-  const Instant deadline = Clock::now() + std::chrono::seconds(2);
-  while (impl_->connections > 0 && Clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  impl_->WaitForSessions(grace);
+  for (const auto& session : impl_->connections.All()) {
+    session->Abort();
   }
+  // Aborted sessions end by themselves; what is left after a moment is cut off.
+  impl_->WaitForSessions(std::chrono::seconds(2));
   impl_->io.stop();
   for (std::thread& thread : impl_->threads) {
     thread.join();

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "server/api/app.h"
 
@@ -20,13 +21,14 @@ class HttpServer {
  public:
   // Listens at once; serving starts too. kFailedPrecondition if the address cannot be bound.
   static Result<std::unique_ptr<HttpServer>> Start(App& app, const HttpOptions& options);
-  ~HttpServer();  // Stop()
+  ~HttpServer();  // Stop(0)
 
   uint16_t port() const;
   // Stops accepting. Connections that answer go on; idle ones close.
   void StopAccepting();
-  // Closes everything and joins the threads.
-  void Stop();
+  // StopAccepting; gives what is being answered `grace` to reach its client; then closes everything and joins the
+  // threads.
+  void Stop(Duration grace);
 
  private:
   struct Impl;

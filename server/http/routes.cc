@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "fmt/format.h"
 #include "server/api/status.h"
 #include "server/http/exchange.h"
 #include "server/http/handlers.h"
@@ -46,6 +47,16 @@ const Route* FindRoute(std::string_view method, std::string_view path, int& stat
   return nullptr;
 }
 
+std::string AllowedMethods(std::string_view path) {
+  std::string methods;
+  for (const Route& route : kRoutes) {
+    if (Matches(route.path, path)) {
+      methods += fmt::format("{}{}, ", route.method, route.method == "GET" ? ", HEAD" : "");
+    }
+  }
+  return methods.empty() ? methods : methods + "OPTIONS";
+}
+
 HttpResponse ErrorResponse(const App& app, const Error& error) {
   HttpResponse response;
   response.status = StatusOf(error.code).http;
@@ -56,6 +67,9 @@ HttpResponse ErrorResponse(const App& app, const Error& error) {
     const double seconds = stats.prefill_rate > 0 ? stats.backlog_tokens / stats.prefill_rate : 1.0;
     response.headers.emplace_back("Retry-After",
                                   std::to_string(static_cast<int>(std::clamp(std::ceil(seconds), 1.0, 60.0))));
+  }
+  if (error.code == ErrorCode::kUnauthenticated) {
+    response.headers.emplace_back("WWW-Authenticate", "Bearer");
   }
   return response;
 }

@@ -8,6 +8,8 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include "server/metrics/process_figures.h"
+
 namespace causeway::server {
 namespace {
 
@@ -51,6 +53,9 @@ struct Metrics::Impl {
   prometheus::Gauge& Gauge(const char* name, const char* help) {
     return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels);
   }
+  prometheus::Gauge& Process(const char* name, const char* help) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
+  }
   prometheus::Counter& Counter(const char* name, const char* help) {
     return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(labels);
   }
@@ -65,6 +70,21 @@ struct Metrics::Impl {
     }
   }
 
+  prometheus::Counter& Success(std::string_view reason) {
+    auto with_reason = labels;
+    with_reason["finished_reason"] = std::string(reason);
+    return success.Add(with_reason);
+  }
+  void SetProcess() {
+    const ProcessFigures figures = ReadProcessFigures();
+    resident.Set(figures.resident_bytes);
+    open_fds.Set(figures.open_fds);
+    const double more = figures.cpu_seconds - cpu_seconds.Value();
+    if (more > 0) {
+      cpu_seconds.Increment(more);
+    }
+  }
+
   prometheus::Registry registry;
   const prometheus::Labels labels;
   std::mutex scrape;  // RaiseTo reads and writes
@@ -75,6 +95,16 @@ struct Metrics::Impl {
   prometheus::Counter& generation_tokens = Counter("vllm:generation_tokens_total", "Tokens generated");
   prometheus::Counter& preemptions = Counter("vllm:num_preemptions_total", "Sequences preempted");
   prometheus::Counter& steps = Counter("causeway:steps_total", "Steps of the model");
+  prometheus::Gauge& resident = Process("process_resident_memory_bytes", "Memory in use");
+  prometheus::Gauge& open_fds = Process("process_open_fds", "Open files and sockets");
+  prometheus::Gauge& start_time = Process("process_start_time_seconds", "When the server started, unix time");
+  prometheus::Counter& cpu_seconds = prometheus::BuildCounter()
+                                         .Name("process_cpu_seconds_total")
+                                         .Help("Processor time used")
+                                         .Register(registry)
+                                         .Add({});
+  prometheus::Family<prometheus::Gauge>& cache_config =
+      prometheus::BuildGauge().Name("vllm:cache_config_info").Help("Shape of the KV cache").Register(registry);
   prometheus::Family<prometheus::Counter>& success =
       prometheus::BuildCounter().Name("vllm:request_success_total").Help("Requests by how they ended").Register(registry);
   prometheus::Family<prometheus::Counter>& rejected =
@@ -107,10 +137,17 @@ struct Metrics::Impl {
       Histogram("vllm:request_generation_tokens", "Tokens generated for a request", OneTwoFive(100000));
   prometheus::Histogram& request_max =
       Histogram("vllm:request_params_max_tokens", "max_tokens of a request", OneTwoFive(100000));
+  prometheus::Histogram& request_max_generation =
+      Histogram("vllm:request_max_num_generation_tokens", "Tokens generated for a sequence", OneTwoFive(100000));
   prometheus::Histogram& request_n = Histogram("vllm:request_params_n", "n of a request", {1, 2, 5, 10, 20});
 };
 
-Metrics::Metrics(const std::string& model_name) : impl_(std::make_unique<Impl>(model_name)) {}
+Metrics::Metrics(const std::string& model_name) : impl_(std::make_unique<Impl>(model_name)) {
+  for (const char* const reason : {"stop", "length", "abort", "error"}) {
+    impl_->Success(reason);  // a series that begins at 0 is one that rates can be taken of
+  }
+  impl_->start_time.Set(ReadProcessFigures().start_unix_seconds);
+}
 Metrics::~Metrics() = default;
 
 void Metrics::ObserveStep(const scheduler::StepStats& step) {
@@ -118,15 +155,16 @@ void Metrics::ObserveStep(const scheduler::StepStats& step) {
 }
 
 void Metrics::ObserveFinished(const FinishedRequest& request) {
-  auto labels = impl_->labels;
-  labels["finished_reason"] = std::string(request.reason);
-  impl_->success.Add(labels).Increment();
+  impl_->Success(request.reason).Increment();
   const scheduler::RequestTimes& times = request.times;
   impl_->e2e.Observe(Seconds(times.arrival, times.finished));
-  impl_->request_prompt.Observe(static_cast<double>(request.prompt_tokens));
   impl_->request_generation.Observe(static_cast<double>(request.generation_tokens));
-  impl_->request_max.Observe(static_cast<double>(request.max_tokens));
-  impl_->request_n.Observe(static_cast<double>(request.n));
+  impl_->request_max_generation.Observe(static_cast<double>(request.generation_tokens));
+  if (request.first_of_request) {
+    impl_->request_prompt.Observe(static_cast<double>(request.prompt_tokens));
+    impl_->request_max.Observe(static_cast<double>(request.max_tokens));
+    impl_->request_n.Observe(static_cast<double>(request.n));
+  }
   if (times.scheduled == kNever) {
     return;
   }
@@ -144,6 +182,13 @@ void Metrics::ObserveFinished(const FinishedRequest& request) {
 
 void Metrics::ObserveTimeToFirstToken(double seconds) { impl_->ttft.Observe(seconds); }
 void Metrics::ObserveInterTokenLatency(double seconds) { impl_->itl.Observe(seconds); }
+
+void Metrics::SetCacheConfig(int64_t tokens_per_page, int64_t pages) {
+  auto labels = impl_->labels;
+  labels["block_size"] = std::to_string(tokens_per_page);
+  labels["num_gpu_blocks"] = std::to_string(pages);
+  impl_->cache_config.Add(labels).Set(1);
+}
 
 void Metrics::CountRejected(std::string_view reason) {
   auto labels = impl_->labels;
@@ -169,6 +214,7 @@ std::string Metrics::Text(const scheduler::EngineStats& stats) {
     Impl::RaiseTo(impl_->generation_tokens, stats.generation_tokens);
     Impl::RaiseTo(impl_->preemptions, stats.preemptions);
     Impl::RaiseTo(impl_->steps, stats.steps);
+    impl_->SetProcess();
   }
   return prometheus::TextSerializer().Serialize(impl_->registry.Collect());
 }

@@ -10,8 +10,10 @@
 
 namespace causeway::server {
 
+// One sequence that ended; times that never came are kNever.
 struct FinishedRequest {
   std::string_view reason;  // stop, length, abort, error
+  bool first_of_request = true;  // of the n sequences
   int64_t prompt_tokens = 0;
   int64_t generation_tokens = 0;
   int64_t max_tokens = 0;
@@ -30,6 +32,9 @@ class Metrics {
   void ObserveInterTokenLatency(double seconds);
   void CountRejected(std::string_view reason);
   void CountHttp(std::string_view handler, std::string_view method, int status, double seconds);
+
+  // Autoscalers and routers read the pool's shape: vLLM's block is our page.
+  void SetCacheConfig(int64_t tokens_per_page, int64_t pages);
 
   // The exposition text; gauges and counters of the engine are taken from `stats`.
   std::string Text(const scheduler::EngineStats& stats);

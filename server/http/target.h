@@ -1,0 +1,14 @@
+// The target of a request line. Pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace causeway::server {
+
+// "/v1/models/org%2Fname?x=1" and "http://host/v1/models/org/name" -> "/v1/models/org/name". Nothing for a target
+// that is neither a path nor "*", has a broken escape, or holds a control character.
+std::optional<std::string> PathOf(std::string_view target);
+
+}  // namespace causeway::server
