@@ -13,9 +13,13 @@ PATIENCE = 60.0  # seconds after which something that must happen is taken as lo
 
 
 class Server:
+    """One compute thread unless `flags` say otherwise: threads that wait for each other are slow on a busy machine, and
+    answers do not depend on their number."""
+
     def __init__(self, binary, *flags, env=None):
         self.binary = binary
-        command = [binary, "serve", "--host", "127.0.0.1", "--port", "0", "--grpc-port", "0", *flags]
+        threads = [] if "--threads" in flags else ["--threads", "1"]
+        command = [binary, "serve", "--host", "127.0.0.1", "--port", "0", "--grpc-port", "0", *threads, *flags]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
                                         errors="replace", env=env)
         self.log = []

@@ -64,7 +64,8 @@ async def one_stream(port, kind, name):
             [p for c in choices if c["logprobs"] for p in c["logprobs"]["token_logprobs"]])
 
 
-def test_500_streams(server):
+def test_500_streams(start):
+    server = start("--threads", "2")
     alone = []
     for kind in range(KINDS):
         choice = server.post("/v1/completions", body(kind, False))[1]["choices"][0]

@@ -11,7 +11,7 @@ namespace causeway::server {
 namespace {
 
 class RequestTest : public AppTest {
- protected:
+ public:
   Result<CompletionRequest> Completion(std::string_view fields) {
     return DecodeCompletion(app(), fmt::format(R"({{"prompt":"a"{}{}}})", fields.empty() ? "" : ",", fields));
   }
