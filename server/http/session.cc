@@ -376,7 +376,8 @@ void Session::FinishAnswer() {
   alive_.reset();
   DropBody();
   if (!keep_alive_ || closing_) {
-    return Linger();
+    const bool more_may_come = !parser_ || !parser_->is_done() || buffer_.size() > 0;
+    return more_may_come ? Linger() : Close();
   }
   parser_.reset();
   SetDeadline(app_.server_limits.keep_alive_timeout);
