@@ -130,13 +130,10 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   }
 
   void OnDone() override { Release(); }
-  ~GenerateReactor() override { --calls_; }
 
  private:
   GenerateReactor(App& app, WakeThread& wakes, std::atomic<int64_t>& calls, grpc::CallbackServerContext& context)
-      : app_(app), wakes_(wakes), calls_(calls), context_(context) {
-    ++calls_;
-  }
+      : app_(app), wakes_(wakes), calls_(calls), context_(context) {}
 
   void Begin(const v1::GenerateRequest& request) {
     auto call = Prepare(request);
@@ -149,7 +146,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
 
   Result<GenerateCall> Prepare(const v1::GenerateRequest& request) {
     TRY(Authorize(app_, context_));
-    if (calls_ > app_.server_limits.max_connections) {
+    counted_ = true;
+    if (++calls_ > app_.server_limits.max_connections) {
       app_.metrics.CountRejected("too_many_connections");
       return MakeError(ErrorCode::kResourceExhausted, "too many calls are under way");
     }
@@ -243,6 +241,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
     if (!finished_) {
       finished_ = true;
       generation_.reset();
+      calls_ -= counted_ ? 1 : 0;  // before the client hears of the end and calls again
       Finish(status);
     }
   }
@@ -260,6 +259,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   grpc::CallbackServerContext& context_;
   std::string request_id_;
   int sequences_ = 1;
+  bool counted_ = false;  // among calls_
   std::atomic<bool> wake_pending_{false};
   std::atomic<int> holders_{1};  // OnDone and a pending wake
 

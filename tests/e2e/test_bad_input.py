@@ -356,7 +356,7 @@ def test_connections_over_the_limit_are_told(start):
 
 def test_a_full_queue_is_429_with_a_time_to_retry(start):
     server = start("--max-num-seqs", "1", "--max-queued-requests", "2")
-    assert_error(*server.request("POST", "/v1/completions", {"prompt": "a", "n": 3})[::2], 429)
+    assert_error(*server.request("POST", "/v1/completions", {"prompt": "a", "n": 3})[::2], 400, param="n")
     status, headers, body = server.request("POST", "/v1/completions", {"prompt": ["a"] * 8, "max_tokens": 8})
     assert_error(status, body, 429, code="rate_limit_exceeded")
     assert 1 <= int(headers["Retry-After"]) <= 60
