@@ -37,7 +37,7 @@ double DivergenceOverBest(const Json& top, double log_total, std::span<const flo
 TEST(FableTest, LogitsAndGreedyTokensMatchTheReference) {
   const auto model = *LoadModel({});
   const auto reference = *ParseJson(ReadWholeFile("model/builtin/fable/eval/reference.json"));
-  ThreadPool pool({.threads = 2, .pin = false});
+  ThreadPool pool({.threads = 1, .pin = false});
   for (const kernels::Ops* ops : kernels::AllOps()) {
     if (!kernels::CanRun(*ops) || ops->name == "ref") {
       continue;  // the reference kernels are covered by the families and too slow for this
