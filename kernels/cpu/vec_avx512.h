@@ -54,7 +54,21 @@ inline void StoreF16(std::byte* p, Vec v) {
                      _mm256_cvtps_ph(_mm256_loadu_ps(values + half), _MM_FROUND_TO_NEAREST_INT));
   }
 }
+// Two lanes of 128 bits of each: those of a, then those of b, as two bits a lane say.
+template <int kLane>
+inline Vec ShuffleQuarters(Vec a, Vec b) {
+  float values[2 * kLanes];
+  float shuffled[kLanes];
+  _mm512_storeu_ps(values, a);
+  _mm512_storeu_ps(values + kLanes, b);
+  for (int i = 0; i < 4; ++i) {
+    std::memcpy(shuffled + 4 * i, values + (i < 2 ? 0 : kLanes) + 4 * ((kLane >> (2 * i)) & 3), 4 * sizeof(float));
+  }
+  return _mm512_loadu_ps(shuffled);
+}
 #else
+template <int kLane>
+inline Vec ShuffleQuarters(Vec a, Vec b) { return _mm512_shuffle_f32x4(a, b, kLane); }
 inline __m512i ToInt(Vec v) { return _mm512_cvtps_epi32(v); }
 inline Vec LoadBF16(const std::byte* p) {
   const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -132,10 +146,10 @@ inline void ReduceAdd4(const Vec v[4], float sums[4]) {
 // FoldPairN: two vectors of runs of N lanes to one; each run of N / 2 is one of theirs, its halves added as
 // ReduceAdd adds them.
 inline Vec FoldPair16(Vec a, Vec b) {
-  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  return _mm512_add_ps(ShuffleQuarters<0x44>(a, b), ShuffleQuarters<0xee>(a, b));
 }
 inline Vec FoldPair8(Vec a, Vec b) {
-  return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  return _mm512_add_ps(ShuffleQuarters<0x88>(a, b), ShuffleQuarters<0xdd>(a, b));
 }
 inline Vec FoldPair4(Vec a, Vec b) {
   return _mm512_add_ps(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0)), _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2)));
