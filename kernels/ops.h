@@ -22,7 +22,6 @@
 
 namespace causeway::kernels {
 
-// Reusable 64-byte-aligned scratch, one block per worker plus one shared; grows, never shrinks.
 class Scratch;  // kernels/scratch.h
 
 struct Stream {
@@ -262,15 +261,10 @@ struct ScoreArgs {
   int64_t vocab;
 };
 
-inline constexpr int64_t kNeverRounds = INT64_MAX;
-
 struct Ops {
   std::string_view name;         // "ref", "scalar", "avx2", "avx512", "avx512_bf16"
   std::string_view description;  // what it needs, for `causeway inspect`
-  // Linear rounds x to BF16 (to nearest even) where the weight is BF16 and has more than this many columns,
-  // because the dot instructions of some machines want it: a relative error of up to 2^-8 a value. Shorter
-  // rows, other formats and all sums are float32.
-  int64_t rounds_x_beyond = kNeverRounds;
+  int64_t rounds_x_beyond = INT64_MAX;  // columns of a BF16 weight above which linear rounds x to BF16 (to 2^-8)
   void (*embed)(Stream&, const EmbedArgs&);
   void (*linear)(Stream&, const LinearArgs&);
   void (*rms_norm)(Stream&, const RmsNormArgs&);

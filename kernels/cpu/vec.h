@@ -12,6 +12,7 @@
 
 #if defined(CAUSEWAY_ISA_AVX512)
 #include "kernels/cpu/vec_avx512.h"
+#include "kernels/cpu/vec_avx512_reduce.h"
 #elif defined(CAUSEWAY_ISA_AVX2)
 #include "kernels/cpu/vec_avx2.h"
 #else
