@@ -150,6 +150,19 @@ struct Tokenizer::Impl {
     const auto it = added_by_id.find(token);
     return it != added_by_id.end() ? &it->second->content : bpe.Text(token);
   }
+
+  // What it adds to every text must be tokens that exist.
+  Result<void> CheckPostProcessor() const {
+    std::vector<Token> ids;
+    post_process.Apply(ids);
+    for (const Token id : ids) {
+      if (TextOf(id) == nullptr) {
+        return MakeError(ErrorCode::kInvalidArgument,
+                         fmt::format("post_processor: it adds the id {}, which the vocabulary lacks", id));
+      }
+    }
+    return {};
+  }
 };
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -167,6 +180,7 @@ Result<std::unique_ptr<const Tokenizer>> Tokenizer::FromJson(std::string_view to
   ASSIGN_OR_RETURN(impl->decode, MakeDecoder(FieldOrNull(json, "decoder")));
   ASSIGN_OR_RETURN(impl->post_process, PostProcessor::FromJson(FieldOrNull(json, "post_processor")));
   TRY(impl->ReadAdded(json));
+  TRY(impl->CheckPostProcessor());
   const std::string decoder = DumpJson(FieldOrNull(json, "decoder"));
   impl->byte_level = decoder.find("\"ByteLevel\"") != std::string::npos;
   impl->byte_fallback = decoder.find("\"ByteFallback\"") != std::string::npos;

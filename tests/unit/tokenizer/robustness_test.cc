@@ -59,6 +59,9 @@ TEST(TokenizerRobustnessTest, BadFilesAreNamedErrors) {
        "bad pattern"},
       {R"({"model":{"vocab":{},"merges":[]},"added_tokens":[{"id":-3,"content":"x"}]})", "out of range"},
       {R"({"model":{"vocab":{},"merges":[]},"decoder":5})", "decoder"},
+      {R"({"model":{"vocab":{"a":0},"merges":[]},"post_processor":{"type":"TemplateProcessing",)"
+       R"("single":[{"SpecialToken":{"id":"s"}},{"Sequence":{"id":"A"}}],"special_tokens":{"s":{"ids":[1]}}}})",
+       "adds the id 1"},
   };
   for (const BadFile& file : files) {
     const auto tokenizer = Tokenizer::FromJson(file.json);
