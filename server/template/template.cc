@@ -11,6 +11,7 @@
 #include "server/template/lexer.h"
 #include "server/template/parser.h"
 #include "server/template/runtime.h"
+#include "server/template/unicode.h"
 #include "server/template/value.h"
 
 namespace causeway::server {
@@ -105,6 +106,9 @@ Result<ChatTemplate> ChatTemplate::Parse(std::string_view source, const Template
     return MakeError(ErrorCode::kInvalidArgument,
                      fmt::format("a chat template of {} bytes; at most {}", source.size(),
                                  limits.max_source_bytes));
+  }
+  if (!IsValidUtf8(source)) {  // the lexer and the evaluator count on it
+    return MakeError(ErrorCode::kInvalidArgument, "the chat template is not valid UTF-8");
   }
   auto impl = std::make_unique<Impl>();
   impl->limits = limits;

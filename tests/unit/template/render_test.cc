@@ -108,6 +108,12 @@ TEST(TemplateRenderTest, LimitsEndWhatWouldNotEnd) {
                   .starts_with("parse: "));
 }
 
+TEST(TemplateRenderTest, SourcesThatAreNotUtf8AreRefused) {
+  for (const char* source : {"{% f\xeb", "{{ a.b[-\xfe\x31:] }}", "\xff", "{{ '\xed\xa0\x80' }}"}) {
+    EXPECT_EQ(Render(source), "parse: the chat template is not valid UTF-8") << source;
+  }
+}
+
 TEST(TemplateRenderTest, SyntaxErrorsNameTheLine) {
   EXPECT_NE(Render("a\n{% if %}").find("line 2"), std::string::npos);
   EXPECT_TRUE(Render("{{ 'open }}").starts_with("parse: "));
