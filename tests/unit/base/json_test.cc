@@ -55,6 +55,30 @@ TEST(JsonTest, RefusesTooManyNodes) {
   EXPECT_TRUE(ParseJson("[1,2,3]", {.max_depth = 4, .max_nodes = 4}).ok());
 }
 
+TEST(JsonTest, BoundsTheWorkOfOrderedObjects) {
+  const auto object = [](int keys) {
+    std::string text = "{";
+    for (int i = 0; i < keys; ++i) {
+      text += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":0";
+    }
+    return text + "}";
+  };
+  EXPECT_TRUE(ParseOrderedJson(object(15000)).ok());
+  const auto many = ParseOrderedJson(object(300000));
+  ASSERT_FALSE(many.ok());
+  EXPECT_NE(many.error().message.find("too many keys"), std::string::npos) << many.error().message;
+  EXPECT_TRUE(ParseJson(object(300000)).ok()) << "sorted objects do not search";
+}
+
+TEST(JsonTest, UniqueKeysIsAChoice) {
+  const char* const text = R"({"a":{"b":1,"c":2},"b":[{"b":1},{"b":2}],"a":3})";
+  EXPECT_TRUE(ParseJson(text).ok());
+  const auto unique = ParseJson(text, {.unique_keys = true});
+  ASSERT_FALSE(unique.ok());
+  EXPECT_NE(unique.error().message.find("'a' stands twice"), std::string::npos) << unique.error().message;
+  EXPECT_TRUE(ParseJson(R"({"a":{"b":1},"b":[{"b":1},{"b":2}]})", {.unique_keys = true}).ok());
+}
+
 TEST(JsonTest, RefusesInvalidUtf8) { EXPECT_FALSE(ParseJson("\"\xff\"").ok()); }
 
 TEST(JsonTest, DumpReplacesInvalidUtf8) {
