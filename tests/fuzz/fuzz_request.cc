@@ -26,7 +26,7 @@ using namespace causeway::server;  // NOLINT
 class NoExecutor final : public scheduler::Executor {
  public:
   void Launch(const scheduler::Plan&) override { CHECK_MSG(false, "nothing is submitted here"); }
-  Result<scheduler::StepResult> Await() override { return MakeError(ErrorCode::kInternal, "no step"); }
+  Result<const scheduler::StepResult*> Await() override { return MakeError(ErrorCode::kInternal, "no step"); }
 };
 
 // A server up to the engine's door, with the built-in tokenizer and template.
@@ -42,6 +42,7 @@ struct Rig {
   Metrics metrics{"fable"};
   App app{.model = *model,
           .chat_template = chat_template.get(),
+          .template_takes_tools = true,
           .engine = engine,
           .limits = limits,
           .text_workers = workers,
