@@ -19,7 +19,7 @@ constexpr int kStripTiles = kWide == 3 ? 2 : 1;           // tiles side by side 
 constexpr int kStripRows = kStripTiles * kWide;
 // Of x that a second-level cache can keep: half of what machines have (512 KiB, with AVX-512 one MiB).
 constexpr int64_t kCacheBytes = (kWide == 3 ? 256 : 512) * 1024;
-constexpr int64_t kTasksPerThread = 8;
+constexpr int64_t kTasksPerThread = 16;
 constexpr int64_t kSerialValues = 65536;                  // below this packing wakes no one
 
 inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
