@@ -37,7 +37,8 @@ OURS = tuple(prefix for prefix, _ in LAYERS) + ("proto/", "causeway/v1/")
 HOMES = [
     (r"nlohmann/", ["base/"]),
     (r"base/json\.h", ["base/", "model/", "server/"]),
-    (r"boost/|google/protobuf|grpc|prometheus/|CLI/|openssl/", ["server/"]),
+    (r"boost/|google/protobuf|grpc|prometheus/|CLI/", ["server/"]),
+    (r"openssl/", ["base/", "server/"]),
     (r"pcre2|utf8proc", ["model/tokenizer/", "server/template/"]),
     (r"immintrin|simde|x86intrin|arm_neon", ["kernels/"]),
     (r"cuda|cooperative_groups|cub/|cublas|nccl", ["kernels/cuda/", "kernels/cuda_stub/"]),

@@ -1,0 +1,160 @@
+#include "memory/prefix_index.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace causeway::memory {
+
+// ---- Hold ------------------------------------------------------------------------------------------
+
+PrefixIndex::Hold& PrefixIndex::Hold::operator=(Hold&& other) noexcept {
+  if (this != &other) {
+    Reset();
+    index_ = std::exchange(other.index_, nullptr);
+    entry_ = std::exchange(other.entry_, nullptr);
+  }
+  return *this;
+}
+
+int64_t PrefixIndex::Hold::pages() const { return entry_ == nullptr ? 0 : entry_->place + 1; }
+
+void PrefixIndex::Hold::Reset() {
+  if (Entry* const entry = std::exchange(entry_, nullptr)) {
+    index_->Drop(*entry);
+  }
+}
+
+void PrefixIndex::Take(Entry& entry) {
+  if (entry.holds++ == 0 && entry.children == 0) {
+    order_.erase(entry.last_use);
+  }
+}
+
+void PrefixIndex::Drop(Entry& entry) {
+  CHECK(entry.holds > 0);
+  --entry.holds;
+  entry.last_use = ++clock_;
+  OrderIfFree(entry);
+}
+
+void PrefixIndex::OrderIfFree(Entry& entry) {
+  if (entry.holds == 0 && entry.children == 0) {
+    CHECK(order_.emplace(entry.last_use, &entry).second);
+  }
+}
+
+// ---- Keys ------------------------------------------------------------------------------------------
+
+PrefixIndex::PrefixIndex(int64_t tokens_per_page, const Digest& key)
+    : tokens_per_page_(tokens_per_page), root_hash_(key, "causeway.root"), page_hash_(key, "causeway.page") {
+  CHECK(tokens_per_page > 0);
+}
+
+PrefixIndex::~PrefixIndex() {
+  for (const auto& [key, entry] : entries_) {
+    CHECK_MSG(entry.holds == 0, "a hold outlives its index");
+  }
+}
+
+Digest PrefixIndex::Root(std::string_view scope) { return root_hash_.Hash({std::as_bytes(std::span(scope))}); }
+
+void PrefixIndex::AppendKeys(const Digest& root, std::span<const Token> tokens, std::vector<Digest>& keys) {
+  const auto page = static_cast<size_t>(tokens_per_page_);
+  for (size_t at = keys.size() * page; at + page <= tokens.size(); at += page) {
+    const Digest& parent = keys.empty() ? root : keys.back();
+    keys.push_back(page_hash_.Hash({parent, std::as_bytes(tokens.subspan(at, page))}));
+  }
+}
+
+// ---- Finding and adding ----------------------------------------------------------------------------
+
+bool PrefixIndex::Matches(const Entry& entry, const Entry* parent, std::span<const Token> tokens) const {
+  return entry.parent == parent && std::equal(tokens.begin(), tokens.end(), entry.tokens.begin(), entry.tokens.end());
+}
+
+PrefixIndex::Hold PrefixIndex::Find(std::span<const Digest> keys, std::span<const Token> tokens, int64_t max_pages,
+                                    std::vector<PageRef>& pages) {
+  const auto page = static_cast<size_t>(tokens_per_page_);
+  Entry* last = nullptr;
+  for (size_t i = 0; i < keys.size() && static_cast<int64_t>(i) < max_pages; ++i) {
+    const auto it = entries_.find(keys[i]);
+    if (it == entries_.end() || !Matches(it->second, last, tokens.subspan(i * page, page))) {
+      break;
+    }
+    last = &it->second;
+    pages.push_back(last->page.Share());
+  }
+  if (last == nullptr) {
+    return {};
+  }
+  Take(*last);
+  return {this, last};
+}
+
+PrefixIndex::Inserted PrefixIndex::Insert(Hold& hold, const Digest& key, std::span<const Token> tokens,
+                                          const PageRef& page) {
+  CHECK(static_cast<int64_t>(tokens.size()) == tokens_per_page_);
+  CHECK(hold.index_ == nullptr || hold.index_ == this);
+  Entry* const parent = hold.entry_;
+  const auto [it, added] = entries_.try_emplace(key);
+  Entry& entry = it->second;
+  if (added) {
+    entry.key = key;
+    entry.parent = parent;
+    entry.place = hold.pages();
+    entry.tokens.assign(tokens.begin(), tokens.end());
+    entry.page = page.Share();
+    entry.holds = 1;
+    if (parent != nullptr) {
+      ++parent->children;  // held, so it is not in the order
+    }
+  } else if (Matches(entry, parent, tokens)) {
+    Take(entry);
+  } else {
+    return Inserted::kRefused;
+  }
+  hold = Hold(this, &entry);
+  return added ? Inserted::kAdded : Inserted::kKnown;
+}
+
+std::optional<PrefixIndex::Evicted> PrefixIndex::Evict() {
+  if (order_.empty()) {
+    return std::nullopt;
+  }
+  Entry& entry = *order_.begin()->second;
+  order_.erase(order_.begin());
+  Evicted evicted{std::move(entry.page), entry.place};
+  if (Entry* const parent = entry.parent) {
+    --parent->children;
+    parent->last_use = std::max(parent->last_use, entry.last_use);
+    OrderIfFree(*parent);
+  }
+  entries_.erase(entry.key);
+  return evicted;
+}
+
+void PrefixIndex::CheckInvariants() const {
+  std::unordered_map<const Entry*, int64_t> children;
+  for (const auto& [key, entry] : entries_) {
+    CHECK(entry.key == key && static_cast<int64_t>(entry.tokens.size()) == tokens_per_page_);
+    CHECK(entry.place == (entry.parent == nullptr ? 0 : entry.parent->place + 1));
+    if (entry.parent != nullptr) {
+      CHECK(entries_.contains(entry.parent->key));
+      ++children[entry.parent];
+    }
+  }
+  size_t free = 0;
+  for (const auto& [key, entry] : entries_) {
+    const auto counted = children.find(&entry);
+    CHECK(entry.children == (counted == children.end() ? 0 : counted->second));
+    if (entry.holds == 0 && entry.children == 0) {
+      const auto ordered = order_.find(entry.last_use);
+      CHECK(ordered != order_.end() && ordered->second == &entry);
+      ++free;
+    }
+  }
+  CHECK(free == order_.size());
+}
+
+}  // namespace causeway::memory
