@@ -12,6 +12,9 @@ namespace {
 
 constexpr int64_t kMaxArenaBytes = int64_t{1} << 46;  // half of what user space has
 constexpr int64_t kMaxSpans = 1 << 16;
+// Beside its runs of pages, each range has an unmapped rest, and may have a run that begins sealed and ends
+// writable: two mappings to the system.
+constexpr int64_t kMappingsOfASpan = 2;
 
 // Runs that begin within pages[first, end): a page that does not follow its predecessor begins one.
 int64_t RunsBegun(const std::vector<PageRef>& pages, size_t first) {
@@ -27,9 +30,9 @@ Result<void> Validate(const KvCacheOptions& options, const VmBackend& backend) {
   if (options.max_pages < 1 || options.max_spans < 1 || options.positions_per_span < 1) {
     return MakeError(ErrorCode::kInvalidArgument, "a KV cache needs a page, a span and a position");
   }
-  if (options.max_pages > UINT32_MAX || options.max_spans > kMaxSpans) {
+  if (options.max_pages > Budget::kMaxPages || options.max_spans > kMaxSpans) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("a KV cache has at most {} pages and {} spans", UINT32_MAX, kMaxSpans));
+                     fmt::format("a KV cache has at most {} pages and {} spans", Budget::kMaxPages, kMaxSpans));
   }
   if (geometry.page_bytes < 1 || geometry.tokens_per_page < 1 ||
       geometry.page_bytes % backend.granularity() != 0) {
@@ -43,7 +46,7 @@ Result<void> Validate(const KvCacheOptions& options, const VmBackend& backend) {
                      fmt::format("{} sequences of {} tokens do not fit the address space",
                                  options.max_spans, options.positions_per_span));
   }
-  if (options.max_spans >= backend.MaxMappings()) {
+  if (kMappingsOfASpan * options.max_spans >= backend.MaxMappings()) {
     return MakeError(ErrorCode::kInvalidArgument,
                      fmt::format("{} spans leave no memory mappings: the system allows {} (vm.max_map_count)",
                                  options.max_spans, backend.MaxMappings()));
@@ -75,6 +78,7 @@ void Span::Release() {
 
 std::byte* Span::base() const { return cache_->AddressOf(cache_->SlotOf(*this), 0); }
 int64_t Span::mapped_pages() const { return cache_->SlotOf(*this).mapped(); }
+int64_t Span::sealed_pages() const { return cache_->SlotOf(*this).sealed; }
 int64_t Span::capacity_positions() const {
   return cache_->SlotOf(*this).live * cache_->geometry().tokens_per_page;
 }
@@ -96,8 +100,9 @@ KvCache::KvCache(const KvCacheOptions& options, std::unique_ptr<VmBackend> backe
       backend_(std::move(backend)),
       arena_(arena),
       pool_(*backend_, options.max_pages),
-      slots_(static_cast<size_t>(options.max_spans)),
-      budget_(options.max_pages) {}
+      ledger_(pool_),
+      index_(options.geometry.tokens_per_page, options.prefix_key),
+      slots_(static_cast<size_t>(options.max_spans)) {}
 
 KvCache::~KvCache() {
   for (const Slot& slot : slots_) {
@@ -111,44 +116,21 @@ std::byte* KvCache::AddressOf(const Slot& slot, int64_t page) const {
 
 // ---- Spans -----------------------------------------------------------------------------------------
 
-// The smallest parked range that already holds what is wanted, else the one that holds most.
-KvCache::Slot* KvCache::BestParked(int64_t wanted_pages) {
-  Slot* best = nullptr;
-  for (Slot& slot : slots_) {
-    if (slot.taken) {
-      continue;
-    }
-    const bool fits = slot.mapped() >= wanted_pages;
-    if (best == nullptr) {
-      best = &slot;
-    } else if (best->mapped() >= wanted_pages ? fits && slot.mapped() < best->mapped()
-                                              : slot.mapped() > best->mapped()) {
-      best = &slot;
-    }
-  }
-  return best;
-}
-
-Result<Span> KvCache::CreateSpan(int64_t expected_positions) {
-  Slot* const slot = BestParked(options_.geometry.PagesFor(expected_positions));
-  if (slot == nullptr) {
-    return MakeError(ErrorCode::kResourceExhausted, "all KV spans are in use");
-  }
-  slot->taken = true;
-  return Span(this, static_cast<int32_t>(slot - slots_.data()));
-}
-
 void KvCache::Park(Slot& slot) {
   CHECK(slot.taken);
   SetLive(slot, 0);
+  slot.hold.Reset();
   slot.taken = false;
 }
 
 void KvCache::SetLive(Slot& slot, int64_t live) {
   CHECK(live >= 0 && live <= slot.mapped());
-  const int64_t change = live - slot.live;
-  slot.live = live;
-  budget_.Change(change, -change);
+  for (; slot.live < live; ++slot.live) {
+    ledger_.AddLive(slot.pages[static_cast<size_t>(slot.live)].page());
+  }
+  for (; slot.live > live; --slot.live) {
+    ledger_.DropLive(slot.pages[static_cast<size_t>(slot.live - 1)].page());
+  }
 }
 
 Result<void> KvCache::Reserve(Span& span, int64_t positions) {
@@ -171,7 +153,11 @@ Result<void> KvCache::Reserve(Span& span, int64_t positions) {
   return {};
 }
 
-bool KvCache::CanReserve(int64_t pages) const { return pages <= pool_.Available() + budget_.Read().parked; }
+// A cached page is held by nobody, nor is any page behind it in its chain: eviction reaches it.
+bool KvCache::CanReserve(int64_t pages) const {
+  const BudgetPages budget = ledger_.Read();
+  return pages <= budget.free + budget.parked + budget.cached;
+}
 
 // Maps `count` pages behind the mapped ones and makes them live.
 Result<void> KvCache::MapMore(Slot& slot, int64_t count) {
@@ -181,38 +167,57 @@ Result<void> KvCache::MapMore(Slot& slot, int64_t count) {
   const auto acquired = pool_.Acquire(count, preferred, slot.pages);
   created_pages_ = pool_.created();
   TRY(acquired);
-  const int64_t runs = RunsBegun(slot.pages, mapped);
-  scratch_ids_.clear();
+  TRY(MapFrom(slot, mapped, true));
   for (size_t i = mapped; i < slot.pages.size(); ++i) {
+    ledger_.Moved(slot.pages[i].page(), PageLedger::Class::kFree);
+  }
+  SetLive(slot, slot.mapped());
+  return {};
+}
+
+// Maps slot.pages[first, end) at their places; where that fails, drops them.
+Result<void> KvCache::MapFrom(Slot& slot, size_t first, bool writable) {
+  const int64_t runs = RunsBegun(slot.pages, first);
+  scratch_ids_.clear();
+  for (size_t i = first; i < slot.pages.size(); ++i) {
     scratch_ids_.push_back(slot.pages[i].page());
   }
   auto done = Shed(runs, slot);
   if (done.ok()) {
-    done = backend_->Map(AddressOf(slot, static_cast<int64_t>(mapped)), scratch_ids_, true);
+    done = backend_->Map(AddressOf(slot, static_cast<int64_t>(first)), scratch_ids_, writable);
   }
   if (!done.ok()) {
-    slot.pages.resize(mapped);  // back to the pool
+    slot.pages.resize(first);
     return done;
   }
   ++map_calls_;
   mappings_ += runs;
-  slot.live += count;
-  budget_.Change(count, 0);
   return {};
 }
 
 // ---- Taking back -----------------------------------------------------------------------------------
 
-// From the last slot down, as BestParked prefers the first among equals; untaken ranges before the surplus
-// of taken ones.
 Result<void> KvCache::Reclaim(int64_t pages) {
   if (!CanReserve(pages)) {
     return MakeError(ErrorCode::kResourceExhausted, "no free KV pages");
   }
+  TRY(ReclaimParked(pages));
+  while (pool_.Available() < pages) {
+    ASSIGN_OR_RETURN(const bool evicted, EvictOne());
+    CHECK(evicted);
+    TRY(ReclaimParked(pages));
+  }
+  return {};
+}
+
+// From the last slot down, as the first is preferred among equals; untaken ranges before the surplus of taken
+// ones.
+Result<void> KvCache::ReclaimParked(int64_t pages) {
   for (const bool taken : {false, true}) {
     for (auto slot = slots_.rbegin(); slot != slots_.rend() && pool_.Available() < pages; ++slot) {
       if (slot->taken == taken) {
-        TRY(UnmapTail(*slot, std::min(slot->mapped() - slot->live, pages - pool_.Available())));
+        const int64_t kept = std::max(slot->live, slot->sealed);
+        TRY(UnmapTail(*slot, std::min(slot->mapped() - kept, pages - pool_.Available())));
       }
     }
   }
@@ -220,8 +225,7 @@ Result<void> KvCache::Reclaim(int64_t pages) {
 }
 
 Result<void> KvCache::Shed(int64_t runs, const Slot& growing) {
-  // Each range also has an unmapped rest, which is a mapping of its own to the system.
-  const int64_t limit = backend_->MaxMappings() - options_.max_spans;
+  const int64_t limit = backend_->MaxMappings() - kMappingsOfASpan * options_.max_spans;
   for (const bool taken : {false, true}) {
     for (auto slot = slots_.rbegin(); slot != slots_.rend() && mappings_ + runs > limit; ++slot) {
       if (slot->taken == taken && &*slot != &growing) {
@@ -236,7 +240,7 @@ Result<void> KvCache::Shed(int64_t runs, const Slot& growing) {
   return {};
 }
 
-// Unmaps `count` parked pages from the end of a range; they become free.
+// Unmaps `count` pages that nobody counts on from the end of a range.
 Result<void> KvCache::UnmapTail(Slot& slot, int64_t count) {
   if (count <= 0) {
     return {};
@@ -246,14 +250,19 @@ Result<void> KvCache::UnmapTail(Slot& slot, int64_t count) {
   TRY(backend_->Unmap(AddressOf(slot, kept), count));
   ++unmap_calls_;
   mappings_ -= RunsBegun(slot.pages, static_cast<size_t>(kept));
-  slot.pages.resize(static_cast<size_t>(kept));
-  budget_.Change(0, -count);
+  while (slot.mapped() > kept) {
+    const PageId page = slot.pages.back().page();
+    const PageLedger::Class before = ledger_.ClassOf(page);
+    slot.pages.pop_back();
+    ledger_.Moved(page, before);
+  }
+  slot.sealed = std::min(slot.sealed, kept);
   return {};
 }
 
 Result<void> KvCache::Trim() {
   for (Slot& slot : slots_) {
-    TRY(UnmapTail(slot, slot.mapped() - slot.live));
+    TRY(UnmapTail(slot, slot.mapped() - std::max(slot.live, slot.sealed)));
   }
   const auto trimmed = pool_.Trim(0);
   created_pages_ = pool_.created();
@@ -263,11 +272,12 @@ Result<void> KvCache::Trim() {
 // ---- Figures ---------------------------------------------------------------------------------------
 
 KvCacheStats KvCache::Stats() const {
-  const BudgetPages pages = budget_.Read();
+  const BudgetPages pages = ledger_.Read();
   KvCacheStats stats;
   stats.budget_pages = pages.total;
   stats.live_pages = pages.live;
   stats.parked_pages = pages.parked;
+  stats.cached_pages = pages.cached;
   stats.created_pages = created_pages_;
   stats.page_bytes = options_.geometry.page_bytes;
   stats.mappings = mappings_;
@@ -278,24 +288,33 @@ KvCacheStats KvCache::Stats() const {
 
 void KvCache::CheckInvariants() const {
   pool_.CheckInvariants();
-  int64_t live = 0;
-  int64_t mapped = 0;
+  ledger_.CheckInvariants();
+  index_.CheckInvariants();
+  std::vector<uint32_t> mapped(static_cast<size_t>(options_.max_pages), 0);
+  std::vector<uint32_t> live(static_cast<size_t>(options_.max_pages), 0);
   int64_t runs = 0;
   for (const Slot& slot : slots_) {
     CHECK(slot.live >= 0 && slot.live <= slot.mapped());
-    CHECK(slot.taken || slot.live == 0);
+    CHECK(slot.taken ? slot.sealed <= slot.live && slot.hold.pages() == slot.sealed : slot.live == 0 && !slot.hold);
     CHECK(slot.mapped() * options_.geometry.page_bytes <= slot_bytes_);
-    live += slot.live;
-    mapped += slot.mapped();
     runs += RunsBegun(slot.pages, 0);
-    for (const PageRef& page : slot.pages) {
-      CHECK(pool_.References(page.page()) == 1);
+    for (int64_t i = 0; i < slot.mapped(); ++i) {
+      const PageId page = slot.pages[static_cast<size_t>(i)].page();
+      ++mapped[page];
+      live[page] += i < slot.live ? 1 : 0;
+      CHECK(ledger_.indexed(page) == (i < slot.sealed));
+      CHECK(ledger_.indexed(page) || pool_.References(page) == 1);
     }
   }
-  const BudgetPages pages = budget_.Read();
-  CHECK(live == pages.live && mapped - live == pages.parked);
-  CHECK(mapped == pool_.referenced() && pages.free == pool_.Available());
-  CHECK(runs == mappings_ && runs + options_.max_spans <= backend_->MaxMappings());
+  int64_t indexed = 0;
+  for (int64_t id = 0; id < options_.max_pages; ++id) {
+    const auto page = static_cast<PageId>(id);
+    indexed += ledger_.indexed(page) ? 1 : 0;
+    CHECK(pool_.References(page) == mapped[page] + (ledger_.indexed(page) ? 1 : 0));
+    CHECK(ledger_.live(page) == live[page]);
+  }
+  CHECK(indexed == index_.pages());
+  CHECK(runs == mappings_ && runs + kMappingsOfASpan * options_.max_spans <= backend_->MaxMappings());
   CHECK(created_pages_ == pool_.created());
 }
 

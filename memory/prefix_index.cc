@@ -19,6 +19,11 @@ PrefixIndex::Hold& PrefixIndex::Hold::operator=(Hold&& other) noexcept {
 
 int64_t PrefixIndex::Hold::pages() const { return entry_ == nullptr ? 0 : entry_->place + 1; }
 
+const PageRef& PrefixIndex::Hold::page() const {
+  CHECK(entry_ != nullptr);
+  return entry_->page;
+}
+
 void PrefixIndex::Hold::Reset() {
   if (Entry* const entry = std::exchange(entry_, nullptr)) {
     index_->Drop(*entry);
@@ -118,20 +123,32 @@ PrefixIndex::Inserted PrefixIndex::Insert(Hold& hold, const Digest& key, std::sp
   return added ? Inserted::kAdded : Inserted::kKnown;
 }
 
-std::optional<PrefixIndex::Evicted> PrefixIndex::Evict() {
+const PageRef* PrefixIndex::Known(const Hold& hold, const Digest& key, std::span<const Token> tokens) const {
+  const auto it = entries_.find(key);
+  return it != entries_.end() && Matches(it->second, hold.entry_, tokens) ? &it->second.page : nullptr;
+}
+
+std::optional<PrefixIndex::Candidate> PrefixIndex::NextToGo() const {
   if (order_.empty()) {
     return std::nullopt;
   }
+  const Entry& entry = *order_.begin()->second;
+  return Candidate{entry.page.page(), entry.place};
+}
+
+PageRef PrefixIndex::Evict() {
+  CHECK(!order_.empty());
   Entry& entry = *order_.begin()->second;
   order_.erase(order_.begin());
-  Evicted evicted{std::move(entry.page), entry.place};
+  PageRef page = std::move(entry.page);
   if (Entry* const parent = entry.parent) {
     --parent->children;
     parent->last_use = std::max(parent->last_use, entry.last_use);
     OrderIfFree(*parent);
   }
-  entries_.erase(entry.key);
-  return evicted;
+  const Digest key = entry.key;  // erase may not read the key from what it destroys
+  entries_.erase(key);
+  return page;
 }
 
 void PrefixIndex::CheckInvariants() const {

@@ -40,6 +40,7 @@ class PrefixIndex {
 
     explicit operator bool() const { return entry_ != nullptr; }
     int64_t pages() const;  // of the chain up to the entry
+    const PageRef& page() const;  // the entry's; the hold must not be empty
     void Reset();
 
    private:
@@ -73,12 +74,17 @@ class PrefixIndex {
   // Adds the page behind the one that `hold` holds (an empty hold: the first of a chain) and moves the hold to it.
   Inserted Insert(Hold& hold, const Digest& key, std::span<const Token> tokens, const PageRef& page);
 
+  // The page that Insert would find known, or null.
+  const PageRef* Known(const Hold& hold, const Digest& key, std::span<const Token> tokens) const;
+
   // The page that was used longest ago among those that may go; the end of a chain goes before its beginning.
-  struct Evicted {
-    PageRef page;
-    int64_t place = 0;  // of the page in its chain, and so in every span that maps it
+  struct Candidate {
+    PageId page = 0;
+    int64_t place = 0;  // in its chain, and so in every span that maps it
   };
-  std::optional<Evicted> Evict();
+  std::optional<Candidate> NextToGo() const;
+  // Takes it out. There must be one.
+  PageRef Evict();
 
   int64_t pages() const { return static_cast<int64_t>(entries_.size()); }
   void CheckInvariants() const;

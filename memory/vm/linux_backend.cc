@@ -111,6 +111,14 @@ class LinuxBackend final : public VmBackend {
     return {};
   }
 
+  // A mapping over a mapping takes its place at once: there is no moment with none.
+  Result<void> Replace(std::byte* address, PageId page, bool writable) override {
+    if (!MapRun(address, page, 1, writable)) {
+      return SystemError(ErrorCode::kResourceExhausted, "cannot replace a KV page");
+    }
+    return {};
+  }
+
   Result<void> Protect(std::byte* address, int64_t count, bool writable) override {
     const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     if (::mprotect(address, Bytes(count), protection) != 0) {

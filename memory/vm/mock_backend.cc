@@ -52,28 +52,61 @@ Result<void> MockBackend::Create(PageId page) {
 
 Result<void> MockBackend::Release(PageId page) {
   TRY(Count(Call::kRelease, "release"));
-  for (const auto& mapping : mappings_) {
-    CHECK(mapping.second.page != page);
-  }
+  CHECK(!aliases_.contains(page));
   CHECK(created_.erase(page) == 1);
   contents_.erase(page);
   return {};
+}
+
+std::byte* MockBackend::MappingOf(PageId page) const {
+  const auto it = aliases_.find(page);
+  return it == aliases_.end() ? nullptr : *it->second.begin();
+}
+
+void MockBackend::MapOne(std::byte* target, PageId page, bool writable) {
+  CHECK(created_.contains(page));
+  std::byte* const alias = MappingOf(page);
+  CHECK_MSG(alias == nullptr || (!writable && !mappings_.at(alias).writable), "page {} has a writer and an alias",
+            page);
+  CHECK(mappings_.emplace(target, Mapping{page, writable}).second);
+  aliases_[page].insert(target);
+  if (storage_ == Storage::kHeap) {
+    const std::byte* const bytes = alias != nullptr ? alias : contents_.at(page).data();
+    std::copy(bytes, bytes + options_.page_bytes, target);
+    contents_.erase(page);
+  }
+}
+
+void MockBackend::UnmapOne(std::byte* target) {
+  const auto mapping = mappings_.find(target);
+  CHECK(mapping != mappings_.end());
+  const PageId page = mapping->second.page;
+  mappings_.erase(mapping);
+  if (auto& all = aliases_.at(page); all.erase(target) == 1 && all.empty()) {
+    aliases_.erase(page);
+  }
+  if (storage_ == Storage::kHeap) {
+    if (MappingOf(page) == nullptr) {
+      contents_[page].assign(target, At(target, 1));
+    }
+    std::fill(target, At(target, 1), std::byte{0xdb});  // a late reader sees rubbish
+  }
 }
 
 Result<void> MockBackend::Map(std::byte* address, std::span<const PageId> pages, bool writable) {
   TRY(Count(Call::kMap, "map"));
   CheckRange(address, static_cast<int64_t>(pages.size()));
   for (size_t i = 0; i < pages.size(); ++i) {
-    std::byte* const target = At(address, static_cast<int64_t>(i));
-    CHECK(created_.contains(pages[i]));
-    CHECK(mappings_.emplace(target, Mapping{pages[i], writable}).second);
-    if (storage_ == Storage::kHeap) {
-      const auto bytes = contents_.find(pages[i]);
-      CHECK_MSG(bytes != contents_.end(), "page {} is mapped twice", pages[i]);
-      std::copy(bytes->second.begin(), bytes->second.end(), target);
-      contents_.erase(bytes);
-    }
+    MapOne(At(address, static_cast<int64_t>(i)), pages[i], writable);
   }
+  return {};
+}
+
+Result<void> MockBackend::Replace(std::byte* address, PageId page, bool writable) {
+  TRY(Count(Call::kReplace, "replace"));
+  CheckRange(address, 1);
+  UnmapOne(address);
+  MapOne(address, page, writable);
   return {};
 }
 
@@ -81,9 +114,7 @@ Result<void> MockBackend::Protect(std::byte* address, int64_t count, bool writab
   TRY(Count(Call::kProtect, "protect"));
   CheckRange(address, count);
   for (int64_t i = 0; i < count; ++i) {
-    const auto mapping = mappings_.find(At(address, i));
-    CHECK(mapping != mappings_.end());
-    mapping->second.writable = writable;
+    mappings_.at(At(address, i)).writable = writable;
   }
   return {};
 }
@@ -92,13 +123,7 @@ Result<void> MockBackend::Unmap(std::byte* address, int64_t count) {
   TRY(Count(Call::kUnmap, "unmap"));
   CheckRange(address, count);
   for (int64_t i = 0; i < count; ++i) {
-    const auto mapping = mappings_.find(At(address, i));
-    CHECK(mapping != mappings_.end());
-    if (storage_ == Storage::kHeap) {
-      contents_[mapping->second.page].assign(mapping->first, At(mapping->first, 1));
-      std::fill(mapping->first, At(mapping->first, 1), std::byte{0xdb});  // a late reader sees rubbish
-    }
-    mappings_.erase(mapping);
+    UnmapOne(At(address, i));
   }
   return {};
 }

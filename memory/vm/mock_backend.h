@@ -12,13 +12,14 @@
 
 namespace causeway::memory {
 
-enum class VmCall : uint8_t { kCreate, kRelease, kMap, kProtect, kUnmap };
-inline constexpr size_t kVmCalls = 5;
+enum class VmCall : uint8_t { kCreate, kRelease, kMap, kReplace, kProtect, kUnmap };
+inline constexpr size_t kVmCalls = 6;
 
 class MockBackend final : public VmBackend {
  public:
   // kNone: addresses are names, never to be dereferenced. kHeap: the arena is real memory, and a page's
-  // bytes follow it from mapping to mapping (one mapping a page at a time).
+  // bytes follow it from mapping to mapping.
+  // A page that is mapped more than once must be read-only everywhere: each alias has a copy of its bytes.
   enum class Storage : uint8_t { kNone, kHeap };
 
   explicit MockBackend(const VmOptions& options, Storage storage = Storage::kNone)
@@ -38,6 +39,7 @@ class MockBackend final : public VmBackend {
   Result<void> Create(PageId page) override;
   Result<void> Release(PageId page) override;
   Result<void> Map(std::byte* address, std::span<const PageId> pages, bool writable) override;
+  Result<void> Replace(std::byte* address, PageId page, bool writable) override;
   Result<void> Protect(std::byte* address, int64_t count, bool writable) override;
   Result<void> Unmap(std::byte* address, int64_t count) override;
   int64_t PhysicalBytes() const override {
@@ -54,6 +56,10 @@ class MockBackend final : public VmBackend {
 
  private:
   Result<void> Count(Call call, const char* what);
+  void MapOne(std::byte* target, PageId page, bool writable);
+  void UnmapOne(std::byte* target);
+  // Some mapping of a page, or null.
+  std::byte* MappingOf(PageId page) const;
   void CheckRange(const std::byte* address, int64_t pages) const;
   std::byte* At(std::byte* address, int64_t page) const { return address + page * options_.page_bytes; }
 
@@ -68,6 +74,7 @@ class MockBackend final : public VmBackend {
   std::map<PageId, std::vector<std::byte>> contents_;   // kHeap: pages that exist and are not mapped
   std::set<PageId> created_;
   std::map<std::byte*, Mapping> mappings_;
+  std::map<PageId, std::set<std::byte*>> aliases_;      // where a mapped page is mapped
 };
 
 }  // namespace causeway::memory

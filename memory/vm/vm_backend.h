@@ -35,6 +35,8 @@ class VmBackend {
   virtual Result<void> Release(PageId page) = 0;
   // Maps pages[i] at address + i * page_bytes, all or none. The range must be unmapped.
   virtual Result<void> Map(std::byte* address, std::span<const PageId> pages, bool writable) = 0;
+  // Maps another page where one is mapped; on failure the old one stays.
+  virtual Result<void> Replace(std::byte* address, PageId page, bool writable) = 0;
   // Changes access of `count` mapped pages from `address` on.
   virtual Result<void> Protect(std::byte* address, int64_t count, bool writable) = 0;
   // Unmaps `count` pages from `address` on; a fence for work in flight is the caller's.

@@ -51,6 +51,21 @@ TEST_P(BackendTest, BytesFollowTheirPage) {
   EXPECT_EQ(std::to_integer<int>(At(7)[0]), 10);
 }
 
+TEST_P(BackendTest, AliasesShowTheSameBytes) {
+  Create({0, 1});
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{0, 1}, true).ok());
+  std::memset(At(0), 7, static_cast<size_t>(page_bytes));
+  std::memset(At(1), 8, static_cast<size_t>(page_bytes));
+  ASSERT_TRUE(backend->Protect(At(0), 1, false).ok());
+  ASSERT_TRUE(backend->Map(At(4), std::vector<PageId>{0}, false).ok());
+  EXPECT_EQ(std::to_integer<int>(At(4)[page_bytes - 1]), 7);
+  ASSERT_TRUE(backend->Unmap(At(0), 1).ok());
+  EXPECT_EQ(std::to_integer<int>(At(4)[0]), 7);  // the other mapping is not touched
+  ASSERT_TRUE(backend->Replace(At(1), 0, false).ok());
+  EXPECT_EQ(std::to_integer<int>(At(1)[0]), 7);
+  EXPECT_EQ(backend->PhysicalBytes(), 2 * page_bytes);
+}
+
 TEST_P(BackendTest, UnmapsAPartOfARun) {
   Create({0, 1, 2});
   ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{0, 1, 2}, true).ok());
@@ -105,7 +120,7 @@ TEST_F(MockBackendDeathTest, ChecksEveryPrecondition) {
   EXPECT_DEATH((void)backend.Map(arena + 4 * 64, std::vector<PageId>{0}, true), "arena_bytes_");
   EXPECT_DEATH((void)backend.Unmap(arena, 1), "mapping");
   ASSERT_TRUE(backend.Map(arena, std::vector<PageId>{0}, true).ok());
-  EXPECT_DEATH((void)backend.Map(arena, std::vector<PageId>{0}, true), "emplace");
+  EXPECT_DEATH((void)backend.Map(arena + 64, std::vector<PageId>{0}, false), "writer");
   EXPECT_DEATH((void)backend.Release(0), "page");
 }
 

@@ -65,5 +65,15 @@ TEST(LinuxBackend, AnArenaThatDoesNotFitIsAnError) {
   EXPECT_EQ(backend->ReserveArena(int64_t{1} << 56).error().code, ErrorCode::kFailedPrecondition);
 }
 
+TEST(LinuxBackendDeathTest, ASealedPageCannotBeWritten) {
+  auto backend = MakeTestBackend("linux", 1);
+  std::byte* const arena = backend->ReserveArena(TestGeometry().page_bytes).value();
+  ASSERT_TRUE(backend->Create(0).ok());
+  ASSERT_TRUE(backend->Map(arena, std::vector<PageId>{0}, true).ok());
+  arena[0] = std::byte{1};
+  ASSERT_TRUE(backend->Protect(arena, 1, false).ok());
+  EXPECT_DEATH(arena[0] = std::byte{2}, "");
+}
+
 }  // namespace
 }  // namespace causeway::memory

@@ -78,6 +78,8 @@ TEST_F(PrefixIndexTest, TheSecondOfTwoEqualPagesStaysPrivate) {
   index.AppendKeys(root, tokens, keys);
   PrefixIndex::Hold second;
   const PageRef page = NewPage();
+  ASSERT_NE(index.Known(second, keys[0], tokens), nullptr);
+  EXPECT_EQ(index.Known(second, keys[0], tokens)->page(), first.page().page());
   EXPECT_EQ(index.Insert(second, keys[0], tokens, page), Inserted::kKnown);
   EXPECT_EQ(second.pages(), 1);
   EXPECT_EQ(pool.References(page.page()), 1U);
@@ -102,8 +104,9 @@ TEST_F(PrefixIndexTest, EvictsLeavesLeastRecentlyUsedAndTailFirst) {
   Publish({4, 4, 4, 4});
   Lookup({1, 1, 1, 1, 2, 2, 2, 2});  // now the youngest
   std::vector<int64_t> places;
-  while (auto evicted = index.Evict()) {
-    places.push_back(evicted->place);
+  while (const auto next = index.NextToGo()) {
+    places.push_back(next->place);
+    EXPECT_EQ(index.Evict().page(), next->page);
     index.CheckInvariants();
   }
   EXPECT_EQ(places, (std::vector<int64_t>{1, 0, 1, 0}));  // 3333, 4444, 2222, 1111
@@ -112,9 +115,9 @@ TEST_F(PrefixIndexTest, EvictsLeavesLeastRecentlyUsedAndTailFirst) {
 
 TEST_F(PrefixIndexTest, WhatIsHeldStaysWithAllInFrontOfIt) {
   PrefixIndex::Hold hold = Publish({1, 1, 1, 1, 2, 2, 2, 2});
-  EXPECT_FALSE(index.Evict());
+  EXPECT_FALSE(index.NextToGo());
   hold.Reset();
-  EXPECT_EQ(index.Evict()->place, 1);
+  EXPECT_EQ(index.NextToGo()->place, 1);
 }
 
 // Random publishing, looking up, letting go and evicting against a map of what is there.
@@ -141,9 +144,8 @@ TEST_F(PrefixIndexTest, RandomHistoryMatchesANaiveModel) {
     }
     if (draw(10, 3) == 0) {
       while (pool.Available() < 8) {
-        const auto evicted = index.Evict();
-        ASSERT_TRUE(evicted.has_value());
-        known.erase(prefix_of[evicted->page.page()]);
+        ASSERT_TRUE(index.NextToGo().has_value());
+        known.erase(prefix_of[index.Evict().page()]);
       }
       holds.push_back(Publish(tokens));
       const std::vector<PageId> now = Lookup(tokens);

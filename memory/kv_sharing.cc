@@ -1,0 +1,180 @@
+// The part of KvCache that shares pages between spans: finding a prefix, sealing pages, giving them up.
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "memory/kv_cache.h"
+
+namespace causeway::memory {
+namespace {
+
+// How much of a parked range a sequence with this prefix can keep mapped.
+struct Fit {
+  int64_t common = 0;  // pages of the prefix that are in place
+  int64_t usable = 0;  // those, and private ones right behind a whole prefix
+};
+
+Fit FitOf(std::span<const PageRef> mapped, int64_t sealed, std::span<const PageRef> prefix) {
+  Fit fit;
+  const auto same = [](const PageRef& a, const PageRef& b) { return a.page() == b.page(); };
+  fit.common = std::mismatch(mapped.begin(), mapped.end(), prefix.begin(), prefix.end(), same).first - mapped.begin();
+  const bool whole = fit.common == sealed && fit.common == static_cast<int64_t>(prefix.size());
+  fit.usable = whole ? static_cast<int64_t>(mapped.size()) : fit.common;
+  return fit;
+}
+
+}  // namespace
+
+// ---- Taking a prefix -------------------------------------------------------------------------------
+
+// The range with most of the prefix in place; then the smallest that already holds what is wanted, else the one
+// that holds most; then the one that loses least.
+KvCache::Slot* KvCache::BestParked(int64_t wanted_pages, std::span<const PageRef> prefix) {
+  Slot* best = nullptr;
+  Fit best_fit;
+  const auto better = [&](const Slot& slot, const Fit& fit) {
+    if (fit.common != best_fit.common) {
+      return fit.common > best_fit.common;
+    }
+    const bool fits = fit.usable >= wanted_pages;
+    const bool best_fits = best_fit.usable >= wanted_pages;
+    if (fits != best_fits) {
+      return fits;
+    }
+    if (fit.usable != best_fit.usable) {
+      return fits == (fit.usable < best_fit.usable);
+    }
+    return slot.mapped() < best->mapped();
+  };
+  for (Slot& slot : slots_) {
+    if (slot.taken) {
+      continue;
+    }
+    const Fit fit = FitOf(slot.pages, slot.sealed, prefix);
+    if (best == nullptr || better(slot, fit)) {
+      best = &slot;
+      best_fit = fit;
+    }
+  }
+  return best;
+}
+
+Result<Span> KvCache::CreateSpan(int64_t expected_positions, const PrefixQuery& query) {
+  std::vector<PageRef> prefix;
+  PrefixIndex::Hold hold = index_.Find(query.keys, query.tokens, query.max_pages, prefix);
+  Slot* const slot = BestParked(options_.geometry.PagesFor(expected_positions), prefix);
+  if (slot == nullptr) {
+    return MakeError(ErrorCode::kResourceExhausted, "all KV spans are in use");
+  }
+  TRY(UnmapTail(*slot, slot->mapped() - FitOf(slot->pages, slot->sealed, prefix).usable));
+  TRY(MapPrefix(*slot, std::move(prefix)));
+  slot->taken = true;
+  slot->publishes = true;
+  slot->hold = std::move(hold);
+  SetLive(*slot, slot->sealed);
+  return Span(this, static_cast<int32_t>(slot - slots_.data()));
+}
+
+// Maps what of the prefix is not in place yet.
+Result<void> KvCache::MapPrefix(Slot& slot, std::vector<PageRef> prefix) {
+  const size_t common = std::min(slot.pages.size(), prefix.size());
+  if (common == prefix.size()) {
+    return {};
+  }
+  std::move(prefix.begin() + static_cast<int64_t>(common), prefix.end(), std::back_inserter(slot.pages));
+  TRY(MapFrom(slot, common, false));
+  slot.sealed = slot.mapped();
+  return {};
+}
+
+// ---- Publishing ------------------------------------------------------------------------------------
+
+void KvCache::Publish(Span& span, std::span<const Digest> keys, std::span<const Token> tokens) {
+  Slot& slot = SlotOf(span);
+  const auto page_tokens = static_cast<size_t>(options_.geometry.tokens_per_page);
+  CHECK(static_cast<int64_t>(keys.size()) <= slot.live && tokens.size() >= keys.size() * page_tokens);
+  while (slot.publishes && slot.sealed < static_cast<int64_t>(keys.size())) {
+    const auto at = static_cast<size_t>(slot.sealed);
+    slot.publishes = SealNext(slot, keys[at], tokens.subspan(at * page_tokens, page_tokens));
+  }
+}
+
+bool KvCache::SealNext(Slot& slot, const Digest& key, std::span<const Token> tokens) {
+  std::byte* const address = AddressOf(slot, slot.sealed);
+  if (const PageRef* const known = index_.Known(slot.hold, key, tokens)) {
+    if (!TakeKnown(slot, *known)) {
+      return false;
+    }
+    CHECK(index_.Insert(slot.hold, key, tokens, *known) == PrefixIndex::Inserted::kKnown);
+    ++slot.sealed;
+    return true;
+  }
+  if (!backend_->Protect(address, 1, false).ok()) {
+    return false;
+  }
+  const PageRef& page = slot.pages[static_cast<size_t>(slot.sealed)];
+  if (index_.Insert(slot.hold, key, tokens, page) != PrefixIndex::Inserted::kAdded) {
+    CHECK_MSG(backend_->Protect(address, 1, true).ok(), "cannot make a KV page writable again");
+    return false;
+  }
+  ledger_.SetIndexed(page.page(), true);
+  ++slot.sealed;
+  return true;
+}
+
+// Maps a page of the index where the span has one of its own with the same content.
+bool KvCache::TakeKnown(Slot& slot, const PageRef& known) {
+  const auto at = static_cast<size_t>(slot.sealed);
+  const auto runs_here = [&] {
+    const auto begins = [&](size_t i) {
+      return i < slot.pages.size() && (i == 0 || slot.pages[i].page() != slot.pages[i - 1].page() + 1) ? 1 : 0;
+    };
+    return begins(at) + begins(at + 1);
+  };
+  if (!Shed(2, slot).ok() || !backend_->Replace(AddressOf(slot, slot.sealed), known.page(), false).ok()) {
+    return false;
+  }
+  const int runs_before = runs_here();
+  PageRef old = std::exchange(slot.pages[at], known.Share());
+  mappings_ += runs_here() - runs_before;
+  ++map_calls_;
+  const PageId freed = old.page();
+  ledger_.DropLive(freed);
+  ledger_.AddLive(known.page());
+  const PageLedger::Class before = ledger_.ClassOf(freed);
+  old.Reset();
+  ledger_.Moved(freed, before);
+  return true;
+}
+
+// ---- Giving up -------------------------------------------------------------------------------------
+
+Result<bool> KvCache::EvictOne() {
+  const auto next = index_.NextToGo();
+  if (!next) {
+    return false;
+  }
+  // Parked ranges that map the page lose it, and what lies behind it there.
+  for (Slot& slot : slots_) {
+    if (slot.sealed > next->place && slot.pages[static_cast<size_t>(next->place)].page() == next->page) {
+      CHECK(!slot.taken);
+      TRY(UnmapTail(slot, slot.mapped() - next->place));
+    }
+  }
+  ledger_.SetIndexed(next->page, false);
+  const PageLedger::Class before = ledger_.ClassOf(next->page);
+  index_.Evict().Reset();
+  ledger_.Moved(next->page, before);
+  return true;
+}
+
+Result<void> KvCache::DropPrefixes() {
+  while (true) {
+    ASSIGN_OR_RETURN(const bool evicted, EvictOne());
+    if (!evicted) {
+      return {};
+    }
+  }
+}
+
+}  // namespace causeway::memory
