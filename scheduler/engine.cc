@@ -25,7 +25,9 @@ struct Engine::Impl {
         scheduler({.max_num_seqs = opts.max_num_seqs,
                    .max_num_batched_tokens = opts.max_num_batched_tokens,
                    .max_prefill_stall_steps = opts.max_prefill_stall_steps,
-                   .max_model_len = opts.limits.max_model_len},
+                   .max_model_len = opts.limits.max_model_len,
+                   .prefix_caching = opts.prefix_caching,
+                   .kv_switch_length = opts.kv_switch_length},
                   cache) {
     thread = std::thread([this] { Loop(); });
   }
@@ -222,6 +224,8 @@ struct Engine::Impl {
     running.store(scheduler.running(), std::memory_order_relaxed);
     waiting.store(scheduler.waiting(), std::memory_order_relaxed);
     preemptions.store(scheduler.preemptions(), std::memory_order_relaxed);
+    prefix_query_tokens.store(scheduler.prefix_query_tokens(), std::memory_order_relaxed);
+    prefix_hit_tokens.store(scheduler.prefix_hit_tokens(), std::memory_order_relaxed);
     const int64_t tokens = scheduler.backlog_tokens();
     backlog.store(tokens, std::memory_order_relaxed);
     const std::lock_guard lock(inbox->mutex);
@@ -268,6 +272,8 @@ struct Engine::Impl {
   std::atomic<uint64_t> prompt_tokens{0};
   std::atomic<uint64_t> generation_tokens{0};
   std::atomic<uint64_t> preemptions{0};
+  std::atomic<uint64_t> prefix_query_tokens{0};
+  std::atomic<uint64_t> prefix_hit_tokens{0};
   std::atomic<uint64_t> steps{0};
   std::atomic<double> prefill_rate{0.0};
 
@@ -293,6 +299,8 @@ EngineStats Engine::Stats() const {
   stats.prompt_tokens = impl_->prompt_tokens;
   stats.generation_tokens = impl_->generation_tokens;
   stats.preemptions = impl_->preemptions;
+  stats.prefix_query_tokens = impl_->prefix_query_tokens;
+  stats.prefix_hit_tokens = impl_->prefix_hit_tokens;
   stats.steps = impl_->steps;
   stats.backlog_tokens = static_cast<double>(impl_->backlog);
   stats.prefill_rate = impl_->prefill_rate;

@@ -53,6 +53,7 @@ struct GenerateRequest {
   SamplingParams sampling;
   StopParams stop;
   int n = 1;                  // sequences
+  std::string cache_salt;     // requests share cached prefixes with those of the same salt only
   Priority priority = Priority::kNormal;
   Instant arrival;            // when the front end received it
   Instant queue_deadline = kNever;  // must have started by then

@@ -83,6 +83,9 @@ void Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
   request.params = std::move(params);
   request.first_id = next_id_;
   request.unfinished = request.params.n;
+  const bool switched = options_.kv_switch_length > 0 &&
+                        request.prompt_size() + request.params.stop.max_tokens > options_.kv_switch_length;
+  request.prefix_root = kv_.PrefixRoot((switched ? "+" : "-") + request.params.cache_salt);
   const Instant arrival = std::min(request.params.arrival, now);
   for (int index = 0; index < request.params.n; ++index) {
     const SequenceId id = next_id_++;
@@ -172,6 +175,7 @@ void Scheduler::Finish(Sequence& sequence, FinishReason reason, Token stop_token
   event.output.stop_token = stop_token;
   event.output.error = std::move(error);
   event.output.prompt_tokens = request.prompt_size();
+  event.output.cached_tokens = sequence.cached_tokens;
   event.output.output_tokens = sequence.output_size();
   event.output.preemptions = sequence.preemptions;
   event.output.times = sequence.times;
@@ -279,6 +283,9 @@ void Scheduler::Admit(const Sequence* before, Instant now) {
     if (before != nullptr && before->precedence < sequence.precedence) {
       return;
     }
+    if (WaitsForSibling(sequence)) {
+      return;
+    }
     if (!Start(sequence, now)) {
       admitting_ = false;  // nobody overtakes the one who waits for pages
       return;
@@ -287,23 +294,53 @@ void Scheduler::Admit(const Sequence* before, Instant now) {
   }
 }
 
-bool Scheduler::Start(Sequence& sequence, Instant now) {
-  if (!kv_.CanReserve(kv_.geometry().PagesFor(sequence.size()) + GrowingSequences())) {
+// One prompt is computed once: the others of its n sequences take its pages when they are there.
+bool Scheduler::WaitsForSibling(const Sequence& sequence) const {
+  if (!options_.prefix_caching || sequence.index == 0 || sequence.size() <= kv_.geometry().tokens_per_page) {
     return false;
   }
-  auto span = kv_.CreateSpan(sequence.size());
+  const auto first = sequences_.find(sequence.request->first_id);
+  return first != sequences_.end() && IsRunning(first->second) && !IsDecoding(first->second);
+}
+
+// What may be found of the sequence's tokens: whole pages, and never all tokens, since the last one has to run for
+// its logits. Prompt tokens that are to be scored have to run too.
+memory::PrefixQuery Scheduler::KnownPrefix(Sequence& sequence) {
+  if (!options_.prefix_caching || WantsPromptScores(sequence)) {
+    return {};
+  }
+  kv_.AppendPrefixKeys(sequence.request->prefix_root, sequence.tokens, sequence.prefix_keys);
+  return {sequence.prefix_keys, sequence.tokens, (sequence.size() - 1) / kv_.geometry().tokens_per_page};
+}
+
+bool Scheduler::Start(Sequence& sequence, Instant now) {
+  const int64_t growing = GrowingSequences();
+  if (!kv_.CanReserve(growing)) {
+    return false;
+  }
+  auto span = kv_.CreateSpan(sequence.size(), KnownPrefix(sequence));
   if (!span.ok()) {
     return false;
   }
   Running state;
   state.span = std::move(span).value();
-  if (!kv_.Reserve(state.span, sequence.size()).ok()) {
+  const int64_t known_pages = state.span.sealed_pages();
+  if (!kv_.CanReserve(kv_.geometry().PagesFor(sequence.size()) - known_pages + growing) ||
+      !kv_.Reserve(state.span, sequence.size()).ok()) {
     return false;  // the span parks again; the sequence waits on
   }
   state.segment = {state.span.base(), 0, state.span.capacity_positions()};
+  state.computed = known_pages * kv_.geometry().tokens_per_page;
+  if (!sequence.started()) {
+    sequence.cached_tokens = state.computed;
+    prefix_query_tokens_ += static_cast<uint64_t>(sequence.size());
+    prefix_hit_tokens_ += static_cast<uint64_t>(state.computed);
+  }
   LeaveWaiting(sequence);
   sequence.state = std::move(state);
-  sequence.tokens.reserve(static_cast<size_t>(sequence.request->most_positions()) + 1);
+  const int64_t most = sequence.request->most_positions();
+  sequence.tokens.reserve(static_cast<size_t>(most) + 1);
+  sequence.prefix_keys.reserve(static_cast<size_t>(kv_.geometry().PagesFor(most)));
   if (!sequence.started()) {
     sequence.times.scheduled = now;
   }
@@ -407,6 +444,7 @@ void Scheduler::Apply(const StepResult& result, Instant now) {
     CHECK(row.sequence == sequence.id && row.sampled == plan_.rows[i].sample);
     Running& state = RunningOf(sequence);
     state.computed += std::exchange(state.planned, 0);
+    PublishPages(sequence);
     EmitPromptScores(sequence, row);
     if (row.sampled) {
       AppendToken(sequence, row, now);
@@ -416,6 +454,17 @@ void Scheduler::Apply(const StepResult& result, Instant now) {
   }
   plan_.rows.clear();
   planned_.clear();
+}
+
+void Scheduler::PublishPages(Sequence& sequence) {
+  Running& state = RunningOf(sequence);
+  const int64_t full = state.computed / kv_.geometry().tokens_per_page;
+  if (!options_.prefix_caching || full <= state.span.sealed_pages()) {
+    return;
+  }
+  const auto tokens = std::span(sequence.tokens).first(static_cast<size_t>(full * kv_.geometry().tokens_per_page));
+  kv_.AppendPrefixKeys(sequence.request->prefix_root, tokens, sequence.prefix_keys);
+  kv_.Publish(state.span, std::span(sequence.prefix_keys).first(static_cast<size_t>(full)), tokens);
 }
 
 void Scheduler::ApplyFailure(const Error& error, Instant now) {
@@ -516,6 +565,7 @@ void Scheduler::CheckInvariants() const {
   }
   CHECK(waiting_tokens == waiting_tokens_);
   int64_t pages = 0;
+  int64_t unshared_pages = 0;
   for (const Sequence* const sequence : running_) {
     const Running& state = RunningOf(*sequence);
     CHECK(state.computed >= 0 && state.computed + state.planned <= sequence->size());
@@ -523,8 +573,11 @@ void Scheduler::CheckInvariants() const {
     CHECK(state.segment.positions == state.span.capacity_positions() && state.segment.positions >= state.computed);
     CHECK(next_deadline_ <= DeadlineOf(*sequence));
     pages += kv_.geometry().PagesFor(state.segment.positions);
+    unshared_pages += kv_.geometry().PagesFor(state.segment.positions) - state.span.sealed_pages();
   }
-  CHECK_MSG(pages == kv_.Stats().live_pages, "{} pages are held, {} counted", pages, kv_.Stats().live_pages);
+  const int64_t live = kv_.Stats().live_pages;
+  CHECK_MSG(unshared_pages <= live && live <= pages, "{} pages are held, {} of them alone, and {} counted", pages,
+            unshared_pages, live);
   kv_.CheckInvariants();
 }
 

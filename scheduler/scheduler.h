@@ -9,7 +9,8 @@
 // max_prefill_stall_steps - 1 steps takes a small chunk before the decodes. A sequence is admitted when
 // all of its known tokens fit the free pages and the running ones could still grow by one each; when a
 // decode needs a page and none is free, the last in precedence is preempted: its pages go, its tokens
-// stay, and it computes them again later, with the same bits.
+// stay, and it computes them again later, with the same bits. Full pages are published as they are computed,
+// and whoever starts, again or for the first time, begins behind the pages that are known.
 //
 // Cost of a step: O(running); waiting sequences cost nothing until a deadline passes. In steady state
 // (nobody comes or goes) Next, Apply and TakeEvents do not allocate.
@@ -35,6 +36,9 @@ struct SchedulerOptions {
   int64_t max_num_batched_tokens = 512;
   int64_t max_prefill_stall_steps = 4;
   int64_t max_model_len = 0;
+  bool prefix_caching = true;
+  // The KV of sequences whose length limit is above this differs from that of others (longrope); 0: never.
+  int64_t kv_switch_length = 0;
   Duration ageing = std::chrono::seconds(30);  // waiting so long lifts a request by one priority class
 };
 
@@ -72,6 +76,9 @@ class Scheduler {
   int64_t running() const { return static_cast<int64_t>(running_.size()); }
   int64_t backlog_tokens() const;  // not yet computed, of waiting sequences and running prefills
   uint64_t preemptions() const { return preemptions_; }
+  // Prompt tokens of sequences that started, and those of them whose KV was known.
+  uint64_t prefix_query_tokens() const { return prefix_query_tokens_; }
+  uint64_t prefix_hit_tokens() const { return prefix_hit_tokens_; }
   bool idle() const { return sequences_.empty(); }
   // No deadline passes before this; later than the `now` of the last Next. For an idle engine's sleep.
   Instant NextDeadline() const { return next_deadline_; }
@@ -90,6 +97,9 @@ class Scheduler {
   void PlanPrefills(Instant now);
   void Admit(const Sequence* before, Instant now);
   bool Start(Sequence& sequence, Instant now);
+  bool WaitsForSibling(const Sequence& sequence) const;
+  memory::PrefixQuery KnownPrefix(Sequence& sequence);
+  void PublishPages(Sequence& sequence);
   int64_t GrowingSequences() const;
   void Grant(Sequence& sequence, int64_t tokens);
   bool EnsurePages(Sequence& sequence, int64_t positions);
@@ -127,6 +137,8 @@ class Scheduler {
   std::vector<SchedulerEvent> events_;
   SequenceId next_id_ = 1;
   uint64_t preemptions_ = 0;
+  uint64_t prefix_query_tokens_ = 0;
+  uint64_t prefix_hit_tokens_ = 0;
 };
 
 }  // namespace causeway::scheduler

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/keyed_hash.h"
 #include "memory/kv_cache.h"
 #include "scheduler/plan.h"
 #include "scheduler/policy/policy.h"
@@ -20,6 +21,7 @@ struct Request {
   RequestKey key = 0;
   GenerateRequest params;
   SequenceId first_id = 0;  // its n sequences have neighbouring ids
+  Digest prefix_root{};     // of its prefix keys
   int unfinished = 0;       // of them
 
   int64_t prompt_size() const { return static_cast<int64_t>(params.prompt.size()); }
@@ -46,6 +48,8 @@ struct Sequence {
   Precedence precedence;
   std::vector<Token> tokens;  // prompt, then output; capacity for all of it once started
   std::vector<Token> end_ids;
+  std::vector<Digest> prefix_keys;  // of its first full pages
+  int64_t cached_tokens = 0;  // prompt tokens that it found when it started
   std::variant<Waiting, Running> state;
   int preemptions = 0;
   int64_t scored_until = -1;  // last prompt position whose score went out

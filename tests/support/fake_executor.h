@@ -1,10 +1,12 @@
 // An executor without a model: the next token is a function of the request's seed, the sequence and the position,
-// so what a request must give is known beforehand (ExpectedOutput). Checks every row that it is handed.
+// so what a request must give is known beforehand (ExpectedOutput). Checks every row that it is handed: positions are
+// computed once and in order, and a sequence that begins behind position 0 has a beginning that somebody computed.
 #pragma once
 
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -67,18 +69,41 @@ class FakeExecutor final : public Executor {
   struct Stored {  // what a range holds, whoever it belongs to now
     SequenceId sequence = 0;
     int64_t positions = 0;
+    uint64_t hash = 0;  // of the tokens at these positions
   };
+
+  static Token TokenAt(const PlanRow& row, int64_t position) {
+    const auto at = static_cast<size_t>(position);
+    return at < row.prompt.size() ? row.prompt[at] : row.output[at - row.prompt.size()];
+  }
+  // Goes on from what is stored up to `end`.
+  void Compute(const PlanRow& row, int64_t end, Stored& stored) const {
+    for (; stored.positions < end; ++stored.positions) {
+      stored.hash = Mix64(stored.hash + static_cast<uint64_t>(TokenAt(row, stored.positions)) + 1);
+    }
+  }
+  void Remember(const PlanRow& row, int64_t end, Stored& stored) {
+    while (stored.positions < end) {
+      Compute(row, stored.positions + 1, stored);
+      if (stored.positions % 16 == 0) {  // pages hold a multiple of 16 positions
+        computed_.insert(stored.hash);
+      }
+    }
+  }
 
   void Run(const PlanRow& row, RowResult& result) {
     const int64_t end = row.first_position + static_cast<int64_t>(row.tokens.size());
     CHECK(row.segments.size() == 1 && row.segments[0].first_position == 0 && end <= row.segments[0].positions);
     Stored& stored = stored_[row.segments[0].base];
-    if (stored.sequence != row.sequence) {
-      stored = {row.sequence, 0};
+    if (stored.sequence != row.sequence || row.first_position < stored.positions) {
+      stored = {.sequence = row.sequence};
+      Compute(row, row.first_position, stored);
+      CHECK_MSG(row.first_position == 0 || computed_.contains(stored.hash),
+                "the first {} positions are read and were never computed", row.first_position);
     }
-    CHECK_MSG(row.first_position <= stored.positions, "positions {} to {} are read and were never computed",
+    CHECK_MSG(row.first_position == stored.positions, "positions {} to {} are read and were never computed",
               stored.positions, row.first_position);
-    stored.positions = end;
+    Remember(row, end, stored);
     result = RowResult{};
     result.sequence = row.sequence;
     result.sampled = row.sample;
@@ -97,6 +122,7 @@ class FakeExecutor final : public Executor {
   const Plan* plan_ = nullptr;
   StepResult result_;
   std::map<std::byte*, Stored> stored_;
+  std::set<uint64_t> computed_;  // beginnings that a page may end with
 };
 
 }  // namespace causeway::scheduler

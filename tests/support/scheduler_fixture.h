@@ -29,6 +29,7 @@ inline GenerateRequest MakeTestRequest(int64_t prompt_tokens, int64_t max_tokens
 struct SchedulerFixture : testing::Test {
   void Make(SchedulerOptions options, int64_t pages) {
     options.max_model_len = 1 << 12;
+    options.prefix_caching = prefix_caching;
     mocked = memory::MakeMockedCache(
         memory::TestCacheOptions(pages, options.max_num_seqs, options.max_model_len / kPage));
     scheduler = std::make_unique<Scheduler>(options, *mocked.cache);
@@ -90,6 +91,7 @@ struct SchedulerFixture : testing::Test {
     OutputEvent finish;
   };
 
+  bool prefix_caching = false;  // test prompts are all alike: most tests want them computed
   Instant now = Instant() + std::chrono::hours(1);
   memory::MockedCache mocked;
   FakeExecutor executor;

@@ -108,6 +108,7 @@ struct Answer {
 
 struct EngineTest : testing::Test {
   void Start(EngineOptions options = {}, int64_t pages = 64) {
+    options.prefix_caching = false;  // test prompts are all alike: these tests want them computed
     options.limits = {.vocab = kFakeVocab, .max_model_len = 1024, .max_n = 8, .max_logprobs = 5};
     mocked = memory::MakeMockedCache(memory::TestCacheOptions(pages, options.max_num_seqs, 64));
     engine = std::make_unique<Engine>(options, *mocked.cache, executor);
