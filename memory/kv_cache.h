@@ -103,6 +103,9 @@ class KvCache {
   // effort: what cannot be sealed stays private.
   void Publish(Span& span, std::span<const Digest> keys, std::span<const Token> tokens);
 
+  // Copies page `page` of `from` into `to`, where it is reserved and not sealed.
+  Result<void> CopyPage(const Span& from, Span& to, int64_t page);
+
   // Unmaps what is parked and gives free pages back to the system; cached pages stay.
   Result<void> Trim();
   // Forgets every prefix that no span in use has sealed.

@@ -147,6 +147,13 @@ bool KvCache::TakeKnown(Slot& slot, const PageRef& known) {
   return true;
 }
 
+Result<void> KvCache::CopyPage(const Span& from, Span& to, int64_t page) {
+  const Slot& source = SlotOf(from);
+  const Slot& target = SlotOf(to);
+  CHECK(page < source.live && page < target.live && page >= target.sealed);
+  return backend_->Copy(AddressOf(target, page), AddressOf(source, page));
+}
+
 // ---- Giving up -------------------------------------------------------------------------------------
 
 Result<bool> KvCache::EvictOne() {

@@ -294,13 +294,33 @@ void Scheduler::Admit(const Sequence* before, Instant now) {
   }
 }
 
-// One prompt is computed once: the others of its n sequences take its pages when they are there.
-bool Scheduler::WaitsForSibling(const Sequence& sequence) const {
-  if (!options_.prefix_caching || sequence.index == 0 || sequence.size() <= kv_.geometry().tokens_per_page) {
-    return false;
+// The running sequence that computes, or has computed, the prompt that this one has too; null if there is none.
+const Sequence* Scheduler::FirstSibling(const Sequence& sequence) const {
+  if (!options_.prefix_caching || sequence.index == 0) {
+    return nullptr;
   }
   const auto first = sequences_.find(sequence.request->first_id);
-  return first != sequences_.end() && IsRunning(first->second) && !IsDecoding(first->second);
+  return first != sequences_.end() && IsRunning(first->second) ? &first->second : nullptr;
+}
+
+// A prompt is computed once: the others of its n sequences take its pages when they are there.
+bool Scheduler::WaitsForSibling(const Sequence& sequence) const {
+  const Sequence* const first = FirstSibling(sequence);
+  return first != nullptr && !IsDecoding(*first);
+}
+
+// The page in which the prompt ends is not shared, but copied. The prompt's last token has to run all the same.
+void Scheduler::TakePartialPage(const Sequence& sequence, Running& state) {
+  const int64_t page_tokens = kv_.geometry().tokens_per_page;
+  const int64_t last = sequence.request->prompt_size() - 1;
+  const Sequence* const first = FirstSibling(sequence);
+  if (first == nullptr || WantsPromptScores(sequence) || state.computed >= last ||
+      RunningOf(*first).computed < last || state.computed / page_tokens != last / page_tokens) {
+    return;
+  }
+  if (kv_.CopyPage(RunningOf(*first).span, state.span, last / page_tokens).ok()) {
+    state.computed = last;
+  }
 }
 
 // What may be found of the sequence's tokens: whole pages, and never all tokens, since the last one has to run for
@@ -331,6 +351,7 @@ bool Scheduler::Start(Sequence& sequence, Instant now) {
   }
   state.segment = {state.span.base(), 0, state.span.capacity_positions()};
   state.computed = known_pages * kv_.geometry().tokens_per_page;
+  TakePartialPage(sequence, state);
   if (!sequence.started()) {
     sequence.cached_tokens = state.computed;
     prefix_query_tokens_ += static_cast<uint64_t>(sequence.size());

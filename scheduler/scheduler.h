@@ -97,7 +97,9 @@ class Scheduler {
   void PlanPrefills(Instant now);
   void Admit(const Sequence* before, Instant now);
   bool Start(Sequence& sequence, Instant now);
+  const Sequence* FirstSibling(const Sequence& sequence) const;
   bool WaitsForSibling(const Sequence& sequence) const;
+  void TakePartialPage(const Sequence& sequence, Running& state);
   memory::PrefixQuery KnownPrefix(Sequence& sequence);
   void PublishPages(Sequence& sequence);
   int64_t GrowingSequences() const;

@@ -119,6 +119,16 @@ Result<void> MockBackend::Protect(std::byte* address, int64_t count, bool writab
   return {};
 }
 
+Result<void> MockBackend::Copy(std::byte* to, const std::byte* from) {
+  TRY(Count(Call::kCopy, "copy"));
+  CheckRange(from, 1);
+  CHECK(mappings_.contains(const_cast<std::byte*>(from)) && mappings_.at(to).writable);
+  if (storage_ == Storage::kHeap) {
+    std::copy(from, from + options_.page_bytes, to);
+  }
+  return {};
+}
+
 Result<void> MockBackend::Unmap(std::byte* address, int64_t count) {
   TRY(Count(Call::kUnmap, "unmap"));
   CheckRange(address, count);

@@ -12,8 +12,8 @@
 
 namespace causeway::memory {
 
-enum class VmCall : uint8_t { kCreate, kRelease, kMap, kReplace, kProtect, kUnmap };
-inline constexpr size_t kVmCalls = 6;
+enum class VmCall : uint8_t { kCreate, kRelease, kMap, kReplace, kProtect, kUnmap, kCopy };
+inline constexpr size_t kVmCalls = 7;
 
 class MockBackend final : public VmBackend {
  public:
@@ -42,6 +42,7 @@ class MockBackend final : public VmBackend {
   Result<void> Replace(std::byte* address, PageId page, bool writable) override;
   Result<void> Protect(std::byte* address, int64_t count, bool writable) override;
   Result<void> Unmap(std::byte* address, int64_t count) override;
+  Result<void> Copy(std::byte* to, const std::byte* from) override;
   int64_t PhysicalBytes() const override {
     return static_cast<int64_t>(created_.size()) * options_.page_bytes;
   }

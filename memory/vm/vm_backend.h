@@ -41,6 +41,8 @@ class VmBackend {
   virtual Result<void> Protect(std::byte* address, int64_t count, bool writable) = 0;
   // Unmaps `count` pages from `address` on; a fence for work in flight is the caller's.
   virtual Result<void> Unmap(std::byte* address, int64_t count) = 0;
+  // Copies a mapped page's bytes to another one, which is writable.
+  virtual Result<void> Copy(std::byte* to, const std::byte* from) = 0;
   // Bytes of physical memory held, as the system itself counts them.
   virtual int64_t PhysicalBytes() const = 0;
 };

@@ -85,7 +85,8 @@ class FakeExecutor final : public Executor {
   void Remember(const PlanRow& row, int64_t end, Stored& stored) {
     while (stored.positions < end) {
       Compute(row, stored.positions + 1, stored);
-      if (stored.positions % 16 == 0) {  // pages hold a multiple of 16 positions
+      // Pages hold a multiple of 16 positions; a sibling begins at the last token of the prompt.
+      if (stored.positions % 16 == 0 || stored.positions + 1 == static_cast<int64_t>(row.prompt.size())) {
         computed_.insert(stored.hash);
       }
     }

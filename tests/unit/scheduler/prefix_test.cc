@@ -73,9 +73,10 @@ TEST_F(PrefixTest, NAnswersComputeOnePrompt) {
   GenerateRequest request = MakeTestRequest(4 * kPage + 3, 2);
   request.n = 4;
   scheduler->Add(1, request, now);
-  EXPECT_EQ(Computed(), 4 * kPage + 4 * (3 + 1));
+  EXPECT_EQ(Computed(), 4 * kPage + 3 + 1 + 3 * (1 + 1));  // the others: the prompt's last token and one drawn
   ExpectAnswer(1, request);
-  EXPECT_EQ(outcomes[std::pair(1, 3)].finish.cached_tokens, 4 * kPage);
+  EXPECT_EQ(outcomes[std::pair(1, 3)].finish.cached_tokens, 4 * kPage + 2);
+  EXPECT_EQ(mocked.mock->calls(memory::VmCall::kCopy), 3U);
 }
 
 TEST_F(PrefixTest, SaltsShareNothing) {
