@@ -24,6 +24,7 @@ class Simulation {
     options_.max_prefill_stall_steps = Draw(1, 6);
     options_.max_model_len = 400;
     options_.ageing = std::chrono::milliseconds(200);
+    options_.prefix_caching = Draw(0, 2) > 0;
     pages_ = Draw(3, 24);
     mocked_ = memory::MakeMockedCache(memory::TestCacheOptions(pages_, options_.max_num_seqs, 25));
     scheduler_.emplace(options_, *mocked_.cache);
@@ -79,6 +80,7 @@ class Simulation {
     request.stop.stop_token_ids = {static_cast<Token>(Draw(0, kFakeVocab - 1))};
     request.stop.ignore_eos = Draw(0, 1) == 0;
     request.stop.min_tokens = Draw(0, request.stop.max_tokens);
+    request.cache_salt = Draw(0, 5) == 0 ? "salt" : "";
     if (Draw(0, 7) == 0) {
       request.queue_deadline = now_ + std::chrono::milliseconds(Draw(10, 1000));
     }
