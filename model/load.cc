@@ -167,6 +167,19 @@ memory::KvShape Model::KvShape(int64_t element_bytes) const {
           .element_bytes = element_bytes};
 }
 
+int64_t Model::KvSwitchLength() const {
+  CHECK(network != nullptr);
+  int64_t length = 0;
+  for (const Rope& rope : network->ropes) {
+    if (rope.inverse_frequency_long.empty()) {
+      continue;
+    }
+    CHECK(length == 0 || length == rope.long_beyond);  // one configuration, one original length
+    length = rope.long_beyond;
+  }
+  return length;
+}
+
 Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
   const auto progress = [&](double fraction, std::string_view what) {
     if (options.progress) {

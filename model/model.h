@@ -64,6 +64,8 @@ class Model {
 
   // Shape of the KV cache for elements of `element_bytes`.
   memory::KvShape KvShape(int64_t element_bytes) const;
+  // Sequences whose length limit is above this have other keys than those below (longrope); 0: all have the same.
+  int64_t KvSwitchLength() const;
 };
 
 struct LoadOptions {

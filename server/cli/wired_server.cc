@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "base/keyed_hash.h"
 #include "base/log.h"
 #include "fmt/format.h"
 #include "model/network.h"
@@ -72,7 +73,8 @@ Result<void> MakeCache(WiredServer& server, kernels::KvFormat format, int64_t& m
   ASSIGN_OR_RETURN(server.kv, memory::KvCache::Create({.geometry = geometry,
                                                        .max_pages = pages,
                                                        .max_spans = server.options.max_num_seqs,
-                                                       .positions_per_span = max_model_len},
+                                                       .positions_per_span = max_model_len,
+                                                       .prefix_key = RandomKey()},
                                                       std::move(backend)));
   LOG_INFO("KV cache: {} pages of {} tokens ({} KiB each), {:.1f} MiB, {} bytes a token in {}", pages,
            geometry.tokens_per_page, geometry.page_bytes / 1024,
@@ -135,8 +137,10 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   server->metrics = std::make_unique<Metrics>(
       options.served_model_name.empty() ? info.name : options.served_model_name.front());
   server->metrics->SetCacheConfig(server->kv->geometry().tokens_per_page, server->kv->options().max_pages);
+  scheduler::EngineOptions engine = ToEngineOptions(options, limits);
+  engine.kv_switch_length = server->model->KvSwitchLength();
   server->engine = std::make_unique<scheduler::Engine>(
-      ToEngineOptions(options, limits), *server->kv, *server->runner,
+      engine, *server->kv, *server->runner,
       [metrics = server->metrics.get()](const scheduler::StepStats& step) { metrics->ObserveStep(step); });
   const int workers = options.text_workers > 0 ? static_cast<int>(options.text_workers) : 2;
   server->text_workers = std::make_unique<TextWorkers>(workers, static_cast<size_t>(options.max_queued_requests));

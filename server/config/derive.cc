@@ -47,6 +47,7 @@ scheduler::EngineOptions ToEngineOptions(const Options& options,
   engine.max_num_seqs = options.max_num_seqs;
   engine.max_num_batched_tokens = options.max_num_batched_tokens;
   engine.max_prefill_stall_steps = options.max_prefill_stall_steps;
+  engine.prefix_caching = options.enable_prefix_caching;
   engine.max_queued_requests = options.max_queued_requests;
   engine.max_queued_tokens = options.max_queued_tokens;
   return engine;

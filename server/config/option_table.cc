@@ -141,6 +141,12 @@ constexpr OptionRow kOptions[] = {
      .doc = "A prompt that has been begun goes on after at most so many steps.",
      .min = 1,
      .max = 10000},
+    {.name = "enable-prefix-caching",
+     .group = OptionGroup::kScheduling,
+     .member = &Options::enable_prefix_caching,
+     .fallback = "true",
+     .doc = "Keep the KV of prompts and answers while there is room, so that a prompt that begins like an earlier "
+            "one starts behind it. Answers are the same to the last bit; memory that somebody needs is given up."},
     {.name = "max-queued-requests",
      .group = OptionGroup::kScheduling,
      .member = &Options::max_queued_requests,

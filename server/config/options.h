@@ -42,6 +42,7 @@ struct Options {
   int64_t max_num_seqs = 0;
   int64_t max_num_batched_tokens = 0;
   int64_t max_prefill_stall_steps = 0;
+  bool enable_prefix_caching = true;
   int64_t max_queued_requests = 0;
   int64_t max_queued_tokens = 0;
   Duration queue_timeout{};

@@ -1,5 +1,6 @@
 // Solitary equality: a request's tokens and log probabilities are the same to the last bit whether it ran alone or among
-// others, in chunks of any size, on any number of threads, preempted and computed again, on pages of any size.
+// others, in chunks of any size, on any number of threads, preempted and computed again, on pages of any size, cold or
+// behind a prefix that others computed.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -36,6 +37,8 @@ struct Way {
   kernels::KvFormat format = kernels::KvFormat::kF32;
   bool alone = false;              // one request after the other
   bool preempts = false;           // expected to
+  bool cold = false;               // without prefix caching
+  int rounds = 1;                  // the same requests so often; the last answers count
 };
 
 // All that a client sees of a sequence, floats as their bits.
@@ -70,7 +73,9 @@ GenerateRequest MakeRequest(uint64_t i, int64_t vocab, int64_t most_prompt, int6
   GenerateRequest request;
   const int64_t prompt = i % 4 == 1 ? 60 : draw(0, 1, most_prompt);
   for (int64_t p = 0; p < prompt; ++p) {
-    request.prompt.push_back(static_cast<Token>(draw(100 + static_cast<uint64_t>(p), 0, vocab - 1)));
+    const uint64_t source = i % 3 == 0 && p < 40 ? 3000 : i;  // every third begins alike
+    request.prompt.push_back(static_cast<Token>(RandomBits(kSeed, source, 100 + static_cast<uint64_t>(p)) %
+                                                static_cast<uint64_t>(vocab)));
   }
   request.stop = {.max_tokens = draw(1, 2, most_output), .min_tokens = 2, .ignore_eos = i % 2 == 0,
                   .eos_ids = {2}, .stop_token_ids = {static_cast<Token>(draw(2, 0, vocab - 1))}};
@@ -116,12 +121,26 @@ class Harness {
     scheduler_ = std::make_unique<scheduler::Scheduler>(
         scheduler::SchedulerOptions{.max_num_seqs = way.max_num_seqs,
                                     .max_num_batched_tokens = way.budget,
-                                    .max_model_len = kMaxLength},
+                                    .max_model_len = kMaxLength,
+                                    .prefix_caching = !way.cold,
+                                    .kv_switch_length = model.KvSwitchLength()},
         *cache_);
   }
 
-  // Requests arrive in an order and at steps drawn at random, or one when the one before has ended.
   Answers Run(const std::vector<GenerateRequest>& requests) {
+    for (int round = 0; round < way_.rounds; ++round) {
+      answers_.clear();
+      RunOnce(requests);
+    }
+    EXPECT_EQ(scheduler_->preemptions() > 0, way_.preempts) << way_.name;
+    EXPECT_TRUE(way_.rounds == 1 || scheduler_->prefix_hit_tokens() > 0) << way_.name;
+    EXPECT_TRUE(!way_.cold || scheduler_->prefix_hit_tokens() == 0) << way_.name;
+    return std::move(answers_);
+  }
+
+ private:
+  // Requests arrive in an order and at steps drawn at random, or one when the one before has ended.
+  void RunOnce(const std::vector<GenerateRequest>& requests) {
     std::vector<size_t> order(requests.size());
     for (size_t i = 0; i < order.size(); ++i) {
       order[i] = i;
@@ -145,11 +164,8 @@ class Harness {
       }
       events_.clear();
     }
-    EXPECT_EQ(scheduler_->preemptions() > 0, way_.preempts) << way_.name;
-    return std::move(answers_);
   }
 
- private:
   const Way way_;
   ThreadPool pool_;
   std::unique_ptr<memory::KvCache> cache_;
@@ -182,13 +198,14 @@ const std::vector<Way>& AllWays() {
       {.name = "two threads", .budget = 64, .threads = 2},
       {.name = "small pages", .budget = 33, .max_num_seqs = 5, .tokens_per_page = 16},
       TinyPool(2, 12),
+      {.name = "known prefixes", .budget = 64, .threads = 2, .tokens_per_page = 16, .rounds = 2},
   };
   return ways;
 }
 
 void ExpectSolitaryEquality(const Model& model, const kernels::Ops& ops, const std::vector<GenerateRequest>& requests,
                             const std::vector<Way>& ways, kernels::KvFormat format) {
-  const Way alone{.name = "alone", .format = format, .alone = true};
+  const Way alone{.name = "alone", .format = format, .alone = true, .cold = true};
   const Answers expected = Harness(model, ops, alone).Run(requests);
   for (Way way : ways) {
     way.format = format;
@@ -205,8 +222,8 @@ std::vector<GenerateRequest> MakeRequests(const Model& model, uint64_t count, in
   return requests;
 }
 
-// One of the ways for each kind of cut: chunks, threads, preemption.
-std::vector<Way> FewWays() { return {AllWays()[1], AllWays()[4], AllWays()[6]}; }
+// One of the ways for each kind of cut: chunks, threads, preemption, known prefixes.
+std::vector<Way> FewWays() { return {AllWays()[1], AllWays()[4], AllWays()[6], AllWays()[7]}; }
 
 TEST(SolitaryEquality, BuiltInModelOnTheBestKernels) {
   const auto model = LoadModel({}).value();
