@@ -8,6 +8,7 @@ namespace causeway::scheduler {
 namespace {
 
 constexpr size_t kMaxIdBytes = 128;
+constexpr size_t kMaxSaltBytes = 256;
 
 Error Bad(const char* param, std::string message) {
   return MakeError(ErrorCode::kInvalidArgument, std::move(message), param);
@@ -60,6 +61,9 @@ Result<void> ValidateSampling(const SamplingParams& sampling, const ModelLimits&
 Result<void> ValidateRequest(const GenerateRequest& request, const ModelLimits& limits) {
   if (request.id.size() > kMaxIdBytes) {
     return Bad("request_id", fmt::format("a request id has at most {} bytes", kMaxIdBytes));
+  }
+  if (request.cache_salt.size() > kMaxSaltBytes) {
+    return Bad("cache_salt", fmt::format("a cache salt has at most {} bytes", kMaxSaltBytes));
   }
   if (request.prompt.empty()) {
     return Bad("prompt", "the prompt is empty: at least one token is needed");

@@ -53,7 +53,7 @@ struct GenerateRequest {
   SamplingParams sampling;
   StopParams stop;
   int n = 1;                  // sequences
-  std::string cache_salt;     // requests share cached prefixes with those of the same salt only
+  std::string cache_salt;     // prefixes are shared among requests of one salt only; at most 256 bytes
   Priority priority = Priority::kNormal;
   Instant arrival;            // when the front end received it
   Instant queue_deadline = kNever;  // must have started by then
@@ -105,7 +105,7 @@ struct OutputEvent {
   Token stop_token = -1;          // the end token or stop id that ended it; -1 if none. It was a kToken too.
   Error error;                    // kError only
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;      // prompt tokens whose KV was reused
+  int64_t cached_tokens = 0;      // prompt tokens whose KV was there when it started; in kToken too
   int64_t output_tokens = 0;
   int preemptions = 0;
   RequestTimes times;  // kToken too, but for `finished`

@@ -13,18 +13,11 @@ namespace {
 // What a stalled prefill takes at most, so that the decodes do not stall in turn.
 constexpr int64_t kStalledChunk = 16;
 
-Running& RunningOf(Sequence& sequence) { return std::get<Running>(sequence.state); }
-const Running& RunningOf(const Sequence& sequence) { return std::get<Running>(sequence.state); }
-bool IsRunning(const Sequence& sequence) { return std::holds_alternative<Running>(sequence.state); }
-
 // Known tokens without KV, less what this step computes.
 int64_t Remaining(const Sequence& sequence) {
   const Running& state = RunningOf(sequence);
   return sequence.size() - state.computed - state.planned;
 }
-
-// Decoding: all but the newest token is computed, and that one was drawn or ends the prompt.
-bool IsDecoding(const Sequence& sequence) { return sequence.size() - RunningOf(sequence).computed == 1; }
 
 // Longest without a share first.
 bool StalledLonger(const Sequence* a, const Sequence* b) {
@@ -45,11 +38,6 @@ std::vector<Token> EndIdsOf(const StopParams& stop) {
 Instant DeadlineOf(const Sequence& sequence) {
   const GenerateRequest& params = sequence.request->params;
   return sequence.started() ? params.run_deadline : std::min(params.run_deadline, params.queue_deadline);
-}
-
-bool WantsPromptScores(const Sequence& sequence) {
-  return sequence.request->params.sampling.prompt_logprobs >= 0 && sequence.index == 0 &&
-         sequence.scored_until + 1 < sequence.request->prompt_size();
 }
 
 }  // namespace
@@ -294,45 +282,6 @@ void Scheduler::Admit(const Sequence* before, Instant now) {
   }
 }
 
-// The running sequence that computes, or has computed, the prompt that this one has too; null if there is none.
-const Sequence* Scheduler::FirstSibling(const Sequence& sequence) const {
-  if (!options_.prefix_caching || sequence.index == 0) {
-    return nullptr;
-  }
-  const auto first = sequences_.find(sequence.request->first_id);
-  return first != sequences_.end() && IsRunning(first->second) ? &first->second : nullptr;
-}
-
-// A prompt is computed once: the others of its n sequences take its pages when they are there.
-bool Scheduler::WaitsForSibling(const Sequence& sequence) const {
-  const Sequence* const first = FirstSibling(sequence);
-  return first != nullptr && !IsDecoding(*first);
-}
-
-// The page in which the prompt ends is not shared, but copied. The prompt's last token has to run all the same.
-void Scheduler::TakePartialPage(const Sequence& sequence, Running& state) {
-  const int64_t page_tokens = kv_.geometry().tokens_per_page;
-  const int64_t last = sequence.request->prompt_size() - 1;
-  const Sequence* const first = FirstSibling(sequence);
-  if (first == nullptr || WantsPromptScores(sequence) || state.computed >= last ||
-      RunningOf(*first).computed < last || state.computed / page_tokens != last / page_tokens) {
-    return;
-  }
-  if (kv_.CopyPage(RunningOf(*first).span, state.span, last / page_tokens).ok()) {
-    state.computed = last;
-  }
-}
-
-// What may be found of the sequence's tokens: whole pages, and never all tokens, since the last one has to run for
-// its logits. Prompt tokens that are to be scored have to run too.
-memory::PrefixQuery Scheduler::KnownPrefix(Sequence& sequence) {
-  if (!options_.prefix_caching || WantsPromptScores(sequence)) {
-    return {};
-  }
-  kv_.AppendPrefixKeys(sequence.request->prefix_root, sequence.tokens, sequence.prefix_keys);
-  return {sequence.prefix_keys, sequence.tokens, (sequence.size() - 1) / kv_.geometry().tokens_per_page};
-}
-
 bool Scheduler::Start(Sequence& sequence, Instant now) {
   const int64_t growing = GrowingSequences();
   if (!kv_.CanReserve(growing)) {
@@ -477,17 +426,6 @@ void Scheduler::Apply(const StepResult& result, Instant now) {
   planned_.clear();
 }
 
-void Scheduler::PublishPages(Sequence& sequence) {
-  Running& state = RunningOf(sequence);
-  const int64_t full = state.computed / kv_.geometry().tokens_per_page;
-  if (!options_.prefix_caching || full <= state.span.sealed_pages()) {
-    return;
-  }
-  const auto tokens = std::span(sequence.tokens).first(static_cast<size_t>(full * kv_.geometry().tokens_per_page));
-  kv_.AppendPrefixKeys(sequence.request->prefix_root, tokens, sequence.prefix_keys);
-  kv_.Publish(state.span, std::span(sequence.prefix_keys).first(static_cast<size_t>(full)), tokens);
-}
-
 void Scheduler::ApplyFailure(const Error& error, Instant now) {
   for (Sequence* const sequence : planned_) {
     Finish(*sequence, FinishReason::kError, -1, error, now);
@@ -537,6 +475,7 @@ void Scheduler::AppendToken(Sequence& sequence, const RowResult& row, Instant no
   event.output.logprob = row.logprob;
   event.output.top = row.top;
   event.output.times = sequence.times;
+  event.output.cached_tokens = sequence.cached_tokens;
   events_.push_back(std::move(event));
   const int64_t output = sequence.output_size();
   const bool ends = output >= request.params.stop.min_tokens &&

@@ -61,4 +61,17 @@ struct Sequence {
   bool started() const { return times.scheduled != kNever; }
 };
 
+inline Running& RunningOf(Sequence& sequence) { return std::get<Running>(sequence.state); }
+inline const Running& RunningOf(const Sequence& sequence) { return std::get<Running>(sequence.state); }
+inline bool IsRunning(const Sequence& sequence) { return std::holds_alternative<Running>(sequence.state); }
+
+
+// Decoding: all but the newest token is computed, and that one was drawn or ends the prompt.
+inline bool IsDecoding(const Sequence& sequence) { return sequence.size() - RunningOf(sequence).computed == 1; }
+
+inline bool WantsPromptScores(const Sequence& sequence) {
+  return sequence.request->params.sampling.prompt_logprobs >= 0 && sequence.index == 0 &&
+         sequence.scored_until + 1 < sequence.request->prompt_size();
+}
+
 }  // namespace causeway::scheduler

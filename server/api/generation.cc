@@ -203,6 +203,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
       return;  // tokens behind a stop string that the engine drew before it heard of it
     }
     ObserveToken(sequence, output);
+    CountCached(output);
     ++sequence.tokens;
     sequence.pending.push_back(InfoOf(output));
     std::string text;
@@ -218,6 +219,13 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
       EndSequence(output.index, FinishKind::kStop, *sequence.stops.matched(), events);
     } else if (!text.empty() || sequence.detokenizer == nullptr) {
       Emit(output.index, std::move(text), events);
+    }
+  }
+
+  // Of the first sequence: the others find the prompt that it computed.
+  void CountCached(const OutputEvent& output) {
+    if (output.index == 0) {
+      usage.cached_tokens = output.cached_tokens;
     }
   }
 
@@ -258,7 +266,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
       return;
     }
     Start(events);
-    usage.cached_tokens = std::max(usage.cached_tokens, output.cached_tokens);
+    CountCached(output);
     const bool ended_by_stop = output.finish == scheduler::FinishReason::kStop;
     std::string text = FlushText(sequence);
     if (!text.empty() || !sequence.pending.empty()) {

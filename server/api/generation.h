@@ -64,6 +64,7 @@ struct GenerateCall {
   bool add_special_tokens = true;  // text prompts
   bool echo = false;               // completions: the prompt's text comes first
   scheduler::Priority priority = scheduler::Priority::kNormal;
+  std::string cache_salt;          // scheduler::GenerateRequest
   Instant arrival;
   Instant deadline = kNever;       // the client's own (of a gRPC call)
 };

@@ -325,6 +325,7 @@ Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body
   ReadSampling(app, fields, base.sampling);
   base.sampling.logprobs = fields.Int("logprobs", 0, app.limits.max_logprobs);
   base.priority = ReadPriority(fields);
+  base.cache_salt = fields.Text("cache_salt").value_or("");
   base.add_special_tokens = fields.Flag("add_special_tokens").value_or(true);
   request.echo = fields.Flag("echo").value_or(false);
   base.echo = request.echo;
@@ -353,6 +354,7 @@ Result<CompletionRequest> DecodeChat(const App& app, std::string_view body) {
     call.sampling.max_tokens = newer;
   }
   call.priority = ReadPriority(fields);
+  call.cache_salt = fields.Text("cache_salt").value_or("");
   request.wants_logprobs = fields.Flag("logprobs").value_or(false);
   const auto top = fields.Int("top_logprobs", 0, app.limits.max_logprobs);
   if (top.value_or(0) > 0 && !request.wants_logprobs) {

@@ -203,6 +203,7 @@ Result<scheduler::GenerateRequest> MakeRequest(const App& app, const GenerateCal
   ASSIGN_OR_RETURN(request.stop, ResolveStop(app, call, static_cast<int64_t>(request.prompt.size())));
   ASSIGN_OR_RETURN(request.n, ToInt("n", call.sampling.n.value_or(1)));
   request.priority = call.priority;
+  request.cache_salt = call.cache_salt;
   request.arrival = call.arrival;
   request.queue_deadline = call.arrival + app.server_limits.queue_timeout;
   request.run_deadline = std::min(call.deadline, call.arrival + app.server_limits.request_timeout);

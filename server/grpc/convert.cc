@@ -193,6 +193,7 @@ Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request) 
   call.add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
   call.echo = request.echo();
   call.priority = ToPriority(request.priority());
+  call.cache_salt = request.cache_salt();
   call.arrival = Clock::now();
   switch (request.prompt_case()) {
     case v1::GenerateRequest::kText: call.prompt = request.text(); return call;

@@ -94,6 +94,9 @@ struct Metrics::Impl {
   prometheus::Counter& prompt_tokens = Counter("vllm:prompt_tokens_total", "Prompt tokens computed");
   prometheus::Counter& generation_tokens = Counter("vllm:generation_tokens_total", "Tokens generated");
   prometheus::Counter& preemptions = Counter("vllm:num_preemptions_total", "Sequences preempted");
+  prometheus::Counter& prefix_queries =
+      Counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache");
+  prometheus::Counter& prefix_hits = Counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache");
   prometheus::Counter& steps = Counter("causeway:steps_total", "Steps of the model");
   prometheus::Gauge& resident = Process("process_resident_memory_bytes", "Memory in use");
   prometheus::Gauge& open_fds = Process("process_open_fds", "Open files and sockets");
@@ -213,6 +216,8 @@ std::string Metrics::Text(const scheduler::EngineStats& stats) {
     Impl::RaiseTo(impl_->prompt_tokens, stats.prompt_tokens);
     Impl::RaiseTo(impl_->generation_tokens, stats.generation_tokens);
     Impl::RaiseTo(impl_->preemptions, stats.preemptions);
+    Impl::RaiseTo(impl_->prefix_queries, stats.prefix_query_tokens);
+    Impl::RaiseTo(impl_->prefix_hits, stats.prefix_hit_tokens);
     Impl::RaiseTo(impl_->steps, stats.steps);
     impl_->SetProcess();
   }

@@ -77,6 +77,7 @@ INSTANTIATE_TEST_SUITE_P(
     Fields, Refused,
     testing::Values(
         Change{"request_id", "long id", [](auto& r) { r.id.assign(129, 'x'); }},
+        Change{"cache_salt", "long salt", [](auto& r) { r.cache_salt.assign(257, 'x'); }},
         Change{"prompt", "no prompt", [](auto& r) { r.prompt.clear(); }},
         Change{"prompt", "id at vocab", [](auto& r) { r.prompt[1] = 100; }},
         Change{"prompt", "negative id", [](auto& r) { r.prompt[1] = -1; }},
