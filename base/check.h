@@ -8,24 +8,22 @@
 
 namespace causeway::internal {
 
-[[noreturn]] void CheckFailed(const char* file, int line, const char* condition,
-                              const std::string& message);
+[[noreturn]] void CheckFailed(const char* file, int line, const char* condition, const std::string& message);
 
 }  // namespace causeway::internal
 
-#define CHECK(condition)                                                              \
-  do {                                                                                \
-    if (!(condition)) [[unlikely]] {                                                  \
-      ::causeway::internal::CheckFailed(__FILE__, __LINE__, #condition, {});          \
-    }                                                                                 \
+#define CHECK(condition)                                                     \
+  do {                                                                       \
+    if (!(condition)) [[unlikely]] {                                         \
+      ::causeway::internal::CheckFailed(__FILE__, __LINE__, #condition, {}); \
+    }                                                                        \
   } while (false)
 
-#define CHECK_MSG(condition, ...)                                                     \
-  do {                                                                                \
-    if (!(condition)) [[unlikely]] {                                                  \
-      ::causeway::internal::CheckFailed(__FILE__, __LINE__, #condition,               \
-                                        ::fmt::format(__VA_ARGS__));                  \
-    }                                                                                 \
+#define CHECK_MSG(condition, ...)                                                                    \
+  do {                                                                                               \
+    if (!(condition)) [[unlikely]] {                                                                 \
+      ::causeway::internal::CheckFailed(__FILE__, __LINE__, #condition, ::fmt::format(__VA_ARGS__)); \
+    }                                                                                                \
   } while (false)
 
 #ifdef NDEBUG

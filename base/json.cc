@@ -27,9 +27,7 @@ class LimitedBuilder : public nlohmann::json_sax<J> {
   bool boolean(bool v) override { return Node() && builder_.boolean(v); }
   bool number_integer(number_integer_t v) override { return Node() && builder_.number_integer(v); }
   bool number_unsigned(number_unsigned_t v) override { return Node() && builder_.number_unsigned(v); }
-  bool number_float(number_float_t v, const string_t& s) override {
-    return Node() && builder_.number_float(v, s);
-  }
+  bool number_float(number_float_t v, const string_t& s) override { return Node() && builder_.number_float(v, s); }
   bool string(string_t& v) override { return Node() && builder_.string(v); }
   bool binary(binary_t& v) override { return Node() && builder_.binary(v); }
   bool start_object(size_t n) override {
@@ -43,8 +41,7 @@ class LimitedBuilder : public nlohmann::json_sax<J> {
   }
   bool start_array(size_t n) override { return Enter() && builder_.start_array(n); }
   bool end_array() override { return Leave() && builder_.end_array(); }
-  bool parse_error(size_t position, const std::string&,
-                   const nlohmann::detail::exception& e) override {
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& e) override {
     error_ = "byte " + std::to_string(position) + ": " + Reason(e.what());
     return false;
   }
@@ -119,9 +116,7 @@ std::string Dump(const J& value) {
 
 }  // namespace
 
-Result<Json> ParseJson(std::string_view text, const JsonLimits& limits) {
-  return Parse<Json>(text, limits);
-}
+Result<Json> ParseJson(std::string_view text, const JsonLimits& limits) { return Parse<Json>(text, limits); }
 Result<OrderedJson> ParseOrderedJson(std::string_view text, const JsonLimits& limits) {
   return Parse<OrderedJson>(text, limits);
 }

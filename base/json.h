@@ -16,9 +16,9 @@ using Json = nlohmann::json;                 // objects sorted by key
 using OrderedJson = nlohmann::ordered_json;  // objects in document order (templates need it)
 
 struct JsonLimits {
-  size_t max_depth = 64;        // nesting of arrays and objects
-  size_t max_nodes = 1000000;   // values and keys
-  bool unique_keys = false;     // a key that an object holds twice is an error, not an overwrite
+  size_t max_depth = 64;       // nesting of arrays and objects
+  size_t max_nodes = 1000000;  // values and keys
+  bool unique_keys = false;    // a key that an object holds twice is an error, not an overwrite
 };
 
 // Parses one whole document. Errors (kInvalidArgument) name the byte offset: malformed text, invalid

@@ -4,8 +4,8 @@
 #include <array>
 #include <memory>
 
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
 
 namespace causeway {
 namespace {
@@ -13,15 +13,12 @@ namespace {
 // %J: the message as the inside of a JSON string.
 class JsonMessageFlag final : public spdlog::custom_flag_formatter {
  public:
-  void format(const spdlog::details::log_msg& msg, const std::tm&,
-              spdlog::memory_buf_t& dest) override {
+  void format(const spdlog::details::log_msg& msg, const std::tm&, spdlog::memory_buf_t& dest) override {
     for (const char c : msg.payload) {
       Append(c, dest);
     }
   }
-  std::unique_ptr<custom_flag_formatter> clone() const override {
-    return std::make_unique<JsonMessageFlag>();
-  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JsonMessageFlag>(); }
 
  private:
   static void Append(char c, spdlog::memory_buf_t& dest) {
@@ -39,8 +36,7 @@ class JsonMessageFlag final : public spdlog::custom_flag_formatter {
 };
 
 constexpr std::string_view kTextPattern = "%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v";
-constexpr std::string_view kJsonPattern =
-    R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%J"})";
+constexpr std::string_view kJsonPattern = R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%J"})";
 
 Result<spdlog::level::level_enum> ParseLevel(std::string_view name) {
   constexpr std::array<std::string_view, 5> kLevels = {"trace", "debug", "info", "warning", "error"};
@@ -59,8 +55,7 @@ Result<void> SetUpLog(const LogOptions& options) {
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
   formatter->add_flag<JsonMessageFlag>('J').set_pattern(
       std::string(options.format == LogFormat::kJson ? kJsonPattern : kTextPattern));
-  auto logger = std::make_shared<spdlog::logger>("causeway",
-                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger = std::make_shared<spdlog::logger>("causeway", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_formatter(std::move(formatter));
   logger->set_level(level);
   logger->flush_on(spdlog::level::info);

@@ -110,16 +110,15 @@ class [[nodiscard]] Result<void> {
 #define CAUSEWAY_CONCAT(a, b) CAUSEWAY_CONCAT_INNER(a, b)
 
 // TRY(expr): returns the error of a failed Result<void> (or any Result whose value is not wanted).
-#define TRY(expr)                                                 \
-  do {                                                            \
-    if (auto try_result = (expr); !try_result.ok()) {             \
-      return std::move(try_result).error();                       \
-    }                                                             \
+#define TRY(expr)                                     \
+  do {                                                \
+    if (auto try_result = (expr); !try_result.ok()) { \
+      return std::move(try_result).error();           \
+    }                                                 \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, expr): binds the value or returns the error.
-#define ASSIGN_OR_RETURN(lhs, expr) \
-  ASSIGN_OR_RETURN_IMPL(CAUSEWAY_CONCAT(assign_result_, __LINE__), lhs, expr)
+#define ASSIGN_OR_RETURN(lhs, expr) ASSIGN_OR_RETURN_IMPL(CAUSEWAY_CONCAT(assign_result_, __LINE__), lhs, expr)
 #define ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr) \
   auto tmp = (expr);                          \
   if (!tmp.ok()) {                            \

@@ -64,8 +64,8 @@ class ThreadPool {
   alignas(64) std::atomic<uint32_t> epoch_{0};
   alignas(64) std::atomic<uint32_t> pending_{0};
   std::atomic<bool> stop_{false};
-  void* context_ = nullptr;      // published by epoch_
-  ErasedBody body_ = nullptr;    // published by epoch_
+  void* context_ = nullptr;    // published by epoch_
+  ErasedBody body_ = nullptr;  // published by epoch_
   std::vector<std::thread> workers_;
 };
 

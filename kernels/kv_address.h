@@ -15,8 +15,7 @@ inline const KvSegment& SegmentOf(const KvSequence& sequence, int64_t position) 
 }
 
 // Start of the page that holds `position`; `row` receives the row inside the page.
-inline std::byte* PageOf(const KvLayerView& layer, const KvSequence& sequence, int64_t position,
-                         int64_t& row) {
+inline std::byte* PageOf(const KvLayerView& layer, const KvSequence& sequence, int64_t position, int64_t& row) {
   const KvSegment& segment = SegmentOf(sequence, position);
   const int64_t offset = position - segment.first_position;
   row = offset % layer.tokens_per_page;

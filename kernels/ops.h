@@ -45,7 +45,7 @@ struct EmbedArgs {
   float scale = 1.0F;             // multiplies every element
   float* y;                       // [m, hidden]
   int64_t y_stride;
-  bool accumulate = false;        // y += row (learned positions); else y = row
+  bool accumulate = false;  // y += row (learned positions); else y = row
 };
 
 // One output of a linear call: y = x W^T + bias.
@@ -58,7 +58,7 @@ struct LinearTarget {
 
 // Several targets that read the same x (Q, K and V; gate and up) cost one pass over x and one fork-join.
 struct LinearArgs {
-  const float* x;    // [m, k]
+  const float* x;  // [m, k]
   int64_t x_stride;
   int64_t m;
   std::span<const LinearTarget> targets;
@@ -67,7 +67,7 @@ struct LinearArgs {
 // y = x / sqrt(mean(x^2) + eps) * weight, each row on its own. In place if y == x.
 // For per-head norms rows = tokens * heads with `groups`: a row of x holds `groups` runs of `dim`.
 struct RmsNormArgs {
-  const float* x;       // [m, groups * dim]
+  const float* x;  // [m, groups * dim]
   int64_t x_stride;
   const float* weight;  // [dim]; one-plus-weight models add the one when they load
   float eps;
@@ -154,7 +154,7 @@ struct KvLayerView {
   int64_t tokens_per_page = 0;  // T, a multiple of 16
   int64_t k_offset = 0;         // bytes from the start of a page to this layer's K rows
   int64_t v_offset = 0;
-  int64_t row_bytes = 0;        // kv_heads * head_dim * element size
+  int64_t row_bytes = 0;  // kv_heads * head_dim * element size
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
 };
@@ -169,7 +169,7 @@ struct KvSegment {
 // The rows of one sequence in this call: positions [first_position, first_position + rows).
 struct KvSequence {
   std::span<const KvSegment> segments;
-  int64_t first_row = 0;       // its first row in the step's [m, ...] activations
+  int64_t first_row = 0;  // its first row in the step's [m, ...] activations
   int64_t rows = 0;
   int64_t first_position = 0;
 };
@@ -191,14 +191,14 @@ struct KvStoreArgs {
 struct AttentionArgs {
   const float* q;  // [m, heads * head_dim]
   int64_t q_stride;
-  float* y;        // [m, heads * head_dim]
+  float* y;  // [m, heads * head_dim]
   int64_t y_stride;
-  int64_t heads;   // a multiple of layer.kv_heads
+  int64_t heads;  // a multiple of layer.kv_heads
   KvLayerView layer;
   std::span<const KvSequence> sequences;
   float scale;
-  int64_t window = 0;     // 0: all earlier positions
-  float softcap = 0.0F;   // > 0: scores become cap * tanh(score / cap)
+  int64_t window = 0;    // 0: all earlier positions
+  float softcap = 0.0F;  // > 0: scores become cap * tanh(score / cap)
 };
 
 inline constexpr int64_t kAttentionBlock = 16;       // divides every tokens_per_page
@@ -218,22 +218,22 @@ struct TokenLogprob {
 // One row of logits to one token. Order of processing: penalties (over prompt and output: repetition;
 // over output only: presence, frequency), bias, banned tokens, temperature, min_p, top_k, top_p, draw.
 struct SampleRow {
-  const float* logits;                  // [vocab], not changed
-  std::span<const Token> prompt;        // for the repetition penalty
-  std::span<const Token> output;        // for all three penalties
+  const float* logits;            // [vocab], not changed
+  std::span<const Token> prompt;  // for the repetition penalty
+  std::span<const Token> output;  // for all three penalties
   std::span<const TokenBias> bias;
-  std::span<const Token> banned;        // never drawn (end tokens before min_tokens)
-  float temperature = 1.0F;             // 0: greedy, the lowest id among equals
-  int top_k = 0;                        // 0: off
+  std::span<const Token> banned;  // never drawn (end tokens before min_tokens)
+  float temperature = 1.0F;       // 0: greedy, the lowest id among equals
+  int top_k = 0;                  // 0: off
   float top_p = 1.0F;
   float min_p = 0.0F;
   float repetition_penalty = 1.0F;
   float presence_penalty = 0.0F;
   float frequency_penalty = 0.0F;
-  uint64_t seed = 0;                    // with `stream` and `counter`, the draw (base/rng.h)
+  uint64_t seed = 0;  // with `stream` and `counter`, the draw (base/rng.h)
   uint64_t stream = 0;
   uint64_t counter = 0;
-  int logprobs = -1;                    // alternatives wanted; -1: none, and no logprob either
+  int logprobs = -1;  // alternatives wanted; -1: none, and no logprob either
 };
 
 // Log probabilities are of the model's own distribution: before penalties, bias and temperature.
@@ -253,7 +253,7 @@ struct SampleArgs {
 struct ScoreRow {
   const float* logits;  // [vocab]
   Token token;
-  int logprobs = 0;     // alternatives wanted
+  int logprobs = 0;  // alternatives wanted
 };
 struct ScoreArgs {
   std::span<const ScoreRow> rows;
@@ -262,8 +262,8 @@ struct ScoreArgs {
 };
 
 struct Ops {
-  std::string_view name;         // "ref", "scalar", "avx2", "avx512", "avx512_bf16"
-  std::string_view description;  // what it needs, for `causeway inspect`
+  std::string_view name;                // "ref", "scalar", "avx2", "avx512", "avx512_bf16"
+  std::string_view description;         // what it needs, for `causeway inspect`
   int64_t rounds_x_beyond = INT64_MAX;  // columns of a BF16 weight above which linear rounds x to BF16 (to 2^-8)
   void (*embed)(Stream&, const EmbedArgs&);
   void (*linear)(Stream&, const LinearArgs&);

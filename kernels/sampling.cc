@@ -41,8 +41,8 @@ double LogSumExp(const float* logits, int64_t vocab, float largest) {
 }
 
 // The `count` best of the row, in order.
-void TopOf(const float* logits, int64_t vocab, int count, double log_total,
-           std::vector<Candidate>& scratch, std::vector<TokenLogprob>& top) {
+void TopOf(const float* logits, int64_t vocab, int count, double log_total, std::vector<Candidate>& scratch,
+           std::vector<TokenLogprob>& top) {
   top.clear();
   if (count <= 0) {
     return;
@@ -65,8 +65,7 @@ struct Workspace {
   std::vector<Token> tokens;
 };
 
-void FillResult(const float* logits, int64_t vocab, Token token, int logprobs, Workspace& work,
-                SampleResult& result) {
+void FillResult(const float* logits, int64_t vocab, Token token, int logprobs, Workspace& work, SampleResult& result) {
   result.token = token;
   result.top.clear();
   if (logprobs < 0) {

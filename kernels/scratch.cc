@@ -40,9 +40,7 @@ Scratch::Scratch(int workers) : blocks_(static_cast<size_t>(workers) + 1) {}
 Scratch::~Scratch() = default;
 
 std::byte* Scratch::Shared(int64_t bytes) { return Grow(blocks_[0], bytes); }
-std::byte* Scratch::Worker(int worker, int64_t bytes) {
-  return Grow(blocks_[static_cast<size_t>(worker) + 1], bytes);
-}
+std::byte* Scratch::Worker(int worker, int64_t bytes) { return Grow(blocks_[static_cast<size_t>(worker) + 1], bytes); }
 
 std::byte* Scratch::Grow(Block& block, int64_t bytes) {
   CHECK(bytes >= 0);

@@ -86,8 +86,8 @@ Result<const Ops*> SelectOps(std::string_view force) {
       return row.ops;
     }
   }
-  return MakeError(ErrorCode::kInvalidArgument,
-                   "unknown kernels '" + std::string(force) + "'; known: " + KnownNames(), "force-kernels");
+  return MakeError(ErrorCode::kInvalidArgument, "unknown kernels '" + std::string(force) + "'; known: " + KnownNames(),
+                   "force-kernels");
 }
 
 }  // namespace causeway::kernels

@@ -34,17 +34,15 @@ Result<void> Validate(const KvCacheOptions& options, const VmBackend& backend) {
     return MakeError(ErrorCode::kInvalidArgument,
                      fmt::format("a KV cache has at most {} pages and {} spans", Budget::kMaxPages, kMaxSpans));
   }
-  if (geometry.page_bytes < 1 || geometry.tokens_per_page < 1 ||
-      geometry.page_bytes % backend.granularity() != 0) {
+  if (geometry.page_bytes < 1 || geometry.tokens_per_page < 1 || geometry.page_bytes % backend.granularity() != 0) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("a KV page of {} bytes is no multiple of the backend's {}",
-                                 geometry.page_bytes, backend.granularity()));
+                     fmt::format("a KV page of {} bytes is no multiple of the backend's {}", geometry.page_bytes,
+                                 backend.granularity()));
   }
   const int64_t arena_pages = kMaxArenaBytes / geometry.page_bytes / options.max_spans;
   if (options.positions_per_span > arena_pages * geometry.tokens_per_page) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("{} sequences of {} tokens do not fit the address space",
-                                 options.max_spans, options.positions_per_span));
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("{} sequences of {} tokens do not fit the address space",
+                                                              options.max_spans, options.positions_per_span));
   }
   if (kMappingsOfASpan * options.max_spans >= backend.MaxMappings()) {
     return MakeError(ErrorCode::kInvalidArgument,
@@ -79,14 +77,11 @@ void Span::Release() {
 std::byte* Span::base() const { return cache_->AddressOf(cache_->SlotOf(*this), 0); }
 int64_t Span::mapped_pages() const { return cache_->SlotOf(*this).mapped(); }
 int64_t Span::sealed_pages() const { return cache_->SlotOf(*this).sealed; }
-int64_t Span::capacity_positions() const {
-  return cache_->SlotOf(*this).live * cache_->geometry().tokens_per_page;
-}
+int64_t Span::capacity_positions() const { return cache_->SlotOf(*this).live * cache_->geometry().tokens_per_page; }
 
 // ---- Creation --------------------------------------------------------------------------------------
 
-Result<std::unique_ptr<KvCache>> KvCache::Create(const KvCacheOptions& options,
-                                                 std::unique_ptr<VmBackend> backend) {
+Result<std::unique_ptr<KvCache>> KvCache::Create(const KvCacheOptions& options, std::unique_ptr<VmBackend> backend) {
   TRY(Validate(options, *backend));
   const int64_t pages = options.geometry.PagesFor(options.positions_per_span);
   ASSIGN_OR_RETURN(std::byte* const arena,

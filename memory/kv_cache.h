@@ -61,7 +61,7 @@ struct KvCacheStats {
   int64_t cached_pages = 0;   // hold a known prefix, and up for taking after those
   int64_t created_pages = 0;  // physical pages that exist; times page_bytes: what the system counts
   int64_t page_bytes = 0;
-  int64_t mappings = 0;       // runs of pages mapped
+  int64_t mappings = 0;  // runs of pages mapped
   uint64_t map_calls = 0;
   uint64_t unmap_calls = 0;
 
@@ -73,8 +73,7 @@ struct KvCacheStats {
 
 class KvCache {
  public:
-  static Result<std::unique_ptr<KvCache>> Create(const KvCacheOptions& options,
-                                                 std::unique_ptr<VmBackend> backend);
+  static Result<std::unique_ptr<KvCache>> Create(const KvCacheOptions& options, std::unique_ptr<VmBackend> backend);
   ~KvCache();  // all spans must be gone
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
@@ -125,7 +124,7 @@ class KvCache {
     int64_t sealed = 0;          // of these, in the index
     PrefixIndex::Hold hold;      // of the last sealed one, while the span is in use
     bool taken = false;
-    bool publishes = true;       // until a page could not be sealed
+    bool publishes = true;  // until a page could not be sealed
 
     int64_t mapped() const { return static_cast<int64_t>(pages.size()); }
   };
@@ -140,7 +139,7 @@ class KvCache {
   // Takes parked pages from the ranges' tails, then cached ones, until `pages` are available.
   Result<void> Reclaim(int64_t pages);
   Result<void> ReclaimParked(int64_t pages);
-  Result<bool> EvictOne();             // false: nothing may go
+  Result<bool> EvictOne();  // false: nothing may go
   // Takes parked and surplus ranges, `growing` left alone, until `runs` more mappings are allowed.
   Result<void> Shed(int64_t runs, const Slot& growing);
   Result<void> MapMore(Slot& slot, int64_t count);
@@ -154,7 +153,7 @@ class KvCache {
   const int64_t slot_bytes_;
   const std::unique_ptr<VmBackend> backend_;
   std::byte* const arena_;
-  PagePool pool_;      // declared before all that have PageRefs
+  PagePool pool_;  // declared before all that have PageRefs
   PageLedger ledger_;
   PrefixIndex index_;  // declared before slots_, which have holds
   std::vector<Slot> slots_;

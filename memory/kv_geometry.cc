@@ -13,9 +13,7 @@ constexpr int64_t kMaxTokens = 64;
 constexpr int64_t kTargetPageBytes = int64_t{2} << 20;
 constexpr int64_t kMaxPageBytes = int64_t{32} << 20;
 
-int64_t RoundUp(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
+int64_t RoundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 // K and V of all layers, or nothing where the product of a hostile configuration overflows.
 std::optional<int64_t> TokenBytes(const KvShape& shape) {
@@ -31,17 +29,17 @@ std::optional<int64_t> TokenBytes(const KvShape& shape) {
 }  // namespace
 
 Result<KvGeometry> ChooseGeometry(const KvShape& shape, int64_t granularity) {
-  if (shape.layers < 1 || shape.kv_heads < 1 || shape.head_dim < 1 || shape.element_bytes < 1 ||
-      granularity < 1 || granularity > kMaxPageBytes) {
+  if (shape.layers < 1 || shape.kv_heads < 1 || shape.head_dim < 1 || shape.element_bytes < 1 || granularity < 1 ||
+      granularity > kMaxPageBytes) {
     return MakeError(ErrorCode::kInvalidArgument, "the KV shape or the granularity is out of range");
   }
   const std::optional<int64_t> token_bytes_or = TokenBytes(shape);
   if (!token_bytes_or || *token_bytes_or > kMaxPageBytes / kMinTokens) {
-    return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("one token's KV ({} layers, {} heads of {}, {} bytes each) is too large: a "
-                                 "page of {} tokens takes at most {} bytes",
-                                 shape.layers, shape.kv_heads, shape.head_dim, shape.element_bytes,
-                                 kMinTokens, kMaxPageBytes));
+    return MakeError(
+        ErrorCode::kUnsupported,
+        fmt::format("one token's KV ({} layers, {} heads of {}, {} bytes each) is too large: a "
+                    "page of {} tokens takes at most {} bytes",
+                    shape.layers, shape.kv_heads, shape.head_dim, shape.element_bytes, kMinTokens, kMaxPageBytes));
   }
   const int64_t token_bytes = *token_bytes_or;
   KvGeometry geometry;

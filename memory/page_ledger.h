@@ -27,7 +27,7 @@ class PageLedger {
   uint32_t live(PageId page) const { return uses_[page].live; }
   bool indexed(PageId page) const { return uses_[page].indexed; }
 
-  void AddLive(PageId page);   // one more span counts on it
+  void AddLive(PageId page);  // one more span counts on it
   void DropLive(PageId page);
   void SetIndexed(PageId page, bool indexed);
   // To be called after references came or went; `before` is the class that the page had.

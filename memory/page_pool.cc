@@ -26,10 +26,7 @@ PageRef PageRef::Share() const {
 }
 
 PagePool::PagePool(VmBackend& backend, int64_t max_pages)
-    : backend_(backend),
-      references_(static_cast<size_t>(max_pages), 0),
-      missing_(max_pages),
-      free_(max_pages) {
+    : backend_(backend), references_(static_cast<size_t>(max_pages), 0), missing_(max_pages), free_(max_pages) {
   CHECK(max_pages > 0 && max_pages <= UINT32_MAX);
   for (int64_t page = 0; page < max_pages; ++page) {
     missing_.Insert(static_cast<PageId>(page));
@@ -82,8 +79,8 @@ void PagePool::CheckInvariants() const {
   int64_t referenced_pages = 0;
   for (size_t id = 0; id < references_.size(); ++id) {
     const auto page = static_cast<PageId>(id);
-    const int states = (references_[id] > 0 ? 1 : 0) + (missing_.Contains(page) ? 1 : 0) +
-                       (free_.Contains(page) ? 1 : 0);
+    const int states =
+        (references_[id] > 0 ? 1 : 0) + (missing_.Contains(page) ? 1 : 0) + (free_.Contains(page) ? 1 : 0);
     CHECK_MSG(states == 1, "page {} is in {} states", page, states);
     referenced_pages += references_[id] > 0 ? 1 : 0;
   }

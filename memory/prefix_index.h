@@ -39,7 +39,7 @@ class PrefixIndex {
     ~Hold() { Reset(); }
 
     explicit operator bool() const { return entry_ != nullptr; }
-    int64_t pages() const;  // of the chain up to the entry
+    int64_t pages() const;        // of the chain up to the entry
     const PageRef& page() const;  // the entry's; the hold must not be empty
     void Reset();
 

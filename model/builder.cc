@@ -78,11 +78,8 @@ kernels::WeightView WeightSource::Matrix(const std::string& name, int64_t rows, 
     // Old writers did not pad the header; kernels read whole elements.
     data = owned_.emplace_back(tensor->data.begin(), tensor->data.end()).data();
   }
-  return {.data = data,
-          .format = format,
-          .rows = rows,
-          .columns = columns,
-          .row_bytes = kernels::BytesOf(format, columns)};
+  return {
+      .data = data, .format = format, .rows = rows, .columns = columns, .row_bytes = kernels::BytesOf(format, columns)};
 }
 
 kernels::WeightView WeightSource::Transposed(const std::string& name, int64_t rows, int64_t columns) {
@@ -98,11 +95,8 @@ kernels::WeightView WeightSource::Transposed(const std::string& name, int64_t ro
                   source.data + column * source.row_bytes + row * bytes, static_cast<size_t>(bytes));
     }
   }
-  return {.data = target.data(),
-          .format = source.format,
-          .rows = rows,
-          .columns = columns,
-          .row_bytes = columns * bytes};
+  return {
+      .data = target.data(), .format = source.format, .rows = rows, .columns = columns, .row_bytes = columns * bytes};
 }
 
 kernels::WeightView WeightSource::Tied(const std::string& name, const kernels::WeightView& shared) {
@@ -111,8 +105,7 @@ kernels::WeightView WeightSource::Tied(const std::string& name, const kernels::W
   }
   const kernels::WeightView own = Matrix(name, shared.rows, shared.columns);
   const bool equal = own.data != nullptr && own.format == shared.format &&
-                     std::memcmp(own.data, shared.data,
-                                 static_cast<size_t>(shared.rows * shared.row_bytes)) == 0;
+                     std::memcmp(own.data, shared.data, static_cast<size_t>(shared.rows * shared.row_bytes)) == 0;
   if (own.data != nullptr && !equal && !error_) {
     error_ = MakeError(ErrorCode::kInvalidArgument,
                        fmt::format("tensor {} differs from the embedding, but the configuration ties the two "
@@ -158,8 +151,8 @@ Result<void> WeightSource::Finish() const {
   }
   if (count > 0) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("{} tensors have no place in this family: {}{}", count,
-                                 fmt::join(unused, ", "), count > unused.size() ? ", ..." : ""));
+                     fmt::format("{} tensors have no place in this family: {}{}", count, fmt::join(unused, ", "),
+                                 count > unused.size() ? ", ..." : ""));
   }
   return {};
 }

@@ -21,17 +21,16 @@ const Json* Config::Find(const char* name) const {
 
 bool Config::Has(const char* name) const { return Find(name) != nullptr; }
 
-Result<int64_t> Config::Int(const char* name, int64_t low, int64_t high,
-                            std::optional<int64_t> fallback) const {
+Result<int64_t> Config::Int(const char* name, int64_t low, int64_t high, std::optional<int64_t> fallback) const {
   const Json* const value = Find(name);
   if (value == nullptr) {
     return fallback ? Result<int64_t>(*fallback) : Bad(name, "is missing");
   }
-  const bool fits = value->is_number_integer() &&
-                    !(value->is_number_unsigned() && value->get<uint64_t>() > uint64_t{1} << 62);
+  const bool fits =
+      value->is_number_integer() && !(value->is_number_unsigned() && value->get<uint64_t>() > uint64_t{1} << 62);
   if (!fits || value->get<int64_t>() < low || value->get<int64_t>() > high) {
-    return Bad(name, fmt::format("must be a whole number from {} to {}, not {}", low, high,
-                                 DumpJson(*value).substr(0, 40)));
+    return Bad(name,
+               fmt::format("must be a whole number from {} to {}, not {}", low, high, DumpJson(*value).substr(0, 40)));
   }
   return value->get<int64_t>();
 }
@@ -168,8 +167,7 @@ Result<RopeSettings> MakeSettings(const Config& config, const char* theta, const
   ASSIGN_OR_RETURN(settings.theta, config.Number(theta, 10000.0));
   ASSIGN_OR_RETURN(settings.theta, Override(scaling, "rope_theta", settings.theta));
   ASSIGN_OR_RETURN(settings.rotary_fraction, config.Number("partial_rotary_factor", 1.0));
-  ASSIGN_OR_RETURN(settings.rotary_fraction,
-                   Override(scaling, "partial_rotary_factor", settings.rotary_fraction));
+  ASSIGN_OR_RETURN(settings.rotary_fraction, Override(scaling, "partial_rotary_factor", settings.rotary_fraction));
   if (!(settings.rotary_fraction > 0) || settings.rotary_fraction > 1) {
     return Bad("partial_rotary_factor", "must be above 0 and at most 1");
   }

@@ -42,9 +42,10 @@ Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& 
     return MakeError(ErrorCode::kInvalidArgument, "the window must be at least 2 and the stride below it", "stride");
   }
   if (window > model.info.context_length) {
-    return MakeError(ErrorCode::kInvalidArgument, fmt::format("the window of {} is over the model's context of {} tokens",
-                                                              window, model.info.context_length),
-                     "window");
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("the window of {} is over the model's context of {} tokens", window, model.info.context_length),
+        "window");
   }
   ASSIGN_OR_RETURN(const Token begin, BeginToken(model));
   ASSIGN_OR_RETURN(const auto tokens,
@@ -53,12 +54,11 @@ Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& 
   if (count == 0) {
     return MakeError(ErrorCode::kInvalidArgument, "the text is empty");
   }
-  ASSIGN_OR_RETURN(const auto runner, SequenceRunner::Create(model, ops, pool,
-                                                             {.kv_format = kv_format,
-                                                              .max_positions = window,
-                                                              .max_sequences = 1,
-                                                              .chunk = 512,
-                                                              .logits_rows = 64}));
+  ASSIGN_OR_RETURN(
+      const auto runner,
+      SequenceRunner::Create(
+          model, ops, pool,
+          {.kv_format = kv_format, .max_positions = window, .max_sequences = 1, .chunk = 512, .logits_rows = 64}));
   PerplexityResult result;
   double total = 0;
   int64_t scored = 0;  // tokens [0, scored) are done
@@ -66,13 +66,12 @@ Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& 
     const int64_t end = std::min(start + window - 1, count);
     std::vector<Token> inputs = {begin};
     inputs.insert(inputs.end(), tokens.begin() + start, tokens.begin() + end);
-    runner->runner().SetLogitsObserver(
-        [&](const scheduler::PlanRow&, int64_t position, std::span<const float> logits) {
-          const int64_t next = start + position;  // the token that this position predicts
-          if (next >= scored && next < end) {
-            total += NegativeLogLikelihood(logits, tokens[static_cast<size_t>(next)]);
-          }
-        });
+    runner->runner().SetLogitsObserver([&](const scheduler::PlanRow&, int64_t position, std::span<const float> logits) {
+      const int64_t next = start + position;  // the token that this position predicts
+      if (next >= scored && next < end) {
+        total += NegativeLogLikelihood(logits, tokens[static_cast<size_t>(next)]);
+      }
+    });
     TRY(runner->Prefill(0, inputs, false));
     runner->runner().SetLogitsObserver({});
     scored = end;
@@ -110,8 +109,8 @@ Result<std::vector<Item>> ReadItems(const Model& model, Token begin, std::string
     const Json& json = *parsed;
     Item item;
     try {  // nlohmann's at() and get() throw where a field is missing
-      ASSIGN_OR_RETURN(item.prompt, model.tokenizer->Encode(json.at("prompt").get<std::string>(),
-                                                            {.add_special_tokens = false}));
+      ASSIGN_OR_RETURN(item.prompt,
+                       model.tokenizer->Encode(json.at("prompt").get<std::string>(), {.add_special_tokens = false}));
       item.answer = json.at("answer_tokens").get<std::vector<Token>>();
       item.kind = json.at("kind").get<std::string>();
       item.bucket = json.at("bucket").get<int64_t>();
@@ -160,9 +159,9 @@ Result<RetrievalResult> EvalRetrieval(const Model& model, const kernels::Ops& op
   for (const Item& item : items) {
     longest = std::max(longest, item.prompt.size() + item.answer.size());
   }
-  ASSIGN_OR_RETURN(const auto runner, SequenceRunner::Create(model, ops, pool,
-                                                             {.kv_format = kv_format,
-                                                              .max_positions = static_cast<int64_t>(longest)}));
+  ASSIGN_OR_RETURN(const auto runner,
+                   SequenceRunner::Create(model, ops, pool,
+                                          {.kv_format = kv_format, .max_positions = static_cast<int64_t>(longest)}));
   RetrievalResult result;
   for (const Item& item : items) {
     ASSIGN_OR_RETURN(const bool right, Answers(*runner, item));

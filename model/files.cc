@@ -52,8 +52,7 @@ Result<std::unique_ptr<Mapping>> MapFile(const std::string& path) {
   struct stat status {};
   const bool regular = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);
   const auto bytes = static_cast<size_t>(regular ? status.st_size : 0);
-  void* const address =
-      bytes > 0 ? ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file, 0) : nullptr;
+  void* const address = bytes > 0 ? ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file, 0) : nullptr;
   ::close(file);
   if (!regular) {
     return MakeError(ErrorCode::kInvalidArgument, path + " is not a regular file");
@@ -75,8 +74,7 @@ class FolderFiles final : public ModelFiles {
 
   Result<std::span<const std::byte>> Open(std::string_view name) override {
     if (!IsPlainName(name)) {
-      return MakeError(ErrorCode::kInvalidArgument,
-                       fmt::format("'{}' is not a file name", std::string(name)));
+      return MakeError(ErrorCode::kInvalidArgument, fmt::format("'{}' is not a file name", std::string(name)));
     }
     const auto found = mappings_.find(std::string(name));
     if (found != mappings_.end()) {

@@ -56,9 +56,8 @@ Result<void> RefuseQuantized(const Json& config) {
     return {};
   }
   const auto name = it->is_object() ? it->find("quant_method") : it->end();
-  const std::string method = it->is_object() && name != it->end() && name->is_string()
-                                 ? name->get<std::string>()
-                                 : std::string("unknown");
+  const std::string method =
+      it->is_object() && name != it->end() && name->is_string() ? name->get<std::string>() : std::string("unknown");
   return MakeError(ErrorCode::kUnsupported,
                    "quantized weights (quant_method '" + method + "') are not served; give F32, F16 or BF16");
 }
@@ -87,8 +86,8 @@ Result<std::unique_ptr<const Network>> BuildNetwork(const TextModel& text, std::
   ASSIGN_OR_RETURN(const TensorMap tensors, LoadTensors(*files));
   WeightSource weights(tensors);
   if (text.wrapped) {  // text is all that is served
-    weights.IgnorePrefixed({"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
-                            "model.multi_modal_projector."});
+    weights.IgnorePrefixed(
+        {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."});
   }
   auto network = std::make_unique<Network>();
   network->family = architecture->model_type;
@@ -148,9 +147,8 @@ Result<std::unique_ptr<ModelFiles>> FindFiles(const LoadOptions& options, ModelI
   ASSIGN_OR_RETURN(const std::string folder, FindModelFolder(options.model, options.hub_caches));
   const auto path = std::filesystem::path(folder).lexically_normal();
   info.path = folder;
-  info.name = folder == options.model
-                  ? (path.has_filename() ? path.filename() : path.parent_path().filename()).string()
-                  : options.model;
+  info.name = folder == options.model ? (path.has_filename() ? path.filename() : path.parent_path().filename()).string()
+                                      : options.model;
   return OpenFolder(folder);
 }
 
@@ -192,8 +190,7 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
   ASSIGN_OR_RETURN(const Json config, ReadJson(*files, "config.json"));
   TRY(RefuseQuantized(config));
   const TextModel text = Unwrap(config);
-  TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config,
-                     model->generation));
+  TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config, model->generation));
   ASSIGN_OR_RETURN(model->chat, ReadChatFormat(*files));
   if (files->Has("tokenizer.json")) {
     progress(0.2, "reading the tokenizer");

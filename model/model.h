@@ -48,7 +48,7 @@ struct ModelInfo {
   int64_t context_length = 0;  // from the configuration
   int64_t parameters = 0;
   int64_t weight_bytes = 0;
-  int64_t created = 0;         // unix seconds, for /v1/models
+  int64_t created = 0;  // unix seconds, for /v1/models
 };
 
 class Model {
@@ -69,8 +69,8 @@ class Model {
 };
 
 struct LoadOptions {
-  std::string model;     // empty or "fable": built in; a folder; or org/name in the Hugging Face cache
-  bool weights = true;   // false: configuration, tokenizer and template only (Network without data)
+  std::string model;    // empty or "fable": built in; a folder; or org/name in the Hugging Face cache
+  bool weights = true;  // false: configuration, tokenizer and template only (Network without data)
   // Called while loading with a fraction in [0, 1] and what is being done.
   std::function<void(double, std::string_view)> progress;
   // Hugging Face cache roots in the order to try (server/config resolves HF_HUB_CACHE, HF_HOME,

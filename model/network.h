@@ -51,7 +51,7 @@ struct MlpBlock {
 };
 
 struct Layer {
-  Norm attention_norm;       // before attention; none in post-norm models
+  Norm attention_norm;  // before attention; none in post-norm models
   AttentionBlock attention;
   Norm attention_post_norm;  // on attention's output, before the residual sum
   Norm mlp_norm;
@@ -66,13 +66,13 @@ struct Network {
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   int64_t context_length = 0;
-  kernels::WeightView embedding;                 // [vocab, hidden]
+  kernels::WeightView embedding;  // [vocab, hidden]
   float embedding_scale = 1.0F;
   std::optional<kernels::WeightView> positions;  // learned, [context_length, hidden]
   std::vector<Layer> layers;
   float residual_multiplier = 1.0F;
   Norm final_norm;
-  Projection head;                               // [vocab, hidden]; the embedding itself if tied
+  Projection head;  // [vocab, hidden]; the embedding itself if tied
   bool tied = false;
   float logits_scale = 1.0F;
   float logits_softcap = 0.0F;

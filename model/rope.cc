@@ -71,8 +71,7 @@ Result<double> OriginalLength(const RopeInputs& inputs, const Fields& fields) {
   if (inputs.original_max_position_embeddings > 0) {
     return static_cast<double>(inputs.original_max_position_embeddings);
   }
-  return fields.Positive("original_max_position_embeddings",
-                         static_cast<double>(inputs.max_position_embeddings));
+  return fields.Positive("original_max_position_embeddings", static_cast<double>(inputs.max_position_embeddings));
 }
 
 // theta^(-2i / dim)
@@ -171,15 +170,14 @@ Result<void> MakeLongRope(const RopeInputs& inputs, const Fields& fields, Rope& 
   }
   ASSIGN_OR_RETURN(const double factor,
                    fields.Positive("factor", static_cast<double>(inputs.max_position_embeddings) / original));
-  const double default_attention =
-      factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(original));
+  const double default_attention = factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(original));
   ASSIGN_OR_RETURN(const double attention, fields.Positive("attention_factor", default_attention));
   rope.attention_factor = static_cast<float>(attention);
   rope.long_beyond = static_cast<int64_t>(original);
-  rope.inverse_frequency = Frequencies(
-      inputs, [&](int64_t i, double f) { return f / short_factor[static_cast<size_t>(i)]; });
-  rope.inverse_frequency_long = Frequencies(
-      inputs, [&](int64_t i, double f) { return f / long_factor[static_cast<size_t>(i)]; });
+  rope.inverse_frequency =
+      Frequencies(inputs, [&](int64_t i, double f) { return f / short_factor[static_cast<size_t>(i)]; });
+  rope.inverse_frequency_long =
+      Frequencies(inputs, [&](int64_t i, double f) { return f / long_factor[static_cast<size_t>(i)]; });
   return {};
 }
 
@@ -204,8 +202,8 @@ struct ScalingRow {
   Maker make;
 };
 constexpr ScalingRow kScalings[] = {
-    {"linear", MakeLinear}, {"llama3", MakeLlama3}, {"yarn", MakeYarn}, {"longrope", MakeLongRope},
-    {"su", MakeLongRope},
+    {"linear", MakeLinear},     {"llama3", MakeLlama3}, {"yarn", MakeYarn},
+    {"longrope", MakeLongRope}, {"su", MakeLongRope},
 };
 
 }  // namespace

@@ -36,14 +36,12 @@ Widths WidthsOf(const Network& network) {
 struct HeadRow {
   int64_t activation_row;  // row of the step's activations
   size_t plan_row;
-  int64_t position;        // absolute
-  bool sample;             // draw the next token here
-  bool score;              // score the prompt token that follows here
+  int64_t position;  // absolute
+  bool sample;       // draw the next token here
+  bool score;        // score the prompt token that follows here
 };
 
-const float* DataOrNull(const std::vector<float>& values) {
-  return values.empty() ? nullptr : values.data();
-}
+const float* DataOrNull(const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); }
 
 }  // namespace
 
@@ -205,11 +203,9 @@ struct Runner::Impl {
   void Apply(const Norm& norm, const float* in, float* out, int64_t rows, int64_t dim, int64_t groups) {
     const int64_t stride = dim * groups;
     if (norm.kind == Norm::Kind::kLayer) {
-      ops.layer_norm(stream, {in, stride, norm.weight.data(), DataOrNull(norm.bias), norm.eps, out, stride,
-                              rows, dim});
+      ops.layer_norm(stream, {in, stride, norm.weight.data(), DataOrNull(norm.bias), norm.eps, out, stride, rows, dim});
     } else {
-      ops.rms_norm(stream,
-                   {in, stride, norm.weight.data(), norm.eps, out, stride, rows, groups, dim});
+      ops.rms_norm(stream, {in, stride, norm.weight.data(), norm.eps, out, stride, rows, groups, dim});
     }
   }
 
@@ -231,8 +227,7 @@ struct Runner::Impl {
       Rotate(static_cast<size_t>(block.rope), q, block.heads);
       Rotate(static_cast<size_t>(block.rope), k, network.kv_heads);
     }
-    const kernels::KvLayerView layer =
-        memory::LayerView(options.geometry, options.kv_format, index);
+    const kernels::KvLayerView layer = memory::LayerView(options.geometry, options.kv_format, index);
     ops.kv_store(stream, {.k = k.data(),
                           .k_stride = widths.kv,
                           .v = v.data(),
@@ -324,8 +319,7 @@ struct Runner::Impl {
     }
     Apply(network.final_norm, head_in.data(), head_in.data(), count, widths.hidden, 1);
     const kernels::LinearTarget out[] = {Target(network.head, logits)};
-    ops.linear(stream,
-               {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = out});
+    ops.linear(stream, {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = out});
     ops.scale_cap(stream, {.x = logits.data(),
                            .x_stride = network.vocab,
                            .scale = network.logits_scale,
@@ -359,8 +353,7 @@ struct Runner::Impl {
             .logprobs = params.logprobs};
   }
 
-  static void CopyTop(const std::vector<kernels::TokenLogprob>& from,
-                      std::vector<scheduler::TokenLogprob>& to) {
+  static void CopyTop(const std::vector<kernels::TokenLogprob>& from, std::vector<scheduler::TokenLogprob>& to) {
     to.clear();
     for (const kernels::TokenLogprob& entry : from) {
       to.push_back({entry.token, entry.logprob});

@@ -18,10 +18,21 @@ struct DtypeSize {
   std::string_view name;
   int64_t bytes;
 };
-constexpr std::array<DtypeSize, 15> kDtypes = {{{"BOOL", 1}, {"U8", 1}, {"I8", 1}, {"F8_E5M2", 1},
-                                                {"F8_E4M3", 1}, {"F8_E8M0", 1}, {"I16", 2}, {"U16", 2},
-                                                {"F16", 2}, {"BF16", 2}, {"I32", 4}, {"U32", 4},
-                                                {"F32", 4}, {"F64", 8}, {"I64", 8}}};
+constexpr std::array<DtypeSize, 15> kDtypes = {{{"BOOL", 1},
+                                                {"U8", 1},
+                                                {"I8", 1},
+                                                {"F8_E5M2", 1},
+                                                {"F8_E4M3", 1},
+                                                {"F8_E8M0", 1},
+                                                {"I16", 2},
+                                                {"U16", 2},
+                                                {"F16", 2},
+                                                {"BF16", 2},
+                                                {"I32", 4},
+                                                {"U32", 4},
+                                                {"F32", 4},
+                                                {"F64", 8},
+                                                {"I64", 8}}};
 
 int64_t BytesOfDtype(std::string_view name) {
   for (const DtypeSize& dtype : kDtypes) {
@@ -76,8 +87,8 @@ Result<Placed> ReadOffsets(const std::string& name, const Json& entry, uint64_t 
   }
   const Placed placed{(*it)[0].get<uint64_t>(), (*it)[1].get<uint64_t>(), name};
   if (placed.begin > placed.end || placed.end > data_bytes) {
-    return Bad(name, fmt::format("offsets {} to {} lie outside the file's {} bytes of data", placed.begin,
-                                 placed.end, data_bytes));
+    return Bad(name, fmt::format("offsets {} to {} lie outside the file's {} bytes of data", placed.begin, placed.end,
+                                 data_bytes));
   }
   return placed;
 }
@@ -101,8 +112,7 @@ Result<Tensor> ReadTensor(const std::string& name, const Json& entry, std::span<
   ASSIGN_OR_RETURN(Placed placed, ReadOffsets(name, entry, data.size()));
   const int64_t bytes = BytesOfShape(tensor.shape, element_bytes);
   if (bytes < 0 || static_cast<uint64_t>(bytes) != placed.end - placed.begin) {
-    return Bad(name, fmt::format("its shape takes {} bytes, its offsets span {}", bytes,
-                                 placed.end - placed.begin));
+    return Bad(name, fmt::format("its shape takes {} bytes, its offsets span {}", bytes, placed.end - placed.begin));
   }
   tensor.data = data.subspan(placed.begin, placed.end - placed.begin);
   places.push_back(std::move(placed));
@@ -111,20 +121,18 @@ Result<Tensor> ReadTensor(const std::string& name, const Json& entry, std::span<
 
 // The format requires the tensors to cover the data without overlap or hole.
 Result<void> CheckCover(std::vector<Placed>& places, uint64_t data_bytes) {
-  std::sort(places.begin(), places.end(), [](const Placed& a, const Placed& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-  });
+  std::sort(places.begin(), places.end(),
+            [](const Placed& a, const Placed& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
   uint64_t at = 0;
   for (const Placed& placed : places) {
     if (placed.begin != at) {
-      return Bad(placed.name, placed.begin < at ? "overlaps the tensor before it"
-                                                : "leaves a hole before it in the file");
+      return Bad(placed.name,
+                 placed.begin < at ? "overlaps the tensor before it" : "leaves a hole before it in the file");
     }
     at = placed.end;
   }
   if (at != data_bytes) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("{} bytes of data belong to no tensor", data_bytes - at));
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("{} bytes of data belong to no tensor", data_bytes - at));
   }
   return {};
 }
@@ -171,12 +179,13 @@ Result<TensorMap> ParseSafetensors(std::span<const std::byte> file) {
   const uint64_t rest = file.size() - sizeof(header_bytes);
   if (header_bytes > kMaxHeaderBytes || header_bytes > rest) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("a header of {} bytes does not fit the file's {} (or the limit of {})",
-                                 header_bytes, file.size(), kMaxHeaderBytes));
+                     fmt::format("a header of {} bytes does not fit the file's {} (or the limit of {})", header_bytes,
+                                 file.size(), kMaxHeaderBytes));
   }
   const auto header = file.subspan(sizeof(header_bytes), header_bytes);
   const auto data = file.subspan(sizeof(header_bytes) + header_bytes);
-  ASSIGN_OR_RETURN(const Json json, ParseJson(AsText(header), {.max_depth = 8, .max_nodes = 10'000'000, .unique_keys = true}));
+  ASSIGN_OR_RETURN(const Json json,
+                   ParseJson(AsText(header), {.max_depth = 8, .max_nodes = 10'000'000, .unique_keys = true}));
   if (!json.is_object()) {
     return MakeError(ErrorCode::kInvalidArgument, "the header is no JSON object");
   }

@@ -14,9 +14,7 @@ std::string HeaderOf(std::span<const TensorToWrite> tensors) {
   OrderedJson header = OrderedJson::object();
   int64_t at = 0;
   for (const TensorToWrite& tensor : tensors) {
-    header[tensor.name] = {{"dtype", tensor.dtype},
-                           {"shape", tensor.shape},
-                           {"data_offsets", {at, at + tensor.bytes}}};
+    header[tensor.name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {at, at + tensor.bytes}}};
     at += tensor.bytes;
   }
   std::string text = DumpJson(header);
@@ -43,8 +41,7 @@ Result<void> WriteSafetensors(const std::string& path, std::span<const TensorToW
   }
   file.flush();
   if (!file.good()) {
-    return MakeError(ErrorCode::kFailedPrecondition,
-                     "cannot write " + path + ": " + std::strerror(errno));
+    return MakeError(ErrorCode::kFailedPrecondition, "cannot write " + path + ": " + std::strerror(errno));
   }
   return {};
 }

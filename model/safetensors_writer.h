@@ -20,8 +20,7 @@ struct TensorToWrite {
 };
 
 // Called once per tensor in order; must hand exactly its bytes to `write`, in as many pieces as it likes.
-using TensorSource =
-    std::function<void(size_t index, const std::function<void(std::span<const std::byte>)>& write)>;
+using TensorSource = std::function<void(size_t index, const std::function<void(std::span<const std::byte>)>& write)>;
 
 // Writes `path` anew. The error names the path and the reason.
 Result<void> WriteSafetensors(const std::string& path, std::span<const TensorToWrite> tensors,

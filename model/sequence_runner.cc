@@ -5,8 +5,7 @@
 namespace causeway::model {
 
 Result<std::unique_ptr<SequenceRunner>> SequenceRunner::Create(const Model& model, const kernels::Ops& ops,
-                                                               ThreadPool& pool,
-                                                               const SequenceRunnerOptions& options) {
+                                                               ThreadPool& pool, const SequenceRunnerOptions& options) {
   auto self = std::unique_ptr<SequenceRunner>(new SequenceRunner());  // NOLINT: private constructor
   self->options_ = options;
   self->greedy_.temperature = 0;
@@ -38,7 +37,8 @@ Result<void> SequenceRunner::Extend(Slot& slot) {
 void SequenceRunner::AddRow(Slot& slot, size_t index, int64_t count, bool sample) {
   scheduler::PlanRow row;
   row.sequence = index;
-  row.tokens = std::span<const Token>(slot.tokens).subspan(static_cast<size_t>(slot.computed), static_cast<size_t>(count));
+  row.tokens =
+      std::span<const Token>(slot.tokens).subspan(static_cast<size_t>(slot.computed), static_cast<size_t>(count));
   row.first_position = slot.computed;
   row.segments = {&slot.segment, 1};
   row.sample = sample;
@@ -58,8 +58,7 @@ Result<const scheduler::StepResult*> SequenceRunner::RunPlan() {
   return result;
 }
 
-Result<Token> SequenceRunner::Prefill(int64_t index, std::span<const Token> tokens, bool sample,
-                                      int64_t length_limit) {
+Result<Token> SequenceRunner::Prefill(int64_t index, std::span<const Token> tokens, bool sample, int64_t length_limit) {
   Slot& slot = slots_[static_cast<size_t>(index)];
   slot = Slot{};
   ASSIGN_OR_RETURN(slot.span, cache_->CreateSpan(options_.max_positions));

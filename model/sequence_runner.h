@@ -19,17 +19,17 @@ namespace causeway::model {
 
 struct SequenceRunnerOptions {
   kernels::KvFormat kv_format = kernels::KvFormat::kF32;
-  int64_t max_positions = 0;         // of one sequence
+  int64_t max_positions = 0;  // of one sequence
   int64_t max_sequences = 1;
-  int64_t chunk = 512;               // prompt tokens of a step
-  int64_t logits_rows = 16;          // positions whose logits are computed at once
+  int64_t chunk = 512;       // prompt tokens of a step
+  int64_t logits_rows = 16;  // positions whose logits are computed at once
 };
 
 // Owner: one thread. The model, ops and pool outlive it.
 class SequenceRunner {
  public:
-  static Result<std::unique_ptr<SequenceRunner>> Create(const Model& model, const kernels::Ops& ops,
-                                                        ThreadPool& pool, const SequenceRunnerOptions& options);
+  static Result<std::unique_ptr<SequenceRunner>> Create(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
+                                                        const SequenceRunnerOptions& options);
 
   // Starts sequence `slot` anew with these tokens; greedy. Returns the next token, or -1 if not wanted.
   // `length_limit` fixes longrope's factors; 0: the tokens' own number.

@@ -171,13 +171,13 @@ class Verifier {
 Result<void> Dump(const std::string& path, const std::vector<std::vector<float>>& logits, int64_t vocab) {
   std::vector<TensorToWrite> tensors;
   for (size_t i = 0; i < logits.size(); ++i) {
-    tensors.push_back({fmt::format("logits.{}", i), "F32",
+    tensors.push_back({fmt::format("logits.{}", i),
+                       "F32",
                        {static_cast<int64_t>(logits[i].size()) / vocab, vocab},
                        static_cast<int64_t>(logits[i].size() * sizeof(float))});
   }
-  return WriteSafetensors(path, tensors, [&](size_t index, const auto& write) {
-    write(std::as_bytes(std::span(logits[index])));
-  });
+  return WriteSafetensors(path, tensors,
+                          [&](size_t index, const auto& write) { write(std::as_bytes(std::span(logits[index]))); });
 }
 
 }  // namespace
@@ -188,27 +188,25 @@ bool RoundsActivations(const Model& model, const kernels::Ops& ops) {
   };
   bool any = rounds(model.network->head);
   for (const Layer& layer : model.network->layers) {
-    for (const Projection* projection :
-         {&layer.attention.q, &layer.attention.k, &layer.attention.v, &layer.attention.o, &layer.mlp.gate,
-          &layer.mlp.up, &layer.mlp.down}) {
+    for (const Projection* projection : {&layer.attention.q, &layer.attention.k, &layer.attention.v, &layer.attention.o,
+                                         &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down}) {
       any = any || rounds(*projection);
     }
   }
   return any;
 }
 
-Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops,
-                                   ThreadPool& pool, const VerifyOptions& options) {
+Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops, ThreadPool& pool,
+                                   const VerifyOptions& options) {
   size_t longest = 0;
   for (const GoldenPrompt& prompt : golden.prompts) {
     longest = std::max(longest, prompt.tokens.size() + prompt.greedy.size());
   }
-  ASSIGN_OR_RETURN(const auto runner,
-                   SequenceRunner::Create(model, ops, pool,
-                                          {.kv_format = kernels::KvFormat::kF32,
-                                           .max_positions = static_cast<int64_t>(longest) + 1,
-                                           .max_sequences = 1,
-                                           .chunk = options.chunk}));
+  ASSIGN_OR_RETURN(const auto runner, SequenceRunner::Create(model, ops, pool,
+                                                             {.kv_format = kernels::KvFormat::kF32,
+                                                              .max_positions = static_cast<int64_t>(longest) + 1,
+                                                              .max_sequences = 1,
+                                                              .chunk = options.chunk}));
   Verifier verifier(model, golden, RoundsActivations(model, ops), *runner);
   VerifyReport report;
   for (size_t prompt = 0; prompt < golden.prompts.size(); ++prompt) {

@@ -14,7 +14,7 @@
 namespace causeway::model {
 
 struct VerifyOptions {
-  std::string dump;   // writes the logits here, under the golden's names; empty: nowhere
+  std::string dump;  // writes the logits here, under the golden's names; empty: nowhere
   int64_t chunk = 512;
 };
 
@@ -25,8 +25,8 @@ bool RoundsActivations(const Model& model, const kernels::Ops& ops);
 // magnitude; greedy tokens equal wherever the golden's margin exceeds 2e-3. Where the table rounds
 // activations (RoundsActivations): mean KL divergence from the golden at most 1e-3 nats a position; the same
 // best token at every position, and the same greedy tokens, wherever the golden's margin exceeds 0.1.
-Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops,
-                                   ThreadPool& pool, const VerifyOptions& options);
+Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops, ThreadPool& pool,
+                                   const VerifyOptions& options);
 
 // Loads a folder and checks it against the golden values in it.
 Result<VerifyReport> VerifyModel(const std::string& folder, const kernels::Ops& ops, ThreadPool& pool,

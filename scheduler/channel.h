@@ -63,8 +63,8 @@ class RequestChannel {
 
   const RequestKey key_;
   const std::weak_ptr<Inbox> inbox_;
-  std::vector<bool> cancelled_;      // owned by the reader
-  bool wanted_ = false;              // owned by the engine thread: written to, and not yet woken
+  std::vector<bool> cancelled_;  // owned by the reader
+  bool wanted_ = false;          // owned by the engine thread: written to, and not yet woken
   std::mutex mutex_;
   Waker* waker_;                     // guarded by mutex_; null once the reader is gone
   std::vector<OutputEvent> events_;  // guarded by mutex_; at most a request's tokens

@@ -241,8 +241,7 @@ struct Engine::Impl {
   void WaitForPagesOrDeadline() {
     std::unique_lock lock(inbox->mutex);
     const Instant latest = Clock::now() + std::chrono::milliseconds(50);
-    inbox->wake.wait_until(lock, std::min(latest, scheduler.NextDeadline()),
-                           [this] { return inbox->HasNews(); });
+    inbox->wake.wait_until(lock, std::min(latest, scheduler.NextDeadline()), [this] { return inbox->HasNews(); });
   }
 
   // Constant after construction.

@@ -49,28 +49,28 @@ class Ticket {
 
 struct EngineOptions {
   ModelLimits limits = {};
-  int64_t max_num_seqs = 64;              // sequences running at once
-  int64_t max_num_batched_tokens = 512;   // tokens of a step, decodes and prefill together
-  int64_t max_prefill_stall_steps = 4;    // a parked prefill advances at least once in so many steps
-  bool prefix_caching = true;             // later requests begin behind the pages of earlier ones
-  int64_t kv_switch_length = 0;           // SchedulerOptions
-  int64_t max_queued_requests = 1024;     // waiting, by requests (n counts n times)
-  int64_t max_queued_tokens = 1 << 20;    // not yet computed prompt tokens, of waiting and running ones
+  int64_t max_num_seqs = 64;             // sequences running at once
+  int64_t max_num_batched_tokens = 512;  // tokens of a step, decodes and prefill together
+  int64_t max_prefill_stall_steps = 4;   // a parked prefill advances at least once in so many steps
+  bool prefix_caching = true;            // later requests begin behind the pages of earlier ones
+  int64_t kv_switch_length = 0;          // SchedulerOptions
+  int64_t max_queued_requests = 1024;    // waiting, by requests (n counts n times)
+  int64_t max_queued_tokens = 1 << 20;   // not yet computed prompt tokens, of waiting and running ones
 };
 
 // A consistent enough snapshot for metrics; any thread.
 struct EngineStats {
   int64_t running = 0;
   int64_t waiting = 0;
-  double kv_usage = 0.0;  // pages in use / pages of the budget
-  uint64_t prompt_tokens = 0;      // prompt tokens computed
+  double kv_usage = 0.0;       // pages in use / pages of the budget
+  uint64_t prompt_tokens = 0;  // prompt tokens computed
   uint64_t generation_tokens = 0;
   uint64_t preemptions = 0;
   uint64_t prefix_query_tokens = 0;  // prompt tokens looked up, and found, in the prefix index
   uint64_t prefix_hit_tokens = 0;
   uint64_t steps = 0;
-  double backlog_tokens = 0;       // prompt tokens waiting to be computed
-  double prefill_rate = 0;         // measured prompt tokens/s, for Retry-After
+  double backlog_tokens = 0;  // prompt tokens waiting to be computed
+  double prefill_rate = 0;    // measured prompt tokens/s, for Retry-After
 };
 
 // One finished step, for the iteration histograms. Called on the engine thread; must be cheap.

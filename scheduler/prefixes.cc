@@ -24,8 +24,8 @@ void Scheduler::TakePartialPage(const Sequence& sequence, Running& state) {
   const int64_t page_tokens = kv_.geometry().tokens_per_page;
   const int64_t last = sequence.request->prompt_size() - 1;
   const Sequence* const first = FirstSibling(sequence);
-  if (first == nullptr || WantsPromptScores(sequence) || state.computed >= last ||
-      RunningOf(*first).computed < last || state.computed / page_tokens != last / page_tokens) {
+  if (first == nullptr || WantsPromptScores(sequence) || state.computed >= last || RunningOf(*first).computed < last ||
+      state.computed / page_tokens != last / page_tokens) {
     return;
   }
   if (kv_.CopyPage(RunningOf(*first).span, state.span, last / page_tokens).ok()) {

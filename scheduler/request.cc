@@ -46,8 +46,8 @@ Result<void> ValidateSampling(const SamplingParams& sampling, const ModelLimits&
   TRY(CheckRange("logprobs", sampling.logprobs, -1, limits.max_logprobs));
   TRY(CheckRange("prompt_logprobs", sampling.prompt_logprobs, -1, limits.max_logprobs));
   if (sampling.logit_bias.size() > kMaxLogitBias) {
-    return Bad("logit_bias", fmt::format("logit_bias has {} entries; at most {}", sampling.logit_bias.size(),
-                                         kMaxLogitBias));
+    return Bad("logit_bias",
+               fmt::format("logit_bias has {} entries; at most {}", sampling.logit_bias.size(), kMaxLogitBias));
   }
   for (const TokenBias& bias : sampling.logit_bias) {
     TRY(CheckIds("logit_bias", {bias.token}, limits.vocab));
@@ -79,8 +79,8 @@ Result<void> ValidateRequest(const GenerateRequest& request, const ModelLimits& 
     return Bad("max_tokens", fmt::format("max_tokens must not be negative, as {} is", stop.max_tokens));
   }
   if (stop.min_tokens < 0 || stop.min_tokens > stop.max_tokens) {
-    return Bad("min_tokens", fmt::format("min_tokens must be from 0 to max_tokens ({}), not {}",
-                                         stop.max_tokens, stop.min_tokens));
+    return Bad("min_tokens",
+               fmt::format("min_tokens must be from 0 to max_tokens ({}), not {}", stop.max_tokens, stop.min_tokens));
   }
   if (stop.stop_token_ids.size() > kMaxStopTokenIds) {
     return Bad("stop_token_ids", fmt::format("at most {} stop token ids", kMaxStopTokenIds));
@@ -90,13 +90,13 @@ Result<void> ValidateRequest(const GenerateRequest& request, const ModelLimits& 
   TRY(ValidateSampling(request.sampling, limits));
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   if (stop.max_tokens > limits.max_model_len - prompt) {
-    return MakeError(ErrorCode::kContextLength,
-                     fmt::format("this model's context is {} tokens; the request asks for {} ({} in the "
-                                 "prompt, {} of output)",
-                                 limits.max_model_len,
-                                 static_cast<uint64_t>(prompt) + static_cast<uint64_t>(stop.max_tokens), prompt,
-                                 stop.max_tokens),
-                     "prompt");
+    return MakeError(
+        ErrorCode::kContextLength,
+        fmt::format("this model's context is {} tokens; the request asks for {} ({} in the "
+                    "prompt, {} of output)",
+                    limits.max_model_len, static_cast<uint64_t>(prompt) + static_cast<uint64_t>(stop.max_tokens),
+                    prompt, stop.max_tokens),
+        "prompt");
   }
   return {};
 }

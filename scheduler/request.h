@@ -32,17 +32,17 @@ struct SamplingParams {
   float presence_penalty = 0.0F;    // [-2, 2]
   float frequency_penalty = 0.0F;   // [-2, 2]
   std::vector<TokenBias> logit_bias;
-  uint64_t seed = 0;                // the front end draws one where the client gave none
-  int logprobs = -1;                // alternatives per output token; -1: none
-  int prompt_logprobs = -1;         // alternatives per prompt token; -1: none
+  uint64_t seed = 0;         // the front end draws one where the client gave none
+  int logprobs = -1;         // alternatives per output token; -1: none
+  int prompt_logprobs = -1;  // alternatives per prompt token; -1: none
 };
 
 struct StopParams {
-  int64_t max_tokens = 16;             // >= 0; 0: prompt logprobs only
-  int64_t min_tokens = 0;              // end tokens are banned before this many
-  bool ignore_eos = false;             // end-of-text ids do not end the sequence
-  std::vector<Token> eos_ids;          // the model's own end tokens
-  std::vector<Token> stop_token_ids;   // the client's
+  int64_t max_tokens = 16;            // >= 0; 0: prompt logprobs only
+  int64_t min_tokens = 0;             // end tokens are banned before this many
+  bool ignore_eos = false;            // end-of-text ids do not end the sequence
+  std::vector<Token> eos_ids;         // the model's own end tokens
+  std::vector<Token> stop_token_ids;  // the client's
 };
 
 enum class Priority : int8_t { kHigh = 0, kNormal = 1, kLow = 2 };
@@ -52,10 +52,10 @@ struct GenerateRequest {
   std::vector<Token> prompt;  // at least one token
   SamplingParams sampling;
   StopParams stop;
-  int n = 1;                  // sequences
-  std::string cache_salt;     // prefixes are shared among requests of one salt only; at most 256 bytes
+  int n = 1;               // sequences
+  std::string cache_salt;  // prefixes are shared among requests of one salt only; at most 256 bytes
   Priority priority = Priority::kNormal;
-  Instant arrival;            // when the front end received it
+  Instant arrival;                  // when the front end received it
   Instant queue_deadline = kNever;  // must have started by then
   Instant run_deadline = kNever;    // must have ended by then
 };
@@ -102,10 +102,10 @@ struct OutputEvent {
   std::vector<TokenLogprob> top;  // alternatives, best first
   // kFinish only:
   FinishReason finish = FinishReason::kStop;
-  Token stop_token = -1;          // the end token or stop id that ended it; -1 if none. It was a kToken too.
-  Error error;                    // kError only
+  Token stop_token = -1;  // the end token or stop id that ended it; -1 if none. It was a kToken too.
+  Error error;            // kError only
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;      // prompt tokens whose KV was there when it started; in kToken too
+  int64_t cached_tokens = 0;  // prompt tokens whose KV was there when it started; in kToken too
   int64_t output_tokens = 0;
   int preemptions = 0;
   RequestTimes times;  // kToken too, but for `finished`

@@ -48,8 +48,8 @@ Result<void> CheckFits(const GenerateRequest& request, const memory::KvCache& kv
   const int64_t room = kv.options().max_pages * kv.geometry().tokens_per_page;
   if (most > room) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("the request may need {} tokens of KV cache ({} in the prompt), which holds {}",
-                                 most, prompt, room),
+                     fmt::format("the request may need {} tokens of KV cache ({} in the prompt), which holds {}", most,
+                                 prompt, room),
                      prompt > room ? "prompt" : "max_tokens");
   }
   return {};
@@ -479,8 +479,7 @@ void Scheduler::AppendToken(Sequence& sequence, const RowResult& row, Instant no
   events_.push_back(std::move(event));
   const int64_t output = sequence.output_size();
   const bool ends = output >= request.params.stop.min_tokens &&
-                    std::find(sequence.end_ids.begin(), sequence.end_ids.end(), row.token) !=
-                        sequence.end_ids.end();
+                    std::find(sequence.end_ids.begin(), sequence.end_ids.end(), row.token) != sequence.end_ids.end();
   if (ends) {
     Finish(sequence, FinishReason::kStop, row.token, {}, now);
   } else if (output >= request.params.stop.max_tokens || sequence.size() >= options_.max_model_len) {

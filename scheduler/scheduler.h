@@ -124,16 +124,16 @@ class Scheduler {
   std::unordered_map<RequestKey, Request> requests_;
   std::map<SequenceId, Sequence> sequences_;
   std::set<Sequence*, ByPrecedence> waiting_;
-  std::vector<Sequence*> running_;      // in order of admission
-  int64_t waiting_tokens_ = 0;          // sum of size() over waiting_
-  std::vector<SequenceId> cancelled_;   // to be ended at the next boundary
-  Instant next_deadline_ = kNever;      // a lower bound
+  std::vector<Sequence*> running_;     // in order of admission
+  int64_t waiting_tokens_ = 0;         // sum of size() over waiting_
+  std::vector<SequenceId> cancelled_;  // to be ended at the next boundary
+  Instant next_deadline_ = kNever;     // a lower bound
 
   // The step being planned.
-  int64_t budget_ = 0;                  // tokens left to hand out
-  bool admitting_ = true;               // pages are there for newcomers
-  std::vector<Sequence*> candidates_;   // scratch
-  std::vector<Sequence*> planned_;      // whose rows the plan has, in its order
+  int64_t budget_ = 0;                 // tokens left to hand out
+  bool admitting_ = true;              // pages are there for newcomers
+  std::vector<Sequence*> candidates_;  // scratch
+  std::vector<Sequence*> planned_;     // whose rows the plan has, in its order
   Plan plan_;
 
   std::vector<SchedulerEvent> events_;

@@ -42,14 +42,14 @@ struct Running {
 
 // Owner: the scheduler.
 struct Sequence {
-  SequenceId id = 0;          // ascending by arrival
+  SequenceId id = 0;  // ascending by arrival
   Request* request = nullptr;
-  int index = 0;              // which of the request's n
+  int index = 0;  // which of the request's n
   Precedence precedence;
   std::vector<Token> tokens;  // prompt, then output; capacity for all of it once started
   std::vector<Token> end_ids;
   std::vector<Digest> prefix_keys;  // of its first full pages
-  int64_t cached_tokens = 0;  // prompt tokens that it found when it started
+  int64_t cached_tokens = 0;        // prompt tokens that it found when it started
   std::variant<Waiting, Running> state;
   int preemptions = 0;
   int64_t scored_until = -1;  // last prompt position whose score went out
@@ -64,7 +64,6 @@ struct Sequence {
 inline Running& RunningOf(Sequence& sequence) { return std::get<Running>(sequence.state); }
 inline const Running& RunningOf(const Sequence& sequence) { return std::get<Running>(sequence.state); }
 inline bool IsRunning(const Sequence& sequence) { return std::holds_alternative<Running>(sequence.state); }
-
 
 // Decoding: all but the newest token is computed, and that one was drawn or ends the prompt.
 inline bool IsDecoding(const Sequence& sequence) { return sequence.size() - RunningOf(sequence).computed == 1; }

@@ -16,14 +16,14 @@ using causeway::server::AddInspect;
 using causeway::server::AddServe;
 using causeway::server::AddVerify;
 
-constexpr void (*kCommands[])(CLI::App&, int&) = {AddServe, AddGenerate, AddInspect,
-                                                   AddEval,  AddVerify,   AddBench};
+constexpr void (*kCommands[])(CLI::App&, int&) = {AddServe, AddGenerate, AddInspect, AddEval, AddVerify, AddBench};
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Causeway serves large language models: OpenAI-style HTTP in front of continuous batching\n"
-               "over a KV cache that is contiguous in virtual memory.");
+  CLI::App app(
+      "Causeway serves large language models: OpenAI-style HTTP in front of continuous batching\n"
+      "over a KV cache that is contiguous in virtual memory.");
   app.name("causeway");
   causeway::server::SetUpHelp(app);
   app.set_version_flag("--version", "causeway " CAUSEWAY_VERSION, "Print the version");

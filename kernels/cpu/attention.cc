@@ -21,8 +21,8 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 constexpr int64_t kBlock = kAttentionBlock;
-constexpr int64_t kTileRows = 16;   // query rows of a task
-constexpr int64_t kFewRows = 4;     // up to here partitions are tasks of their own
+constexpr int64_t kTileRows = 16;  // query rows of a task
+constexpr int64_t kFewRows = 4;    // up to here partitions are tasks of their own
 // Queries whose scores, and whose sums of V, share the loads of a block: what the registers hold.
 #if defined(CAUSEWAY_ISA_AVX512)
 constexpr int kScoreRows = 4;
@@ -97,8 +97,8 @@ struct Block {
   const float* v;
 };
 
-void UnpackBlock(const AttentionArgs& args, const KvSequence& sequence, int64_t kv_head, int64_t first,
-                 int64_t rows, int64_t padded, float* memory, Block& block) {
+void UnpackBlock(const AttentionArgs& args, const KvSequence& sequence, int64_t kv_head, int64_t first, int64_t rows,
+                 int64_t padded, float* memory, Block& block) {
   const KvLayerView& layer = args.layer;
   const int64_t head_offset = kv_head * layer.head_dim * KvFormatBytes(layer.format);
   float* const k = memory;
@@ -161,9 +161,8 @@ float FinishScores(const AttentionArgs& args, float* scores, int64_t low, int64_
 // For M queries, sums[m] += sum over rows [low, high) of weights[m][row] * v[row], rows ascending, kVectors
 // vectors at a time. The order of a query's sum does not depend on the others.
 template <int M, int kVectors>
-inline __attribute__((always_inline)) void AddVectors(const float* const (&weights)[M], const float* v,
-                                                      int64_t padded, int64_t low, int64_t high,
-                                                      float* const (&sums)[M], int64_t at) {
+inline __attribute__((always_inline)) void AddVectors(const float* const (&weights)[M], const float* v, int64_t padded,
+                                                      int64_t low, int64_t high, float* const (&sums)[M], int64_t at) {
   Vec acc[M][kVectors];
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) {
@@ -252,8 +251,7 @@ struct Workspace {
 
   static int64_t Bytes(const Dims& dims) {
     const int64_t queries = kTileRows * dims.group;
-    const int64_t floats = 2 * kBlock * dims.padded + queries * (dims.padded + kBlock) +
-                           2 * queries * dims.padded;
+    const int64_t floats = 2 * kBlock * dims.padded + queries * (dims.padded + kBlock) + 2 * queries * dims.padded;
     return floats * static_cast<int64_t>(sizeof(float)) + 64;
   }
   Workspace(std::byte* memory, const Dims& dims) {
@@ -263,15 +261,13 @@ struct Workspace {
     scores = q + queries * dims.padded;
     states = scores + queries * kBlock;
   }
-  State StateOf(const Dims& dims, int64_t slot) const {
-    return {kMinusInfinity, 0.0F, states + slot * dims.padded};
-  }
+  State StateOf(const Dims& dims, int64_t slot) const { return {kMinusInfinity, 0.0F, states + slot * dims.padded}; }
 };
 
 void CopyQueries(const AttentionArgs& args, const Dims& dims, const QueryTile& tile, float* q) {
   for (int64_t row = tile.begin; row < tile.end; ++row) {
-    const float* const source = args.q + (tile.sequence.first_row + row) * args.q_stride +
-                                tile.kv_head * dims.group * dims.head_dim;
+    const float* const source =
+        args.q + (tile.sequence.first_row + row) * args.q_stride + tile.kv_head * dims.group * dims.head_dim;
     for (int64_t head = 0; head < dims.group; ++head, q += dims.padded) {
       std::memcpy(q, source + head * dims.head_dim, static_cast<size_t>(dims.head_dim) * sizeof(float));
       std::memset(q + dims.head_dim, 0, static_cast<size_t>(dims.padded - dims.head_dim) * sizeof(float));
@@ -281,8 +277,8 @@ void CopyQueries(const AttentionArgs& args, const Dims& dims, const QueryTile& t
 
 // Folds rows of a block, whose scores are at hand, into the states of all queries that see some of it.
 // Queries that see all of it share the loads of V.
-void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const QueryTile& tile, const Block& block,
-                 float* scores, State* states) {
+void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const QueryTile& tile, const Block& block, float* scores,
+                 State* states) {
   const int64_t queries = (tile.end - tile.begin) * dims.group;
   const float* weights[kSumRows];
   float* sums[kSumRows];
@@ -319,15 +315,13 @@ void RunPartition(const AttentionArgs& args, const Dims& dims, const QueryTile& 
   const int64_t to = std::min((partition + 1) * kAttentionPartition, tile.LastPosition() + 1);
   for (int64_t first = from / kBlock * kBlock; first < to; first += kBlock) {
     Block block{};
-    UnpackBlock(args, tile.sequence, tile.kv_head, first, std::min(kBlock, to - first), dims.padded,
-                work.block, block);
+    UnpackBlock(args, tile.sequence, tile.kv_head, first, std::min(kBlock, to - first), dims.padded, work.block, block);
     AllScores(work.q, queries, dims.padded, block, work.scores);
     AbsorbBlock(args, dims, tile, block, work.scores, states);
   }
 }
 
-void WriteOutput(const AttentionArgs& args, const Dims& dims, int64_t row, int64_t head,
-                 const State& state) {
+void WriteOutput(const AttentionArgs& args, const Dims& dims, int64_t row, int64_t head, const State& state) {
   float* const y = args.y + row * args.y_stride + head * dims.head_dim;
   const float inverse = 1.0F / state.total;
   for (int64_t i = 0; i < dims.head_dim; ++i) {
@@ -372,8 +366,8 @@ void RunSplit(Stream& stream, const AttentionArgs& args, const Dims& dims, const
   const int64_t queries = sequence.rows * dims.group;
   const int64_t kv_heads = args.layer.kv_heads;
   const int64_t slot_floats = dims.padded + kLanes;  // sum, then largest and total
-  auto* const slots = reinterpret_cast<float*>(stream.scratch.Shared(
-      kv_heads * partitions * queries * slot_floats * static_cast<int64_t>(sizeof(float))));
+  auto* const slots = reinterpret_cast<float*>(
+      stream.scratch.Shared(kv_heads * partitions * queries * slot_floats * static_cast<int64_t>(sizeof(float))));
   const auto slot = [&](int64_t kv_head, int64_t p, int64_t query) {
     return slots + ((kv_head * partitions + p) * queries + query) * slot_floats;
   };
@@ -402,8 +396,8 @@ void RunSplit(Stream& stream, const AttentionArgs& args, const Dims& dims, const
         float* const stored = slot(kv_head, p, query);
         Merge(whole, {stored[dims.padded], stored[dims.padded + 1], stored}, dims.padded);
       }
-      WriteOutput(args, dims, sequence.first_row + query / dims.group,
-                  kv_head * dims.group + query % dims.group, whole);
+      WriteOutput(args, dims, sequence.first_row + query / dims.group, kv_head * dims.group + query % dims.group,
+                  whole);
     }
   });
 }
@@ -437,10 +431,10 @@ void Attention(Stream& stream, const AttentionArgs& args) {
       }
       const int64_t count = (sequence.rows + tile_rows - 1) / tile_rows;
       if (tile < count) {
-        RunTile(args, dims,
-                {sequence, task % args.layer.kv_heads, tile * tile_rows,
-                 std::min(sequence.rows, (tile + 1) * tile_rows)},
-                stream.scratch.Worker(worker, Workspace::Bytes(dims)));
+        RunTile(
+            args, dims,
+            {sequence, task % args.layer.kv_heads, tile * tile_rows, std::min(sequence.rows, (tile + 1) * tile_rows)},
+            stream.scratch.Worker(worker, Workspace::Bytes(dims)));
         return;
       }
       tile -= count;

@@ -79,8 +79,7 @@ void ActivateWith(Stream& stream, const ActivationArgs& args, F f) {
     if (args.up == nullptr) {
       MapRow(gate, y, args.dim, f);
     } else {
-      MapRow(gate, args.up + row * args.up_stride, y, args.dim,
-             [&](Vec a, Vec b) { return Mul(f(a), b); });
+      MapRow(gate, args.up + row * args.up_stride, y, args.dim, [&](Vec a, Vec b) { return Mul(f(a), b); });
     }
   });
 }
@@ -97,9 +96,7 @@ void EmbedRow(const WeightView& table, Token token, float scale, bool accumulate
     }
     return Load(reinterpret_cast<const float*>(p));
   };
-  const auto combine = [&](Vec w, Vec old) {
-    return accumulate ? Add(old, Mul(w, Set1(scale))) : Mul(w, Set1(scale));
-  };
+  const auto combine = [&](Vec w, Vec old) { return accumulate ? Add(old, Mul(w, Set1(scale))) : Mul(w, Set1(scale)); };
   ForVectors(
       dim, [&](int64_t i) { Store(y + i, combine(load(row + i * bytes), Load(y + i))); },
       [&](int64_t i, int64_t n) {
@@ -126,8 +123,8 @@ void RotateHead(float* x, const float* cosine, const float* sine, int64_t half) 
       [&](int64_t i, int64_t n) {
         Vec low;
         Vec high;
-        rotate(LoadPart(x + i, n), LoadPart(x + half + i, n), LoadPart(cosine + i, n),
-               LoadPart(sine + i, n), low, high);
+        rotate(LoadPart(x + i, n), LoadPart(x + half + i, n), LoadPart(cosine + i, n), LoadPart(sine + i, n), low,
+               high);
         StorePart(x + i, low, n);
         StorePart(x + half + i, high, n);
       });
@@ -137,8 +134,7 @@ void RotateHead(float* x, const float* cosine, const float* sine, int64_t half) 
 
 void Embed(Stream& stream, const EmbedArgs& args) {
   ForRows(stream, static_cast<int64_t>(args.tokens.size()), args.table.columns, [&](int64_t row) {
-    EmbedRow(args.table, args.tokens.data()[row], args.scale, args.accumulate,
-             args.y + row * args.y_stride);
+    EmbedRow(args.table, args.tokens.data()[row], args.scale, args.accumulate, args.y + row * args.y_stride);
   });
 }
 
@@ -146,8 +142,8 @@ void Rope(Stream& stream, const RopeArgs& args) {
   const int64_t half = args.rotary_dim / 2;
   ForRows(stream, args.m, args.heads * args.head_dim, [&](int64_t row) {
     for (int64_t head = 0; head < args.heads; ++head) {
-      RotateHead(args.x + row * args.x_stride + head * args.head_dim, args.cosine + row * half,
-                 args.sine + row * half, half);
+      RotateHead(args.x + row * args.x_stride + head * args.head_dim, args.cosine + row * half, args.sine + row * half,
+                 half);
     }
   });
 }

@@ -50,10 +50,8 @@ void KvStore(Stream& stream, const KvStoreArgs& args) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t row = sequence.first_row + i;
         const int64_t position = sequence.first_position + i;
-        EncodeRow(args.layer.format, args.k + row * args.k_stride, KRow(args.layer, sequence, position),
-                  values);
-        EncodeRow(args.layer.format, args.v + row * args.v_stride, VRow(args.layer, sequence, position),
-                  values);
+        EncodeRow(args.layer.format, args.k + row * args.k_stride, KRow(args.layer, sequence, position), values);
+        EncodeRow(args.layer.format, args.v + row * args.v_stride, VRow(args.layer, sequence, position), values);
       }
     });
   }

@@ -15,12 +15,12 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-constexpr int kStripTiles = kWide == 3 ? 2 : 1;           // tiles side by side that share a pass over x
+constexpr int kStripTiles = kWide == 3 ? 2 : 1;  // tiles side by side that share a pass over x
 constexpr int kStripRows = kStripTiles * kWide;
 // Of x that a second-level cache can keep: half of what machines have (512 KiB, with AVX-512 one MiB).
 constexpr int64_t kCacheBytes = (kWide == 3 ? 256 : 512) * 1024;
 constexpr int64_t kTasksPerThread = 16;
-constexpr int64_t kSerialValues = 65536;                  // below this packing wakes no one
+constexpr int64_t kSerialValues = 65536;  // below this packing wakes no one
 
 inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -155,16 +155,15 @@ class Prefetch {
 // strip begins at row `next_row`, group `next_group`.
 template <typename Rows>
 void RunStrip(const PackedX<Rows>& x, const LinearTarget& target, int64_t row, int64_t end, int64_t group,
-              int64_t x_begin, int64_t x_end, int64_t next_row, int64_t next_group,
-              typename Rows::X* strip) {
+              int64_t x_begin, int64_t x_end, int64_t next_row, int64_t next_group, typename Rows::X* strip) {
   const int64_t length = x.LengthOf(group);
   const int64_t padded = (length + kBlock - 1) / kBlock * kBlock;
   const int tiles = static_cast<int>((Smaller(kStripRows, end - row) + kWide - 1) / kWide);
   Outputs outs[kStripTiles];
   for (int tile = 0; tile < tiles; ++tile) {
     Outputs& out = outs[tile];
-    out = {&target, {}, static_cast<int>(Smaller(kWide, end - row - tile * kWide)), group == 0,
-           group + 1 == x.groups()};
+    out = {
+        &target, {}, static_cast<int>(Smaller(kWide, end - row - tile * kWide)), group == 0, group + 1 == x.groups()};
     for (int n = 0; n < kWide; ++n) {
       out.rows[n] = Smaller(row + tile * kWide + n, end - 1);
     }
@@ -200,8 +199,7 @@ void RunStrip(const PackedX<Rows>& x, const LinearTarget& target, int64_t row, i
 // Rows [begin, end) of the weight. If all of x fits the second-level cache, whole weight rows one after
 // the other, so that memory is read in order. Else one group of k at a time for as much of x as fits.
 template <typename Rows>
-void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin, int64_t end,
-              typename Rows::X* strip) {
+void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin, int64_t end, typename Rows::X* strip) {
   const int64_t row_bytes = Rows::kStride * static_cast<int64_t>(sizeof(typename Rows::X));
   if (x.m * x.groups() * row_bytes <= kCacheBytes) {
     for (int64_t row = begin; row < end; row += kStripRows) {
@@ -217,8 +215,8 @@ void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin,
   for (int64_t group = 0; group < x.groups(); ++group) {
     for (int64_t m = 0; m < x.m; m += x_rows) {
       for (int64_t row = begin; row < end; row += kStripRows) {
-        RunStrip(x, target, row, end, group, m, Smaller(x.m, m + x_rows), Smaller(row + kStripRows, end - 1),
-                 group, strip);
+        RunStrip(x, target, row, end, group, m, Smaller(x.m, m + x_rows), Smaller(row + kStripRows, end - 1), group,
+                 strip);
       }
     }
   }
@@ -230,8 +228,7 @@ void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin,
 template <typename Rows>
 class Tasks {
  public:
-  Tasks(std::span<const LinearTarget> targets, FormatId format, int threads)
-      : targets_(targets), format_(format) {
+  Tasks(std::span<const LinearTarget> targets, FormatId format, int threads) : targets_(targets), format_(format) {
     int64_t rows = 0;
     for (const LinearTarget& target : targets) {
       rows += Takes(target) ? target.weight.rows : 0;
@@ -289,8 +286,8 @@ void LinearOf(Stream& stream, const LinearArgs& args, FormatId format) {
     stream.pool.ParallelFor(args.m, pack);
   }
   stream.pool.ParallelFor(count, [&](int64_t task, int worker) {
-    std::byte* const strip = stream.scratch.Worker(
-        worker, kStripRows * Rows::kStride * static_cast<int64_t>(sizeof(typename Rows::X)));
+    std::byte* const strip =
+        stream.scratch.Worker(worker, kStripRows * Rows::kStride * static_cast<int64_t>(sizeof(typename Rows::X)));
     tasks.Run(task, x, reinterpret_cast<typename Rows::X*>(strip));
   });
 }

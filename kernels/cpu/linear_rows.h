@@ -14,15 +14,17 @@ constexpr int64_t kBlock = 2 * kLanes;
 constexpr int64_t kPadding = 16;  // values between packed rows: round distances share cache sets
 
 struct F32Rows {
-  using X = float;                            // as packed, x and unpacked weights alike
-  using V = Vec;                              // as multiplied
-  static constexpr int64_t kBytes = 4;        // of a value in the file
-  static constexpr int64_t kGroup = 512;      // of k; a multiple of kBlock
+  using X = float;                        // as packed, x and unpacked weights alike
+  using V = Vec;                          // as multiplied
+  static constexpr int64_t kBytes = 4;    // of a value in the file
+  static constexpr int64_t kGroup = 512;  // of k; a multiple of kBlock
   static constexpr int64_t kStride = kGroup + kPadding;
   static constexpr int kVectors = 2;          // of a block
   static constexpr int64_t kValues = kLanes;  // of a vector
   template <int I>
-  static V LoadWeight(const std::byte* p) { return Load(reinterpret_cast<const float*>(p) + I * kLanes); }
+  static V LoadWeight(const std::byte* p) {
+    return Load(reinterpret_cast<const float*>(p) + I * kLanes);
+  }
   static V LoadPacked(const X* p) { return Load(p); }
   static void StorePacked(X* p, V v) { Store(p, v); }
   static Vec MulAdd(V x, V w, Vec acc) { return Fma(x, w, acc); }
@@ -32,13 +34,17 @@ struct F32Rows {
 struct F16Rows : F32Rows {
   static constexpr int64_t kBytes = 2;
   template <int I>
-  static V LoadWeight(const std::byte* p) { return LoadF16(p + I * kLanes * kBytes); }
+  static V LoadWeight(const std::byte* p) {
+    return LoadF16(p + I * kLanes * kBytes);
+  }
 };
 
 struct BF16Rows : F32Rows {
   static constexpr int64_t kBytes = 2;
   template <int I>
-  static V LoadWeight(const std::byte* p) { return I == 0 ? LoadBF16Even(p) : LoadBF16Odd(p); }
+  static V LoadWeight(const std::byte* p) {
+    return I == 0 ? LoadBF16Even(p) : LoadBF16Odd(p);
+  }
   static void PackBlock(const float* x, X* packed) {
     Vec even;
     Vec odd;
@@ -58,7 +64,9 @@ struct BF16DotRows {
   static constexpr int kVectors = 1;
   static constexpr int64_t kValues = kBlock;
   template <int I>
-  static V LoadWeight(const std::byte* p) { return LoadVecBF16(p); }
+  static V LoadWeight(const std::byte* p) {
+    return LoadVecBF16(p);
+  }
   static V LoadPacked(const X* p) { return LoadVecBF16(reinterpret_cast<const std::byte*>(p)); }
   static void StorePacked(X* p, V v) { StoreVecBF16(reinterpret_cast<std::byte*>(p), v); }
   static Vec MulAdd(V x, V w, Vec acc) { return DotBF16(acc, x, w); }

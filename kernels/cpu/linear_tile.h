@@ -9,11 +9,11 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 #if defined(CAUSEWAY_ISA_AVX512)
-constexpr int kWide = 6;   // 4 x 6 accumulators, six weights and one x: 31 of 32 registers
+constexpr int kWide = 6;  // 4 x 6 accumulators, six weights and one x: 31 of 32 registers
 #else
-constexpr int kWide = 3;   // 4 x 3 accumulators, three weights and one x: all 16 registers
+constexpr int kWide = 3;  // 4 x 3 accumulators, three weights and one x: all 16 registers
 #endif
-constexpr int kTall = 4;   // rows of x in the tallest tile
+constexpr int kTall = 4;  // rows of x in the tallest tile
 constexpr int64_t kLineBytes = 64;
 constexpr int64_t kAheadBytes = 1024;
 
@@ -90,9 +90,7 @@ CAUSEWAY_INLINE void FileTile(const typename Rows::X* x, const std::byte* const 
   int64_t i = 0;
   for (; i + kLine <= length; i += kLine) {
     if constexpr (kAhead) {
-      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
-        __builtin_prefetch(w[n] + i * Rows::kBytes + kAheadBytes);
-      }
+      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { __builtin_prefetch(w[n] + i * Rows::kBytes + kAheadBytes); }
     }
     CAUSEWAY_UNROLL for (int64_t j = 0; j < kLine; j += kBlock) {
       StepBlock<Rows, M, kKeep>(x + i + j, w, (i + j) * Rows::kBytes, strip + i + j, acc);
@@ -123,9 +121,7 @@ CAUSEWAY_INLINE void StripTile(const typename Rows::X* x, const typename Rows::X
   for (int64_t i = 0; i < padded; i += kBlock) {
     CAUSEWAY_UNROLL for (int64_t j = i; j < i + kBlock; j += Rows::kValues) {
       typename Rows::V weights[kWide];
-      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
-        weights[n] = Rows::LoadPacked(strip + n * Rows::kStride + j);
-      }
+      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { weights[n] = Rows::LoadPacked(strip + n * Rows::kStride + j); }
       CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) {
         const typename Rows::V row = Rows::LoadPacked(x + m * Rows::kStride + j);
         CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { acc[n][m] = Rows::MulAdd(row, weights[n], acc[n][m]); }

@@ -43,8 +43,7 @@ inline void WriteRow(const float* x, const float* weight, const float* bias, flo
 void RmsNormRow(const float* x, const float* weight, float eps, float* y, int64_t dim) {
   const float squares = SumRow(x, dim, [](Vec v) { return Mul(v, v); });
   const float scale = 1.0F / std::sqrt(squares / static_cast<float>(dim) + eps);
-  WriteRow(x, weight, nullptr, y, dim,
-           [&](Vec v, Vec w, Vec) { return Mul(Mul(v, Set1(scale)), w); });
+  WriteRow(x, weight, nullptr, y, dim, [&](Vec v, Vec w, Vec) { return Mul(Mul(v, Set1(scale)), w); });
 }
 
 void LayerNormRow(const LayerNormArgs& args, int64_t row) {
@@ -56,9 +55,8 @@ void LayerNormRow(const LayerNormArgs& args, int64_t row) {
     return Mul(centred, centred);
   });
   const float scale = 1.0F / std::sqrt(squares / count + args.eps);
-  WriteRow(x, args.weight, args.bias, args.y + row * args.y_stride, args.dim, [&](Vec v, Vec w, Vec b) {
-    return Fma(Mul(Sub(v, Set1(mean)), Set1(scale)), w, b);
-  });
+  WriteRow(x, args.weight, args.bias, args.y + row * args.y_stride, args.dim,
+           [&](Vec v, Vec w, Vec b) { return Fma(Mul(Sub(v, Set1(mean)), Set1(scale)), w, b); });
 }
 
 template <typename Body>

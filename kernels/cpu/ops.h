@@ -5,19 +5,19 @@
 
 namespace causeway::kernels {
 
-#define CAUSEWAY_DECLARE_ISA(isa)                                 \
-  namespace isa {                                                 \
-  void Embed(Stream& stream, const EmbedArgs& args);              \
-  void Linear(Stream& stream, const LinearArgs& args);            \
-  void RmsNorm(Stream& stream, const RmsNormArgs& args);          \
-  void LayerNorm(Stream& stream, const LayerNormArgs& args);      \
-  void Rope(Stream& stream, const RopeArgs& args);                \
-  void Activate(Stream& stream, const ActivationArgs& args);      \
-  void AddScaled(Stream& stream, const AddScaledArgs& args);      \
-  void ScaleCap(Stream& stream, const ScaleCapArgs& args);        \
-  void KvStore(Stream& stream, const KvStoreArgs& args);          \
-  void Attention(Stream& stream, const AttentionArgs& args);      \
-  extern const Ops kOps;                                          \
+#define CAUSEWAY_DECLARE_ISA(isa)                            \
+  namespace isa {                                            \
+  void Embed(Stream& stream, const EmbedArgs& args);         \
+  void Linear(Stream& stream, const LinearArgs& args);       \
+  void RmsNorm(Stream& stream, const RmsNormArgs& args);     \
+  void LayerNorm(Stream& stream, const LayerNormArgs& args); \
+  void Rope(Stream& stream, const RopeArgs& args);           \
+  void Activate(Stream& stream, const ActivationArgs& args); \
+  void AddScaled(Stream& stream, const AddScaledArgs& args); \
+  void ScaleCap(Stream& stream, const ScaleCapArgs& args);   \
+  void KvStore(Stream& stream, const KvStoreArgs& args);     \
+  void Attention(Stream& stream, const AttentionArgs& args); \
+  extern const Ops kOps;                                     \
   }
 
 CAUSEWAY_DECLARE_ISA(scalar)

@@ -32,33 +32,22 @@ struct MultiplyAdd {
 
 #if defined(__x86_64__)
 // Twelve independent chains: enough for two units of up to six cycles.
-#define CAUSEWAY_TWELVE(op, r)                                                                           \
-  op " %%" r "0, %%" r "0, %%" r "0\n" op " %%" r "1, %%" r "1, %%" r "1\n"                              \
-  op " %%" r "2, %%" r "2, %%" r "2\n" op " %%" r "3, %%" r "3, %%" r "3\n"                              \
-  op " %%" r "4, %%" r "4, %%" r "4\n" op " %%" r "5, %%" r "5, %%" r "5\n"                              \
-  op " %%" r "6, %%" r "6, %%" r "6\n" op " %%" r "7, %%" r "7, %%" r "7\n"                              \
-  op " %%" r "8, %%" r "8, %%" r "8\n" op " %%" r "9, %%" r "9, %%" r "9\n"                              \
-  op " %%" r "10, %%" r "10, %%" r "10\n" op " %%" r "11, %%" r "11, %%" r "11\n"
+#define CAUSEWAY_TWELVE(op, r)                                                                                      \
+  op " %%" r "0, %%" r "0, %%" r "0\n" op " %%" r "1, %%" r "1, %%" r "1\n" op " %%" r "2, %%" r "2, %%" r "2\n" op \
+     " %%" r "3, %%" r "3, %%" r "3\n" op " %%" r "4, %%" r "4, %%" r "4\n" op " %%" r "5, %%" r "5, %%" r "5\n" op \
+     " %%" r "6, %%" r "6, %%" r "6\n" op " %%" r "7, %%" r "7, %%" r "7\n" op " %%" r "8, %%" r "8, %%" r "8\n" op \
+     " %%" r "9, %%" r "9, %%" r "9\n" op " %%" r "10, %%" r "10, %%" r "10\n" op " %%" r "11, %%" r "11, %%" r "11\n"
 
-#define CAUSEWAY_CLOBBERS                                                                                \
-  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",      \
-      "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory"
+#define CAUSEWAY_CLOBBERS                                                                                             \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
+      "xmm14", "xmm15", "cc", "memory"
 
-#define CAUSEWAY_LOOP(clear, body, after)                                                                \
-  asm volatile(clear ".p2align 5\n1:\n" body "dec %0\njnz 1b\n" after                                    \
-               : "+r"(rounds)                                                                            \
-               :                                                                                         \
-               : CAUSEWAY_CLOBBERS)
+#define CAUSEWAY_LOOP(clear, body, after) \
+  asm volatile(clear ".p2align 5\n1:\n" body "dec %0\njnz 1b\n" after : "+r"(rounds) : : CAUSEWAY_CLOBBERS)
 
-void RunFma256(int64_t rounds) {
-  CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vfmadd231ps", "ymm"), "vzeroupper\n");
-}
-void RunFma512(int64_t rounds) {
-  CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vfmadd231ps", "zmm"), "vzeroupper\n");
-}
-void RunDotBF16(int64_t rounds) {
-  CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vdpbf16ps", "zmm"), "vzeroupper\n");
-}
+void RunFma256(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vfmadd231ps", "ymm"), "vzeroupper\n"); }
+void RunFma512(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vfmadd231ps", "zmm"), "vzeroupper\n"); }
+void RunDotBF16(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vdpbf16ps", "zmm"), "vzeroupper\n"); }
 // Without FMA: six multiplies and six adds, each chain on its own register.
 void RunMulAdd128(int64_t rounds) {
   CAUSEWAY_LOOP(
@@ -110,14 +99,13 @@ const MultiplyAdd& MultiplyAddOf(const Ops& ops) {
 // Reads `steps` blocks of kBlockBytes from each of four addresses, which all advance by kBlockBytes.
 void ReadBlocks(const std::byte* a, const std::byte* b, const std::byte* c, const std::byte* d, int64_t steps) {
 #if defined(__x86_64__)
-#define CAUSEWAY_LINE(p, at)                                                                             \
-  "movaps " #at "(%" p "), %%xmm0\nmovaps " #at "+16(%" p "), %%xmm1\n"                                  \
+#define CAUSEWAY_LINE(p, at)                              \
+  "movaps " #at "(%" p "), %%xmm0\nmovaps " #at "+16(%" p \
+  "), %%xmm1\n"                                           \
   "movaps " #at "+32(%" p "), %%xmm2\nmovaps " #at "+48(%" p "), %%xmm3\n"
-#define CAUSEWAY_BLOCK(p)                                                                                \
-  CAUSEWAY_LINE(p, 0) CAUSEWAY_LINE(p, 64) CAUSEWAY_LINE(p, 128) CAUSEWAY_LINE(p, 192)
+#define CAUSEWAY_BLOCK(p) CAUSEWAY_LINE(p, 0) CAUSEWAY_LINE(p, 64) CAUSEWAY_LINE(p, 128) CAUSEWAY_LINE(p, 192)
   asm volatile(".p2align 5\n1:\n" CAUSEWAY_BLOCK("0") CAUSEWAY_BLOCK("1") CAUSEWAY_BLOCK("2")
-                   CAUSEWAY_BLOCK("3")
-               "add $256, %0\nadd $256, %1\nadd $256, %2\nadd $256, %3\ndec %4\njnz 1b\n"
+                   CAUSEWAY_BLOCK("3") "add $256, %0\nadd $256, %1\nadd $256, %2\nadd $256, %3\ndec %4\njnz 1b\n"
                : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(steps)
                :
                : "xmm0", "xmm1", "xmm2", "xmm3", "cc", "memory");
@@ -160,8 +148,7 @@ int64_t ReadFarStreams(const std::byte* data, int64_t bytes) {
 class Buffer {
  public:
   explicit Buffer(ThreadPool& pool) {
-    void* const memory =
-        ::mmap(nullptr, kBufferBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const memory = ::mmap(nullptr, kBufferBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK_MSG(memory != MAP_FAILED, "no memory to measure the machine's limits");
     data_ = static_cast<std::byte*>(memory);
     ::madvise(memory, kBufferBytes, MADV_HUGEPAGE);  // faults faster; where it is refused, nothing is lost

@@ -15,11 +15,11 @@ struct ReadRate {
 };
 
 struct MachineLimits {
-  int threads = 0;                    // of the pool it was measured on
-  ReadRate read_one_thread{};         // worker 0 alone
-  ReadRate read_all_threads{};        // all workers at once
-  std::string_view instruction;       // the multiply-add that the table's linear uses for 16-bit weights
-  double flops_one_thread = 0.0;      // of it; a multiply and an add count as two
+  int threads = 0;                // of the pool it was measured on
+  ReadRate read_one_thread{};     // worker 0 alone
+  ReadRate read_all_threads{};    // all workers at once
+  std::string_view instruction;   // the multiply-add that the table's linear uses for 16-bit weights
+  double flops_one_thread = 0.0;  // of it; a multiply and an add count as two
   double flops_all_threads = 0.0;
 
   // The limit of decode: the better way to read.

@@ -10,8 +10,8 @@ namespace {
 
 // sums[m][n] = sum over k of x[m][k] * w[n][k]; k is a multiple of kLanes.
 template <int M, int N>
-inline __attribute__((always_inline)) void Tile(const float* x, int64_t x_stride, const float* w,
-                                                int64_t w_stride, int64_t k, float sums[M][N]) {
+inline __attribute__((always_inline)) void Tile(const float* x, int64_t x_stride, const float* w, int64_t w_stride,
+                                                int64_t k, float sums[M][N]) {
   Vec acc[M][N];
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m) {

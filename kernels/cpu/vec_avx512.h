@@ -6,8 +6,8 @@
 // portable code. That proves the logic and the bits, not the instructions.
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
-#include <simde/x86/fma.h>
 #include <simde/x86/f16c.h>
+#include <simde/x86/fma.h>
 #else
 #include <immintrin.h>
 #endif
@@ -41,8 +41,7 @@ inline Vec LoadBF16(const std::byte* p) {
 inline Vec LoadF16(const std::byte* p) {
   alignas(64) float values[kLanes];
   for (int half = 0; half < kLanes; half += 8) {
-    _mm256_storeu_ps(values + half,
-                     _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 2 * half))));
+    _mm256_storeu_ps(values + half, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 2 * half))));
   }
   return _mm512_loadu_ps(values);
 }
@@ -68,7 +67,9 @@ inline Vec ShuffleQuarters(Vec a, Vec b) {
 }
 #else
 template <int kLane>
-inline Vec ShuffleQuarters(Vec a, Vec b) { return _mm512_shuffle_f32x4(a, b, kLane); }
+inline Vec ShuffleQuarters(Vec a, Vec b) {
+  return _mm512_shuffle_f32x4(a, b, kLane);
+}
 inline __m512i ToInt(Vec v) { return _mm512_cvtps_epi32(v); }
 inline Vec LoadBF16(const std::byte* p) {
   const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -78,8 +79,7 @@ inline Vec LoadF16(const std::byte* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 inline void StoreF16(std::byte* p, Vec v) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                      _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 #endif
 
@@ -95,9 +95,7 @@ inline Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec Min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 // a * b + c, rounded once.
 inline Vec Fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-inline Vec RoundNearest(Vec a) {
-  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
+inline Vec RoundNearest(Vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 // a < b ? x : y
 inline Vec SelectLess(Vec a, Vec b, Vec x, Vec y) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
@@ -154,9 +152,7 @@ inline Vec DotBF16(Vec acc, VecBF16 x, VecBF16 w) {
   return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w));
 }
 // To nearest even; NaN stays NaN. The values of `low`, then those of `high`.
-inline VecBF16 RoundToBF16(Vec low, Vec high) {
-  return reinterpret_cast<VecBF16>(_mm512_cvtne2ps_pbh(high, low));
-}
+inline VecBF16 RoundToBF16(Vec low, Vec high) { return reinterpret_cast<VecBF16>(_mm512_cvtne2ps_pbh(high, low)); }
 #endif
 #endif
 

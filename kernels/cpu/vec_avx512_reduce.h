@@ -41,17 +41,15 @@ inline void ReduceAdd4(const Vec v[4], float sums[4]) {
 
 // FoldPairN: two vectors of runs of N lanes to one; each run of N / 2 is one of theirs, its halves added as
 // ReduceAdd adds them.
-inline Vec FoldPair16(Vec a, Vec b) {
-  return _mm512_add_ps(ShuffleQuarters<0x44>(a, b), ShuffleQuarters<0xee>(a, b));
-}
-inline Vec FoldPair8(Vec a, Vec b) {
-  return _mm512_add_ps(ShuffleQuarters<0x88>(a, b), ShuffleQuarters<0xdd>(a, b));
-}
+inline Vec FoldPair16(Vec a, Vec b) { return _mm512_add_ps(ShuffleQuarters<0x44>(a, b), ShuffleQuarters<0xee>(a, b)); }
+inline Vec FoldPair8(Vec a, Vec b) { return _mm512_add_ps(ShuffleQuarters<0x88>(a, b), ShuffleQuarters<0xdd>(a, b)); }
 inline Vec FoldPair4(Vec a, Vec b) {
-  return _mm512_add_ps(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0)), _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2)));
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(1, 0, 1, 0)),
+                       _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 2, 3, 2)));
 }
 inline Vec FoldPair2(Vec a, Vec b) {
-  return _mm512_add_ps(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)), _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+  return _mm512_add_ps(_mm512_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)),
+                       _mm512_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
 }
 // Four vectors to one: 128-bit lane i holds what ReduceAdd makes of the i-th before its last two additions.
 inline Vec FoldFour(Vec a, Vec b, Vec c, Vec d) { return FoldPair8(FoldPair16(a, b), FoldPair16(c, d)); }

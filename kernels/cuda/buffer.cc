@@ -23,8 +23,7 @@ Result<DeviceFloats> DeviceFloats::From(const std::vector<float>& values) {
     return CudaError(ErrorCode::kResourceExhausted, "cudaMalloc", error);
   }
   DeviceFloats buffer(static_cast<float*>(data), static_cast<int64_t>(values.size()));
-  if (const cudaError_t error = cudaMemcpy(data, values.data(), bytes, cudaMemcpyHostToDevice);
-      error != cudaSuccess) {
+  if (const cudaError_t error = cudaMemcpy(data, values.data(), bytes, cudaMemcpyHostToDevice); error != cudaSuccess) {
     return CudaError(ErrorCode::kInternal, "cudaMemcpy to the device", error);
   }
   return buffer;
@@ -47,8 +46,7 @@ DeviceFloats::~DeviceFloats() {
 
 Result<std::vector<float>> DeviceFloats::ToHost() const {
   std::vector<float> values(static_cast<size_t>(count_));
-  const cudaError_t error =
-      cudaMemcpy(values.data(), data_, values.size() * sizeof(float), cudaMemcpyDeviceToHost);
+  const cudaError_t error = cudaMemcpy(values.data(), data_, values.size() * sizeof(float), cudaMemcpyDeviceToHost);
   if (error != cudaSuccess) {
     return CudaError(ErrorCode::kInternal, "cudaMemcpy to the host", error);
   }

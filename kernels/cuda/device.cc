@@ -13,18 +13,15 @@ Result<std::vector<CudaDevice>> ListCudaDevices() {
     cudaGetLastError();  // not sticky: nothing was launched
     return MakeError(
         ErrorCode::kFailedPrecondition,
-        fmt::format("no CUDA device: {}",
-                    code == cudaSuccess ? "the driver lists none" : cudaGetErrorString(code)));
+        fmt::format("no CUDA device: {}", code == cudaSuccess ? "the driver lists none" : cudaGetErrorString(code)));
   }
   std::vector<CudaDevice> devices;
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
     if (const cudaError_t error = cudaGetDeviceProperties(&properties, i); error != cudaSuccess) {
-      return MakeError(ErrorCode::kFailedPrecondition,
-                       fmt::format("CUDA device {}: {}", i, cudaGetErrorString(error)));
+      return MakeError(ErrorCode::kFailedPrecondition, fmt::format("CUDA device {}: {}", i, cudaGetErrorString(error)));
     }
-    devices.push_back({i, properties.name, properties.major * 10 + properties.minor,
-                       properties.multiProcessorCount,
+    devices.push_back({i, properties.name, properties.major * 10 + properties.minor, properties.multiProcessorCount,
                        static_cast<int64_t>(properties.totalGlobalMem)});
   }
   return devices;

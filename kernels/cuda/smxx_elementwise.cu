@@ -104,14 +104,10 @@ __device__ float Act(Activation activation, float x) {
   constexpr float kSqrtHalf = 0.70710678118654752F;
   constexpr float kSqrtTwoOverPi = 0.79788456080286536F;
   switch (activation) {
-    case Activation::kSilu:
-      return x / (1.0F + expf(-x));
-    case Activation::kGelu:
-      return 0.5F * x * (1.0F + erff(x * kSqrtHalf));
-    case Activation::kGeluTanh:
-      return 0.5F * x * (1.0F + tanhf(kSqrtTwoOverPi * (x + 0.044715F * x * x * x)));
-    case Activation::kRelu:
-      return fmaxf(x, 0.0F);
+    case Activation::kSilu: return x / (1.0F + expf(-x));
+    case Activation::kGelu: return 0.5F * x * (1.0F + erff(x * kSqrtHalf));
+    case Activation::kGeluTanh: return 0.5F * x * (1.0F + tanhf(kSqrtTwoOverPi * (x + 0.044715F * x * x * x)));
+    case Activation::kRelu: return fmaxf(x, 0.0F);
   }
   return x;
 }
@@ -119,19 +115,16 @@ __device__ float Act(Activation activation, float x) {
 // grid (columns / kThreads, rows) for the element-wise ones below
 __global__ void ActivationKernel(ActivationArgs args) {
   for (int64_t row = blockIdx.y; row < args.m; row += gridDim.y) {
-    for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < args.dim;
-         i += gridDim.x * int64_t{kThreads}) {
+    for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < args.dim; i += gridDim.x * int64_t{kThreads}) {
       const float gated = Act(args.activation, args.gate[row * args.gate_stride + i]);
-      args.y[row * args.y_stride + i] =
-          args.up == nullptr ? gated : gated * args.up[row * args.up_stride + i];
+      args.y[row * args.y_stride + i] = args.up == nullptr ? gated : gated * args.up[row * args.up_stride + i];
     }
   }
 }
 
 __global__ void AddScaledKernel(AddScaledArgs args) {
   for (int64_t row = blockIdx.y; row < args.m; row += gridDim.y) {
-    for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < args.dim;
-         i += gridDim.x * int64_t{kThreads}) {
+    for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < args.dim; i += gridDim.x * int64_t{kThreads}) {
       args.x[row * args.x_stride + i] += args.scale * args.y[row * args.y_stride + i];
     }
   }
@@ -139,8 +132,7 @@ __global__ void AddScaledKernel(AddScaledArgs args) {
 
 __global__ void ScaleCapKernel(ScaleCapArgs args) {
   for (int64_t row = blockIdx.y; row < args.m; row += gridDim.y) {
-    for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < args.dim;
-         i += gridDim.x * int64_t{kThreads}) {
+    for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < args.dim; i += gridDim.x * int64_t{kThreads}) {
       float& x = args.x[row * args.x_stride + i];
       const float scaled = args.scale * x;
       x = args.cap > 0.0F ? args.cap * tanhf(scaled / args.cap) : scaled;
@@ -149,8 +141,7 @@ __global__ void ScaleCapKernel(ScaleCapArgs args) {
 }
 
 dim3 RowGrid(int64_t rows, int64_t groups) {
-  return {static_cast<unsigned>(std::min(rows, int64_t{1} << 30)),
-          static_cast<unsigned>(std::min(groups, kMaxRows))};
+  return {static_cast<unsigned>(std::min(rows, int64_t{1} << 30)), static_cast<unsigned>(std::min(groups, kMaxRows))};
 }
 
 dim3 ElementGrid(int64_t rows, int64_t columns) {
@@ -159,9 +150,7 @@ dim3 ElementGrid(int64_t rows, int64_t columns) {
 }
 
 // Threads of a block that walks `count` items: whole warps, no more than there is work for.
-int ThreadsFor(int64_t count) {
-  return static_cast<int>(std::clamp<int64_t>((count + 31) / 32 * 32, 32, kThreads));
-}
+int ThreadsFor(int64_t count) { return static_cast<int>(std::clamp<int64_t>((count + 31) / 32 * 32, 32, kThreads)); }
 
 }  // namespace
 

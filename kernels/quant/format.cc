@@ -31,8 +31,7 @@ float Identity(float value) { return value; }
 
 constexpr std::array<WeightFormat, 3> kFormats = {{
     {FormatId::kF32, "f32", "F32", 1, 4, DecodeValues<float, Identity>, EncodeValues<float, Identity>},
-    {FormatId::kF16, "f16", "F16", 1, 2, DecodeValues<uint16_t, HalfToFloat>,
-     EncodeValues<uint16_t, FloatToHalf>},
+    {FormatId::kF16, "f16", "F16", 1, 2, DecodeValues<uint16_t, HalfToFloat>, EncodeValues<uint16_t, FloatToHalf>},
     {FormatId::kBF16, "bf16", "BF16", 1, 2, DecodeValues<uint16_t, BFloatToFloat>,
      EncodeValues<uint16_t, FloatToBFloat>},
 }};

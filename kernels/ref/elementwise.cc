@@ -11,8 +11,7 @@ double ActivationOf(Activation activation, double x) {
     case Activation::kSilu: return x / (1.0 + std::exp(-x));
     case Activation::kGelu: return 0.5 * x * (1.0 + std::erf(x / std::numbers::sqrt2));
     case Activation::kGeluTanh:  // Hendrycks and Gimpel 2016, the tanh form
-      return 0.5 * x *
-             (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+      return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
     case Activation::kRelu: return x > 0 ? x : 0;
   }
   return x;

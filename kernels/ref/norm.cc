@@ -13,8 +13,7 @@ void RmsNorm(Stream&, const RmsNormArgs& args) {
       for (int64_t i = 0; i < args.dim; ++i) {
         squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
       }
-      const double scale =
-          1.0 / std::sqrt(squares / static_cast<double>(args.dim) + static_cast<double>(args.eps));
+      const double scale = 1.0 / std::sqrt(squares / static_cast<double>(args.dim) + static_cast<double>(args.eps));
       for (int64_t i = 0; i < args.dim; ++i) {
         y[i] = static_cast<float>(static_cast<double>(x[i]) * scale * static_cast<double>(args.weight[i]));
       }
@@ -36,8 +35,7 @@ void LayerNorm(Stream&, const LayerNormArgs& args) {
       const double centred = static_cast<double>(x[i]) - mean;
       squares += centred * centred;
     }
-    const double scale =
-        1.0 / std::sqrt(squares / static_cast<double>(args.dim) + static_cast<double>(args.eps));
+    const double scale = 1.0 / std::sqrt(squares / static_cast<double>(args.dim) + static_cast<double>(args.eps));
     for (int64_t i = 0; i < args.dim; ++i) {
       const double value = (static_cast<double>(x[i]) - mean) * scale * static_cast<double>(args.weight[i]);
       const double bias = args.bias != nullptr ? static_cast<double>(args.bias[i]) : 0.0;

@@ -45,8 +45,7 @@ int Fallocate(int file, int mode, off_t offset, off_t bytes) {
 
 class LinuxBackend final : public VmBackend {
  public:
-  LinuxBackend(const VmOptions& options, int file)
-      : options_(options), file_(file), max_mappings_(ReadMaxMappings()) {}
+  LinuxBackend(const VmOptions& options, int file) : options_(options), file_(file), max_mappings_(ReadMaxMappings()) {}
 
   ~LinuxBackend() override {
     if (reserved_ != nullptr) {
@@ -63,8 +62,8 @@ class LinuxBackend final : public VmBackend {
   Result<std::byte*> ReserveArena(int64_t bytes) override {
     CHECK(reserved_ == nullptr && bytes > 0);
     reserved_bytes_ = static_cast<size_t>(bytes + kHugePageBytes);
-    void* const address = ::mmap(nullptr, reserved_bytes_, PROT_NONE,
-                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const address =
+        ::mmap(nullptr, reserved_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (address == MAP_FAILED) {
       return SystemError(ErrorCode::kFailedPrecondition,
                          fmt::format("cannot reserve {} bytes of address space", bytes));
@@ -84,8 +83,7 @@ class LinuxBackend final : public VmBackend {
   }
 
   Result<void> Release(PageId page) override {
-    if (Fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, Offset(page),
-                  options_.page_bytes) != 0) {
+    if (Fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, Offset(page), options_.page_bytes) != 0) {
       return SystemError(ErrorCode::kFailedPrecondition, "cannot give a KV page back");
     }
     return {};
@@ -129,8 +127,8 @@ class LinuxBackend final : public VmBackend {
 
   // Mapping over the range replaces it atomically: no moment at which it is a hole for someone else.
   Result<void> Unmap(std::byte* address, int64_t count) override {
-    void* const got = ::mmap(address, Bytes(count), PROT_NONE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    void* const got =
+        ::mmap(address, Bytes(count), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     if (got == MAP_FAILED) {
       return SystemError(ErrorCode::kFailedPrecondition, "cannot unmap KV pages");
     }
@@ -155,8 +153,8 @@ class LinuxBackend final : public VmBackend {
   // MAP_POPULATE fills the page tables here, on this thread, not on the first access of a compute thread.
   bool MapRun(std::byte* target, PageId first, int64_t count, bool writable) {
     const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    return ::mmap(target, Bytes(count), protection, MAP_SHARED | MAP_FIXED | MAP_POPULATE, file_,
-                  Offset(first)) != MAP_FAILED;
+    return ::mmap(target, Bytes(count), protection, MAP_SHARED | MAP_FIXED | MAP_POPULATE, file_, Offset(first)) !=
+           MAP_FAILED;
   }
 
   const VmOptions options_;
@@ -171,14 +169,12 @@ class LinuxBackend final : public VmBackend {
 Result<std::unique_ptr<VmBackend>> MakeLinuxBackend(const VmOptions& options) {
   const int64_t system_page = ::sysconf(_SC_PAGESIZE);
   if (options.page_bytes < 1 || options.page_bytes % system_page != 0) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("a KV page of {} bytes is no multiple of the system's {}",
-                                 options.page_bytes, system_page));
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("a KV page of {} bytes is no multiple of the system's {}",
+                                                              options.page_bytes, system_page));
   }
   if (options.max_pages < 1 || options.max_pages > kMaxFileBytes / options.page_bytes) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("{} KV pages of {} bytes are out of range", options.max_pages,
-                                 options.page_bytes));
+                     fmt::format("{} KV pages of {} bytes are out of range", options.max_pages, options.page_bytes));
   }
   const int file = ::memfd_create("causeway-kv", MFD_CLOEXEC);
   if (file < 0) {

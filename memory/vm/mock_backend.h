@@ -43,9 +43,7 @@ class MockBackend final : public VmBackend {
   Result<void> Protect(std::byte* address, int64_t count, bool writable) override;
   Result<void> Unmap(std::byte* address, int64_t count) override;
   Result<void> Copy(std::byte* to, const std::byte* from) override;
-  int64_t PhysicalBytes() const override {
-    return static_cast<int64_t>(created_.size()) * options_.page_bytes;
-  }
+  int64_t PhysicalBytes() const override { return static_cast<int64_t>(created_.size()) * options_.page_bytes; }
 
   // What is mapped where, for the tests' own model.
   struct Mapping {
@@ -71,11 +69,11 @@ class MockBackend final : public VmBackend {
   std::array<uint64_t, kVmCalls> calls_{};
   std::byte* arena_ = nullptr;
   int64_t arena_bytes_ = 0;
-  std::vector<std::byte> heap_;                         // kHeap: the arena
-  std::map<PageId, std::vector<std::byte>> contents_;   // kHeap: pages that exist and are not mapped
+  std::vector<std::byte> heap_;                        // kHeap: the arena
+  std::map<PageId, std::vector<std::byte>> contents_;  // kHeap: pages that exist and are not mapped
   std::set<PageId> created_;
   std::map<std::byte*, Mapping> mappings_;
-  std::map<PageId, std::set<std::byte*>> aliases_;      // where a mapped page is mapped
+  std::map<PageId, std::set<std::byte*>> aliases_;  // where a mapped page is mapped
 };
 
 }  // namespace causeway::memory

@@ -13,8 +13,8 @@ constexpr int64_t kMaxSize = int64_t{1} << 24;  // of any width, so that no prod
 // Reads the family's tensors layer by layer.
 class DecoderBuilder {
  public:
-  DecoderBuilder(const Config& config, const DecoderTraits& traits, const DecoderSizes& sizes,
-                 WeightSource& weights, Network& network)
+  DecoderBuilder(const Config& config, const DecoderTraits& traits, const DecoderSizes& sizes, WeightSource& weights,
+                 Network& network)
       : config_(config), traits_(traits), sizes_(sizes), weights_(weights), network_(network) {}
 
   Result<void> Build() {
@@ -45,17 +45,15 @@ class DecoderBuilder {
 
   Result<void> AddRope(const RopeSettings& settings) {
     if (settings.rotary_fraction != 1 && !traits_.partial_rotary) {
-      return MakeError(ErrorCode::kUnsupported,
-                       fmt::format("config.json: partial_rotary_factor {} is not served in this family",
-                                   settings.rotary_fraction));
+      return MakeError(
+          ErrorCode::kUnsupported,
+          fmt::format("config.json: partial_rotary_factor {} is not served in this family", settings.rotary_fraction));
     }
-    ASSIGN_OR_RETURN(const int64_t original,
-                     config_.Int("original_max_position_embeddings", 1, kMaxSize, 0));
+    ASSIGN_OR_RETURN(const int64_t original, config_.Int("original_max_position_embeddings", 1, kMaxSize, 0));
     ASSIGN_OR_RETURN(
         Rope rope,
         MakeRope({.theta = settings.theta,
-                  .dimensions = static_cast<int64_t>(static_cast<double>(sizes_.head_dim) *
-                                                     settings.rotary_fraction),
+                  .dimensions = static_cast<int64_t>(static_cast<double>(sizes_.head_dim) * settings.rotary_fraction),
                   .max_position_embeddings = sizes_.context_length,
                   .original_max_position_embeddings = original,
                   .scaling = settings.scaling,
@@ -134,9 +132,8 @@ class DecoderBuilder {
     const bool without_rope = !traits_.without_rope.empty() && traits_.without_rope[index];
     block.rope = without_rope ? -1 : sliding && network_.ropes.size() > 1 ? 1 : 0;
     block.window = sliding ? window_ : 0;
-    block.scale = static_cast<float>(traits_.attention_scale != 0
-                                         ? traits_.attention_scale
-                                         : 1.0 / std::sqrt(static_cast<double>(sizes_.head_dim)));
+    block.scale = static_cast<float>(
+        traits_.attention_scale != 0 ? traits_.attention_scale : 1.0 / std::sqrt(static_cast<double>(sizes_.head_dim)));
     block.softcap = static_cast<float>(traits_.attention_softcap);
     return block;
   }
@@ -145,17 +142,15 @@ class DecoderBuilder {
     MlpBlock block;
     block.activation = activation_;
     if (traits_.fused_gate_up) {
-      const Projection fused = MakeProjection(prefix + "gate_up_proj", 2 * sizes_.intermediate,
-                                              sizes_.hidden, traits_.mlp_bias);
+      const Projection fused =
+          MakeProjection(prefix + "gate_up_proj", 2 * sizes_.intermediate, sizes_.hidden, traits_.mlp_bias);
       block.gate = Part(fused, 0, sizes_.intermediate);
       block.up = Part(fused, sizes_.intermediate, 2 * sizes_.intermediate);
     } else {
-      block.gate =
-          MakeProjection(prefix + "gate_proj", sizes_.intermediate, sizes_.hidden, traits_.mlp_bias);
+      block.gate = MakeProjection(prefix + "gate_proj", sizes_.intermediate, sizes_.hidden, traits_.mlp_bias);
       block.up = MakeProjection(prefix + "up_proj", sizes_.intermediate, sizes_.hidden, traits_.mlp_bias);
     }
-    block.down =
-        MakeProjection(prefix + "down_proj", sizes_.hidden, sizes_.intermediate, traits_.mlp_bias);
+    block.down = MakeProjection(prefix + "down_proj", sizes_.hidden, sizes_.intermediate, traits_.mlp_bias);
     return block;
   }
 
@@ -189,9 +184,8 @@ class DecoderBuilder {
     network_.final_norm = MakeNorm("model.norm", sizes_.hidden);
     weights_.Ignore("model.rotary_emb.inv_freq");
     ASSIGN_OR_RETURN(network_.tied, config_.Flag("tie_word_embeddings", traits_.tied_by_default));
-    network_.head.weight = network_.tied
-                               ? weights_.Tied("lm_head.weight", network_.embedding)
-                               : weights_.Matrix("lm_head.weight", sizes_.vocab, sizes_.hidden);
+    network_.head.weight = network_.tied ? weights_.Tied("lm_head.weight", network_.embedding)
+                                         : weights_.Matrix("lm_head.weight", sizes_.vocab, sizes_.hidden);
     return {};
   }
 
@@ -221,8 +215,7 @@ Result<kernels::Activation> ParseActivation(const std::string& name) {
     return kernels::Activation::kRelu;
   }
   return MakeError(ErrorCode::kUnsupported,
-                   "activation '" + name +
-                       "' is not served; known: silu, gelu, gelu_new, gelu_pytorch_tanh, relu");
+                   "activation '" + name + "' is not served; known: silu, gelu, gelu_new, gelu_pytorch_tanh, relu");
 }
 
 Result<DecoderSizes> ReadSizes(const Config& config) {
@@ -236,18 +229,16 @@ Result<DecoderSizes> ReadSizes(const Config& config) {
   ASSIGN_OR_RETURN(sizes.context_length, config.Int("max_position_embeddings", 1, kMaxSize));
   const int64_t default_head_dim = sizes.hidden / sizes.heads;
   ASSIGN_OR_RETURN(sizes.head_dim, config.Int("head_dim", 1, 65536,
-                                              default_head_dim > 0 ? std::optional(default_head_dim)
-                                                                   : std::nullopt));
+                                              default_head_dim > 0 ? std::optional(default_head_dim) : std::nullopt));
   if (!config.Has("head_dim") && sizes.hidden % sizes.heads != 0) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("config.json: hidden_size {} is no multiple of num_attention_heads {}",
-                                 sizes.hidden, sizes.heads));
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("config.json: hidden_size {} is no multiple of num_attention_heads {}", sizes.hidden, sizes.heads));
   }
   if (sizes.heads % sizes.kv_heads != 0) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("config.json: num_attention_heads {} is no multiple of "
-                                 "num_key_value_heads {}",
-                                 sizes.heads, sizes.kv_heads));
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("config.json: num_attention_heads {} is no multiple of "
+                                                              "num_key_value_heads {}",
+                                                              sizes.heads, sizes.kv_heads));
   }
   return sizes;
 }
@@ -258,8 +249,7 @@ Result<std::vector<bool>> ReadSliding(const Config& config, int64_t layers,
   std::vector<bool> sliding;
   if (!types.empty() && static_cast<int64_t>(types.size()) != layers) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("config.json: layer_types has {} entries for {} layers", types.size(),
-                                 layers));
+                     fmt::format("config.json: layer_types has {} entries for {} layers", types.size(), layers));
   }
   for (int64_t i = 0; i < layers; ++i) {
     if (types.empty()) {
@@ -284,8 +274,7 @@ Result<void> RefuseOthers(const Config& config, const DecoderTraits& traits, con
                      "config.json: use_bidirectional_attention true is not served: only causal models are");
   }
   // Layers that slide must have a window, and a family that has none must not be asked for one.
-  ASSIGN_OR_RETURN(const std::vector<bool> asked,
-                   ReadSliding(config, sizes.layers, [](int64_t) { return false; }));
+  ASSIGN_OR_RETURN(const std::vector<bool> asked, ReadSliding(config, sizes.layers, [](int64_t) { return false; }));
   const bool has_window = config.Has("sliding_window");
   for (size_t i = 0; i < asked.size(); ++i) {
     const bool slides = !traits.sliding.empty() && traits.sliding[i];
@@ -299,8 +288,7 @@ Result<void> RefuseOthers(const Config& config, const DecoderTraits& traits, con
   return {};
 }
 
-Result<void> BuildDecoder(const Config& config, const DecoderTraits& traits, WeightSource& weights,
-                          Network& network) {
+Result<void> BuildDecoder(const Config& config, const DecoderTraits& traits, WeightSource& weights, Network& network) {
   ASSIGN_OR_RETURN(const DecoderSizes sizes, ReadSizes(config));
   return DecoderBuilder(config, traits, sizes, weights, network).Build();
 }

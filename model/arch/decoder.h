@@ -24,25 +24,25 @@ enum class QkNorm : uint8_t { kNone, kPerHead, kWhole };
 struct DecoderTraits {
   NormPlacement placement = NormPlacement::kBefore;
   QkNorm qk_norm = QkNorm::kNone;
-  bool one_plus_norm = false;       // weights are stored minus one
+  bool one_plus_norm = false;  // weights are stored minus one
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
-  bool fused_qkv = false;           // self_attn.qkv_proj
-  bool fused_gate_up = false;       // mlp.gate_up_proj
+  bool fused_qkv = false;      // self_attn.qkv_proj
+  bool fused_gate_up = false;  // mlp.gate_up_proj
   bool tied_by_default = false;
   const char* activation_field = "hidden_act";
-  double attention_scale = 0;       // 0: head_dim^-0.5
+  double attention_scale = 0;  // 0: head_dim^-0.5
   double attention_softcap = 0;
   double logits_softcap = 0;
   double embedding_scale = 1;
   double residual_multiplier = 1;
   double logits_scale = 1;
-  bool partial_rotary = false;      // partial_rotary_factor may leave a part of each head unturned
-  bool yarn_is_longrope = false;    // an old name of it (Phi-3)
-  std::vector<bool> sliding;        // per layer; empty: none
-  std::vector<bool> without_rope;   // per layer; empty: none
-  bool local_rope = false;          // sliding layers have a rope of their own
+  bool partial_rotary = false;     // partial_rotary_factor may leave a part of each head unturned
+  bool yarn_is_longrope = false;   // an old name of it (Phi-3)
+  std::vector<bool> sliding;       // per layer; empty: none
+  std::vector<bool> without_rope;  // per layer; empty: none
+  bool local_rope = false;         // sliding layers have a rope of their own
 };
 
 // The numbers every decoder has, checked.
@@ -58,8 +58,7 @@ struct DecoderSizes {
 };
 Result<DecoderSizes> ReadSizes(const Config& config);
 
-Result<void> BuildDecoder(const Config& config, const DecoderTraits& traits, WeightSource& weights,
-                          Network& network);
+Result<void> BuildDecoder(const Config& config, const DecoderTraits& traits, WeightSource& weights, Network& network);
 
 // silu, gelu, gelu_new, gelu_pytorch_tanh, relu by their Hugging Face names.
 Result<kernels::Activation> ParseActivation(const std::string& name);

@@ -44,11 +44,10 @@ Result<void> BuildGemma3(const Config& config, WeightSource& weights, Network& n
   // attn_logit_softcapping is a field of Gemma 3 too, but its attention has never used it.
   traits.qk_norm = QkNorm::kPerHead;
   traits.local_rope = true;
-  const char* const field = config.Has("sliding_window_pattern") ? "sliding_window_pattern"
-                                                                 : "_sliding_window_pattern";
+  const char* const field = config.Has("sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
   ASSIGN_OR_RETURN(const int64_t pattern, config.Int(field, 1, 4096, 6));
-  ASSIGN_OR_RETURN(traits.sliding, ReadSliding(config, sizes.layers,
-                                               [&](int64_t i) { return (i + 1) % pattern != 0; }));
+  ASSIGN_OR_RETURN(traits.sliding,
+                   ReadSliding(config, sizes.layers, [&](int64_t i) { return (i + 1) % pattern != 0; }));
   return BuildDecoder(config, traits, weights, network);
 }
 

@@ -21,8 +21,7 @@ Norm MakeNorm(WeightSource& weights, const std::string& name, const Gpt2Sizes& s
 }
 
 Projection MakeConv1d(WeightSource& weights, const std::string& name, int64_t out, int64_t in) {
-  return {.weight = weights.Transposed(name + ".weight", out, in),
-          .bias = weights.Vector(name + ".bias", out)};
+  return {.weight = weights.Transposed(name + ".weight", out, in), .bias = weights.Vector(name + ".bias", out)};
 }
 
 Projection Part(const Projection& fused, int64_t begin, int64_t end) {
@@ -40,8 +39,7 @@ Layer MakeLayer(WeightSource& weights, const Gpt2Sizes& sizes, const std::string
   layer.mlp_norm = MakeNorm(weights, prefix + "ln_2", sizes);
   AttentionBlock& attention = layer.attention;
   attention.heads = sizes.heads;
-  const Projection fused =
-      MakeConv1d(weights, prefix + "attn.c_attn", 3 * sizes.hidden, sizes.hidden);
+  const Projection fused = MakeConv1d(weights, prefix + "attn.c_attn", 3 * sizes.hidden, sizes.hidden);
   attention.q = Part(fused, 0, sizes.hidden);
   attention.k = Part(fused, sizes.hidden, 2 * sizes.hidden);
   attention.v = Part(fused, 2 * sizes.hidden, 3 * sizes.hidden);

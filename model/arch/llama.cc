@@ -24,8 +24,7 @@ Result<void> BuildSmolLm3(const Config& config, WeightSource& weights, Network& 
     return MakeError(ErrorCode::kInvalidArgument, "config.json: no_rope_layers has too few entries");
   }
   for (int64_t i = 0; i < sizes.layers; ++i) {
-    traits.without_rope.push_back(with_rope.empty() ? (i + 1) % interval == 0
-                                                    : with_rope[static_cast<size_t>(i)] == 0);
+    traits.without_rope.push_back(with_rope.empty() ? (i + 1) % interval == 0 : with_rope[static_cast<size_t>(i)] == 0);
   }
   ASSIGN_OR_RETURN(const bool attention_bias, config.Flag("attention_bias", false));
   traits.qkv_bias = attention_bias;

@@ -26,8 +26,8 @@ constexpr Architecture kArchitectures[] = {
      BuildQwen3},
     {"olmo2", "norms after the blocks, and over all of Q and K",
      R"({"hidden_act": "silu", "rms_norm_eps": 1e-5, "max_position_embeddings": 2048})", BuildOlmo2},
-    {"granite", "four multipliers",
-     R"({"hidden_act": "silu", "rms_norm_eps": 1e-6, "max_position_embeddings": 2048})", BuildGranite},
+    {"granite", "four multipliers", R"({"hidden_act": "silu", "rms_norm_eps": 1e-6, "max_position_embeddings": 2048})",
+     BuildGranite},
     {"phi3", "fused QKV and gate-up, longrope",
      R"({"hidden_act": "silu", "rms_norm_eps": 1e-5, "max_position_embeddings": 4096,
          "original_max_position_embeddings": 4096})",
@@ -60,8 +60,8 @@ Result<const Architecture*> FindArchitecture(std::string_view model_type) {
     }
     known += (known.empty() ? "" : ", ") + std::string(architecture.model_type);
   }
-  return MakeError(ErrorCode::kUnsupported, "model_type '" + std::string(model_type) +
-                                                "' is not served; known: " + known);
+  return MakeError(ErrorCode::kUnsupported,
+                   "model_type '" + std::string(model_type) + "' is not served; known: " + known);
 }
 
 }  // namespace causeway::model

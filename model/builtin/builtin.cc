@@ -25,7 +25,8 @@ struct Row {
   const std::byte* end;
 };
 
-#define CAUSEWAY_ROW(file, name) {file, &causeway_builtin_##name, &causeway_builtin_##name##_end}
+#define CAUSEWAY_ROW(file, name) \
+  { file, &causeway_builtin_##name, &causeway_builtin_##name##_end }
 const Row kFiles[] = {
     CAUSEWAY_ROW("model.safetensors", weights),
     CAUSEWAY_ROW("config.json", config),

@@ -140,8 +140,8 @@ Result<void> Bpe::ReadMerges(const Json& merges) {
     const std::string tail = right.starts_with(prefix_) ? right.substr(prefix_.size()) : right;
     const auto merged = Id(left + tail);
     if (!left_id || !right_id || !merged) {
-      return Bad(fmt::format("merges: entry {} ('{}' + '{}') uses a token that the vocabulary lacks", rank,
-                             left, right));
+      return Bad(
+          fmt::format("merges: entry {} ('{}' + '{}') uses a token that the vocabulary lacks", rank, left, right));
     }
     merges_[PairKey(*left_id, *right_id)] = {rank, *merged};  // the last of duplicates, as a map built in order
     ++rank;

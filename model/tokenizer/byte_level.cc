@@ -8,9 +8,7 @@ namespace causeway::model::tokenizer {
 namespace {
 
 // Printable Latin-1 characters stand for themselves; the other bytes for 256, 257, ... in order.
-bool IsPrintable(int byte) {
-  return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-}
+bool IsPrintable(int byte) { return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE; }
 
 struct Alphabet {
   Alphabet() {

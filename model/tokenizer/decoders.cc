@@ -51,7 +51,10 @@ Result<Decoder> MakeReplace(const Json& json, int) {
 }
 
 int HexDigit(char c) {
-  return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                : -1;
 }
 
 // The byte of "<0xHH>", or -1.
@@ -130,8 +133,8 @@ Result<Decoder> MakeStrip(const Json& json, int) {
 // Replacements become spaces; those of the first token, which encoding put there, vanish.
 Result<Decoder> MakeMetaspace(const Json& json, int) {
   const std::string replacement = StageTextOr(json, "replacement", "\xE2\x96\x81");
-  const bool never = StageTextOr(json, "prepend_scheme", "always") == "never" ||
-                     !StageFlag(json, "add_prefix_space", true);
+  const bool never =
+      StageTextOr(json, "prepend_scheme", "always") == "never" || !StageFlag(json, "add_prefix_space", true);
   return Decoder([replacement, never](Tokens& tokens) {
     for (size_t i = 0; i < tokens.size(); ++i) {
       std::string out;
@@ -193,8 +196,8 @@ struct Row {
   Result<Decoder> (*make)(const Json&, int depth);
 };
 constexpr Row kRows[] = {
-    {"Sequence", MakeSequence}, {"ByteLevel", MakeByteLevel},       {"Replace", MakeReplace},
-    {"Fuse", MakeFuse},         {"ByteFallback", MakeByteFallback}, {"Strip", MakeStrip},
+    {"Sequence", MakeSequence},   {"ByteLevel", MakeByteLevel},       {"Replace", MakeReplace},
+    {"Fuse", MakeFuse},           {"ByteFallback", MakeByteFallback}, {"Strip", MakeStrip},
     {"Metaspace", MakeMetaspace}, {"BPEDecoder", MakeBpeDecoder},
 };
 

@@ -15,8 +15,7 @@ namespace causeway::model {
 class IncrementalDetokenizer {
  public:
   // `context`: the end of the prompt (the last few tokens are enough); its text is not emitted.
-  IncrementalDetokenizer(const Tokenizer& tokenizer, bool skip_special_tokens,
-                         std::span<const Token> context = {});
+  IncrementalDetokenizer(const Tokenizer& tokenizer, bool skip_special_tokens, std::span<const Token> context = {});
 
   // The text that this token makes final. Empty while a character is incomplete.
   std::string Append(Token token);

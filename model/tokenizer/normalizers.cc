@@ -170,8 +170,7 @@ Result<Normalizer> Make(const Json& json, int depth) {
     }
     known += (known.empty() ? "" : ", ") + std::string(row.type);
   }
-  return MakeError(ErrorCode::kUnsupported,
-                   "normalizer '" + type + "' is not served; known: " + known);
+  return MakeError(ErrorCode::kUnsupported, "normalizer '" + type + "' is not served; known: " + known);
 }
 
 }  // namespace

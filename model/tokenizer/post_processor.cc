@@ -6,9 +6,7 @@
 namespace causeway::model::tokenizer {
 namespace {
 
-Error Bad(const char* what) {
-  return MakeError(ErrorCode::kInvalidArgument, std::string("post_processor: ") + what);
-}
+Error Bad(const char* what) { return MakeError(ErrorCode::kInvalidArgument, std::string("post_processor: ") + what); }
 
 // ["<s>", 0], as BERT and RoBERTa write their two.
 Result<Token> IdOfPair(const Json& json, const char* name) {

@@ -12,8 +12,7 @@ namespace causeway::model::tokenizer {
 namespace {
 
 // GPT-2's own splitting pattern (openai/gpt-2, encoder.py).
-constexpr char kGpt2Pattern[] =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr char kGpt2Pattern[] = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 enum class Behavior : uint8_t { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
@@ -118,9 +117,7 @@ PreTokenizer SplitAt(Finder find, bool invert, Behavior behavior) {
 
 Finder FindRegex(Regex regex) {
   auto shared = std::make_shared<Regex>(std::move(regex));  // std::function must be copyable
-  return [shared](std::string_view text, std::vector<Match>& matches) {
-    return shared->FindAll(text, matches);
-  };
+  return [shared](std::string_view text, std::vector<Match>& matches) { return shared->FindAll(text, matches); };
 }
 
 // Each character of a class is a match.
@@ -138,14 +135,12 @@ Finder FindCharacters(bool (*is_match)(char32_t)) {
   };
 }
 
-
 Result<Behavior> ParseBehavior(const std::string& name) {
-  constexpr std::pair<const char*, Behavior> kNames[] = {
-      {"Removed", Behavior::kRemoved},
-      {"Isolated", Behavior::kIsolated},
-      {"MergedWithPrevious", Behavior::kMergedWithPrevious},
-      {"MergedWithNext", Behavior::kMergedWithNext},
-      {"Contiguous", Behavior::kContiguous}};
+  constexpr std::pair<const char*, Behavior> kNames[] = {{"Removed", Behavior::kRemoved},
+                                                         {"Isolated", Behavior::kIsolated},
+                                                         {"MergedWithPrevious", Behavior::kMergedWithPrevious},
+                                                         {"MergedWithNext", Behavior::kMergedWithNext},
+                                                         {"Contiguous", Behavior::kContiguous}};
   for (const auto& [known, behavior] : kNames) {
     if (name == known) {
       return behavior;
@@ -313,11 +308,16 @@ struct Row {
   Result<PreTokenizer> (*make)(const Json&, int depth);
 };
 constexpr Row kRows[] = {
-    {"Sequence", MakeSequence},       {"ByteLevel", MakeByteLevel},
-    {"Split", MakeSplit},             {"Metaspace", MakeMetaspace},
-    {"Digits", MakeDigits},           {"Whitespace", MakeWhitespace},
-    {"WhitespaceSplit", MakeWhitespaceSplit}, {"Punctuation", MakePunctuation},
-    {"BertPreTokenizer", MakeBert},   {"CharDelimiterSplit", MakeDelimiter},
+    {"Sequence", MakeSequence},
+    {"ByteLevel", MakeByteLevel},
+    {"Split", MakeSplit},
+    {"Metaspace", MakeMetaspace},
+    {"Digits", MakeDigits},
+    {"Whitespace", MakeWhitespace},
+    {"WhitespaceSplit", MakeWhitespaceSplit},
+    {"Punctuation", MakePunctuation},
+    {"BertPreTokenizer", MakeBert},
+    {"CharDelimiterSplit", MakeDelimiter},
 };
 
 Result<PreTokenizer> Make(const Json& json, int depth) {
@@ -329,8 +329,7 @@ Result<PreTokenizer> Make(const Json& json, int depth) {
     }
     known += (known.empty() ? "" : ", ") + std::string(row.type);
   }
-  return MakeError(ErrorCode::kUnsupported,
-                   "pre-tokenizer '" + type + "' is not served; known: " + known);
+  return MakeError(ErrorCode::kUnsupported, "pre-tokenizer '" + type + "' is not served; known: " + known);
 }
 
 }  // namespace

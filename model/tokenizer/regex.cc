@@ -55,13 +55,11 @@ Result<Regex> Regex::Compile(const std::string& pattern) {
   }
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* const code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
+  pcre2_code* const code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                         PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
   if (code == nullptr) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("bad pattern '{}': {} at byte {}", pattern.substr(0, 80), MessageOf(error),
-                                 offset));
+                     fmt::format("bad pattern '{}': {} at byte {}", pattern.substr(0, 80), MessageOf(error), offset));
   }
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // without JIT matching is slower, not different
   return Regex(code);
@@ -86,8 +84,8 @@ Result<void> Regex::FindAll(std::string_view text, std::vector<Match>& matches) 
   size_t at = 0;
   uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
   while (at < text.size()) {
-    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                                  options, memory.data, memory.context);
+    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, options,
+                                  memory.data, memory.context);
     if (found == PCRE2_ERROR_NOMATCH) {
       break;
     }

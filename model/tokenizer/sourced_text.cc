@@ -5,8 +5,9 @@
 namespace causeway::model::tokenizer {
 
 bool SourcedText::AnyUntrusted(size_t begin, size_t end) const {
-  return tracked && std::any_of(source.begin() + static_cast<ptrdiff_t>(begin), source.begin() + static_cast<ptrdiff_t>(end),
-                                [](uint32_t s) { return (s & kUntrusted) != 0; });
+  return tracked &&
+         std::any_of(source.begin() + static_cast<ptrdiff_t>(begin), source.begin() + static_cast<ptrdiff_t>(end),
+                     [](uint32_t s) { return (s & kUntrusted) != 0; });
 }
 
 SourcedText SourcedText::Slice(size_t begin, size_t end) const {

@@ -50,8 +50,7 @@ Result<AddedToken> ReadAddedToken(const Json& json) {
   const auto bad = [](const char* what) {
     return MakeError(ErrorCode::kInvalidArgument, std::string("added_tokens: ") + what);
   };
-  if (!json.is_object() || !FieldOrNull(json, "content").is_string() ||
-      !FieldOrNull(json, "id").is_number_integer()) {
+  if (!json.is_object() || !FieldOrNull(json, "content").is_string() || !FieldOrNull(json, "id").is_number_integer()) {
     return bad("an entry has no id or no content");
   }
   AddedToken token;
@@ -84,7 +83,7 @@ struct Tokenizer::Impl {
   std::unordered_map<Token, const AddedToken*> added_by_id;
   AddedTokenFinder raw_finder;
   AddedTokenFinder normalized_finder;
-  bool byte_level = false;     // the decoder maps characters back to bytes
+  bool byte_level = false;  // the decoder maps characters back to bytes
   bool byte_fallback = false;
 
   Result<void> ReadAdded(const Json& json) {
@@ -199,8 +198,7 @@ Result<std::vector<Token>> Tokenizer::Encode(std::string_view text, const Encode
   return EncodePieces({&untrusted, 1}, options.add_special_tokens);
 }
 
-Result<std::vector<Token>> Tokenizer::EncodePieces(std::span<const Piece> pieces,
-                                                   bool add_special_tokens) const {
+Result<std::vector<Token>> Tokenizer::EncodePieces(std::span<const Piece> pieces, bool add_special_tokens) const {
   SourcedText text;
   text.tracked = true;
   for (const Piece& piece : pieces) {

@@ -55,9 +55,8 @@ void OrderMarks(std::vector<Decomposed>& characters) {
   for (auto run = characters.begin(); run != characters.end();) {
     run = std::find_if_not(run, characters.end(), is_starter);
     const auto end = std::find_if(run, characters.end(), is_starter);
-    std::stable_sort(run, end, [](const Decomposed& a, const Decomposed& b) {
-      return a.combining_class < b.combining_class;
-    });
+    std::stable_sort(run, end,
+                     [](const Decomposed& a, const Decomposed& b) { return a.combining_class < b.combining_class; });
     run = end;
   }
 }

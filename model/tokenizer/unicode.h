@@ -8,14 +8,14 @@
 
 namespace causeway::model::tokenizer {
 
-bool IsWhitespace(char32_t c);         // property White_Space
-bool IsNumeric(char32_t c);            // general category N
-bool IsPunctuation(char32_t c);        // ASCII punctuation or general category P
-bool IsMark(char32_t c);               // general category M
-bool IsNonspacingMark(char32_t c);     // general category Mn
-bool IsOther(char32_t c);              // general category C, unassigned included
-bool IsWord(char32_t c);               // \w: Alphabetic, M, Nd, Pc, Join_Control
-bool IsCjkIdeograph(char32_t c);       // the blocks that BERT separates
+bool IsWhitespace(char32_t c);      // property White_Space
+bool IsNumeric(char32_t c);         // general category N
+bool IsPunctuation(char32_t c);     // ASCII punctuation or general category P
+bool IsMark(char32_t c);            // general category M
+bool IsNonspacingMark(char32_t c);  // general category Mn
+bool IsOther(char32_t c);           // general category C, unassigned included
+bool IsWord(char32_t c);            // \w: Alphabetic, M, Nd, Pc, Join_Control
+bool IsCjkIdeograph(char32_t c);    // the blocks that BERT separates
 
 // Full lower case of one character: at most two characters (only U+0130 gives two).
 struct Lowered {

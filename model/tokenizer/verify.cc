@@ -18,8 +18,7 @@ std::string CompareIds(const char* what, const std::vector<Token>& got, const st
     return {};
   }
   const auto show = [](auto it, auto end) { return it == end ? std::string("the end") : fmt::format("{}", *it); };
-  return fmt::format("{}: token {} is {}, not {}", what, a - got.begin(), show(a, got.end()),
-                     show(b, wanted.end()));
+  return fmt::format("{}: token {} is {}, not {}", what, a - got.begin(), show(a, got.end()), show(b, wanted.end()));
 }
 
 std::string CompareText(const char* what, const std::string& got, const std::string& wanted) {
@@ -39,8 +38,7 @@ Result<std::string> CheckCase(const Tokenizer& tokenizer, const Json& item) {
   for (const std::string& difference :
        {CompareIds("ids", got, ids), CompareIds("ids_special", got_special, ids_special),
         CompareText("decoded", tokenizer.Decode(ids, false), item.at("decoded").get<std::string>()),
-        CompareText("decoded_skip", tokenizer.Decode(ids_special, true),
-                    item.at("decoded_skip").get<std::string>())}) {
+        CompareText("decoded_skip", tokenizer.Decode(ids_special, true), item.at("decoded_skip").get<std::string>())}) {
     if (!difference.empty()) {
       return difference;
     }

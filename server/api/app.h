@@ -42,14 +42,14 @@ struct App {
   const ChatTemplate* chat_template;  // null: the model has none
   bool template_takes_tools;          // its source speaks of `tools`
   scheduler::Engine& engine;
-  scheduler::ModelLimits limits;      // vocab, max_model_len, ...
+  scheduler::ModelLimits limits;  // vocab, max_model_len, ...
   TextWorkers& text_workers;
   Metrics& metrics;
   std::vector<std::string> served_names;  // the first is the one in responses
   std::vector<std::string> api_keys;      // empty: no authentication
   std::string system_fingerprint;         // build, instruction set and KV format: same print, same bits
   ServerLimits server_limits;
-  model::GenerationDefaults defaults;     // generation config overlaid with flags
+  model::GenerationDefaults defaults;  // generation config overlaid with flags
   std::atomic<Lifecycle> lifecycle{Lifecycle::kStarting};
 };
 

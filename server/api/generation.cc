@@ -142,12 +142,16 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
 
   void MakeSequences() {
     for (int i = 0; i < n; ++i) {
-      sequences.push_back({nullptr, StopMatcher(call.sampling.stop, call.sampling.include_stop_str_in_output),
-                           {}, 0, false, kNever,
+      sequences.push_back({nullptr,
+                           StopMatcher(call.sampling.stop, call.sampling.include_stop_str_in_output),
+                           {},
+                           0,
+                           false,
+                           kNever,
                            {call.arrival, kNever, kNever, kNever}});
       if (app.model.tokenizer != nullptr) {
-        sequences.back().detokenizer = std::make_unique<IncrementalDetokenizer>(
-            *app.model.tokenizer, call.sampling.skip_special_tokens, prompt);
+        sequences.back().detokenizer =
+            std::make_unique<IncrementalDetokenizer>(*app.model.tokenizer, call.sampling.skip_special_tokens, prompt);
       }
     }
   }
@@ -171,9 +175,8 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     if (const auto* const text = std::get_if<std::string>(&call.prompt)) {
       return *text;
     }
-    return app.model.tokenizer != nullptr
-               ? app.model.tokenizer->Decode(prompt, call.sampling.skip_special_tokens)
-               : std::string();
+    return app.model.tokenizer != nullptr ? app.model.tokenizer->Decode(prompt, call.sampling.skip_special_tokens)
+                                          : std::string();
   }
 
   TokenInfo InfoOf(const OutputEvent& output) const {
@@ -257,8 +260,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
       return;  // a stop string ended it before
     }
     sequence.times = output.times;
-    if (output.finish == scheduler::FinishReason::kError ||
-        output.finish == scheduler::FinishReason::kCancelled) {
+    if (output.finish == scheduler::FinishReason::kError || output.finish == scheduler::FinishReason::kCancelled) {
       Fail(output.finish == scheduler::FinishReason::kError
                ? output.error
                : MakeError(ErrorCode::kCancelled, "the request was cancelled"),
@@ -280,8 +282,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     if (sequence.stops.matched()) {
       EndSequence(output.index, FinishKind::kStop, *sequence.stops.matched(), events);
     } else {
-      EndSequence(output.index, ended_by_stop ? FinishKind::kStop : FinishKind::kLength, std::move(reason),
-                  events);
+      EndSequence(output.index, ended_by_stop ? FinishKind::kStop : FinishKind::kLength, std::move(reason), events);
     }
   }
 
@@ -351,9 +352,9 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
   scheduler::Waker* reader;  // guarded by reader_mutex; null once the reader is gone
 
   std::mutex mutex;
-  bool prepared = false;                   // guarded by mutex
-  std::optional<Error> failure;            // guarded by mutex
-  std::optional<scheduler::Ticket> ticket; // guarded by mutex until prepared, then the reader's
+  bool prepared = false;                    // guarded by mutex
+  std::optional<Error> failure;             // guarded by mutex
+  std::optional<scheduler::Ticket> ticket;  // guarded by mutex until prepared, then the reader's
 
   // Written by the worker before `prepared`, then the reader's.
   int n = 1;

@@ -50,8 +50,8 @@ struct SamplingFields {
 };
 
 struct ChatPrompt {
-  OrderedJson messages;  // validated shape: array of objects with a string role
-  OrderedJson tools;     // null if none
+  OrderedJson messages;         // validated shape: array of objects with a string role
+  OrderedJson tools;            // null if none
   OrderedJson template_kwargs;  // object or null
   bool add_generation_prompt = true;
   bool continue_final_message = false;
@@ -64,9 +64,9 @@ struct GenerateCall {
   bool add_special_tokens = true;  // text prompts
   bool echo = false;               // completions: the prompt's text comes first
   scheduler::Priority priority = scheduler::Priority::kNormal;
-  std::string cache_salt;          // scheduler::GenerateRequest
+  std::string cache_salt;  // scheduler::GenerateRequest
   Instant arrival;
-  Instant deadline = kNever;       // the client's own (of a gRPC call)
+  Instant deadline = kNever;  // the client's own (of a gRPC call)
 };
 
 // One token with its text, for logprobs. `bytes` may be part of a character.

@@ -147,15 +147,27 @@ Result<StreamOptions> ReadStream(JsonFields& fields) {
 
 // Fields that would change the answer and are not served are refused, not ignored; fields that only hint are ignored.
 // A value that turns the field off is fine: clients spell out their defaults.
-constexpr const char* kUnserved[] = {
-    "suffix", "functions", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs",
-    "structural_tag", "allowed_token_ids", "bad_words", "logits_processors", "use_beam_search", "prompt_embeds",
-    "truncate_prompt_tokens", "return_tokens_as_token_ids", "audio", "web_search_options", "documents",
-    "chat_template"};
+constexpr const char* kUnserved[] = {"suffix",
+                                     "functions",
+                                     "guided_json",
+                                     "guided_regex",
+                                     "guided_choice",
+                                     "guided_grammar",
+                                     "structured_outputs",
+                                     "structural_tag",
+                                     "allowed_token_ids",
+                                     "bad_words",
+                                     "logits_processors",
+                                     "use_beam_search",
+                                     "prompt_embeds",
+                                     "truncate_prompt_tokens",
+                                     "return_tokens_as_token_ids",
+                                     "audio",
+                                     "web_search_options",
+                                     "documents",
+                                     "chat_template"};
 
-bool IsOff(const OrderedJson& value) {
-  return value == false || value == "" || (value.is_array() && value.empty());
-}
+bool IsOff(const OrderedJson& value) { return value == false || value == "" || (value.is_array() && value.empty()); }
 
 Result<void> RefuseUnserved(const App& app, JsonFields& fields, std::initializer_list<const char*> more) {
   const auto refuse = [](const char* name, std::string_view what) {
@@ -200,9 +212,7 @@ Result<void> ReadPromptLogprobs(const SamplingFields& sampling, CompletionReques
   return {};
 }
 
-bool IsIdList(const OrderedJson& json) {
-  return json.is_array() && !json.empty() && json[0].is_number();
-}
+bool IsIdList(const OrderedJson& json) { return json.is_array() && !json.empty() && json[0].is_number(); }
 
 // string | [string] | [int] | [[int]]
 Result<void> ReadPrompts(const App& app, const OrderedJson* prompt, const GenerateCall& base,
@@ -210,11 +220,9 @@ Result<void> ReadPrompts(const App& app, const OrderedJson* prompt, const Genera
   if (prompt == nullptr) {
     return Bad("prompt is missing", "prompt");
   }
-  const OrderedJson list =
-      prompt->is_array() && !IsIdList(*prompt) ? *prompt : OrderedJson::array({*prompt});
+  const OrderedJson list = prompt->is_array() && !IsIdList(*prompt) ? *prompt : OrderedJson::array({*prompt});
   if (list.empty() || static_cast<int64_t>(list.size()) > app.server_limits.max_prompts_per_request) {
-    return Bad(fmt::format("prompt must hold 1 to {} prompts", app.server_limits.max_prompts_per_request),
-               "prompt");
+    return Bad(fmt::format("prompt must hold 1 to {} prompts", app.server_limits.max_prompts_per_request), "prompt");
   }
   for (const OrderedJson& item : list) {
     GenerateCall call = base;
@@ -223,8 +231,7 @@ Result<void> ReadPrompts(const App& app, const OrderedJson* prompt, const Genera
     } else if (IsIdList(item)) {
       ASSIGN_OR_RETURN(call.prompt, ReadIds(item, "prompt"));
     } else {
-      return Bad("prompt must be a string, a list of strings, token ids, or a list of lists of token ids",
-                 "prompt");
+      return Bad("prompt must be a string, a list of strings, token ids, or a list of lists of token ids", "prompt");
     }
     calls.push_back(std::move(call));
   }
@@ -242,8 +249,7 @@ Result<void> FlattenContent(OrderedJson& message) {
     const auto type = part.is_object() ? part.find("type") : part.end();
     if (!part.is_object() || type == part.end() || *type != "text" || !part.contains("text") ||
         !part["text"].is_string()) {
-      return MakeError(ErrorCode::kUnsupported, "only text parts are served in a message's content",
-                       "messages");
+      return MakeError(ErrorCode::kUnsupported, "only text parts are served in a message's content", "messages");
     }
     text += part["text"].get<std::string>();
   }
@@ -306,8 +312,7 @@ Result<ChatPrompt> ReadChat(const App& app, JsonFields& fields) {
   chat.continue_final_message = fields.Flag("continue_final_message").value_or(false);
   chat.add_generation_prompt = fields.Flag("add_generation_prompt").value_or(!chat.continue_final_message);
   if (chat.continue_final_message && chat.add_generation_prompt) {
-    return Bad("continue_final_message and add_generation_prompt exclude each other",
-               "continue_final_message");
+    return Bad("continue_final_message and add_generation_prompt exclude each other", "continue_final_message");
   }
   return chat;
 }
@@ -405,8 +410,7 @@ Result<std::vector<Token>> DecodeDetokenize(const App& app, std::string_view bod
   std::vector<Token> tokens;
   for (const int64_t id : ids) {
     if (id < 0 || id >= app.limits.vocab) {
-      return Bad(fmt::format("token id {} is out of range; the vocabulary has {} ids", id, app.limits.vocab),
-                 "tokens");
+      return Bad(fmt::format("token id {} is out of range; the vocabulary has {} ids", id, app.limits.vocab), "tokens");
     }
     tokens.push_back(static_cast<Token>(id));
   }

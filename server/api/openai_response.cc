@@ -51,7 +51,8 @@ std::string TokenName(const std::string& bytes) {
 
 // Characters that begin in `bytes`.
 int64_t Characters(const std::string& bytes) {
-  return std::count_if(bytes.begin(), bytes.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  return std::count_if(bytes.begin(), bytes.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
 }
 
 // vLLM's form: null, or {id: {logprob, rank, decoded_token}}; the rank of the prompt's own token is known only if it is
@@ -95,8 +96,7 @@ OrderedJson ModelJson(const App& app, const std::string& name) {
           {"max_model_len", app.limits.max_model_len}};
 }
 
-ResponseBuilder::ResponseBuilder(const App& app, const CompletionRequest& request, std::string id,
-                                 int64_t created)
+ResponseBuilder::ResponseBuilder(const App& app, const CompletionRequest& request, std::string id, int64_t created)
     : app_(app), request_(request), id_(std::move(id)), created_(created) {}
 
 ResponseBuilder::Choice& ResponseBuilder::At(int choice) {

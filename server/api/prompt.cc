@@ -16,14 +16,12 @@ namespace {
 constexpr int64_t kDefaultMaxTokens = 16;  // of text prompts, as OpenAI's
 
 Error NeedsTokenizer() {
-  return MakeError(ErrorCode::kFailedPrecondition,
-                   "this model has no tokenizer.json: give the prompt as token ids", "prompt");
+  return MakeError(ErrorCode::kFailedPrecondition, "this model has no tokenizer.json: give the prompt as token ids",
+                   "prompt");
 }
 
 int64_t UnixSeconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 TemplateContext MakeContext(const App& app, const ChatPrompt& chat) {
@@ -52,8 +50,8 @@ Result<void> CutBehindLastMessage(const ChatPrompt& chat, std::vector<TemplatePi
   const OrderedJson& last = chat.messages.back();
   const auto content = last.find("content");
   if (content == last.end() || !content->is_string()) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     "continue_final_message needs a last message with text", "continue_final_message");
+    return MakeError(ErrorCode::kInvalidArgument, "continue_final_message needs a last message with text",
+                     "continue_final_message");
   }
   while (!pieces.empty() && pieces.back().trusted) {
     pieces.pop_back();
@@ -88,8 +86,7 @@ Result<int> ToInt(const char* name, int64_t value) {
 Result<Token> ToToken(const char* name, int64_t id, int64_t vocab) {
   if (id < 0 || id >= vocab) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("{}: token id {} is out of range; the vocabulary has {} ids", name, id, vocab),
-                     name);
+                     fmt::format("{}: token id {} is out of range; the vocabulary has {} ids", name, id, vocab), name);
   }
   return static_cast<Token>(id);
 }
@@ -101,12 +98,11 @@ Result<scheduler::SamplingParams> ResolveSampling(const App& app, const Sampling
                    ToFloat("temperature", Pick(asked.temperature, Widen(defaults.temperature), 1.0)));
   ASSIGN_OR_RETURN(params.top_p, ToFloat("top_p", Pick(asked.top_p, Widen(defaults.top_p), 1.0)));
   ASSIGN_OR_RETURN(params.min_p, ToFloat("min_p", Pick(asked.min_p, Widen(defaults.min_p), 0.0)));
-  ASSIGN_OR_RETURN(params.repetition_penalty,
-                   ToFloat("repetition_penalty",
-                           Pick(asked.repetition_penalty, Widen(defaults.repetition_penalty), 1.0)));
+  ASSIGN_OR_RETURN(
+      params.repetition_penalty,
+      ToFloat("repetition_penalty", Pick(asked.repetition_penalty, Widen(defaults.repetition_penalty), 1.0)));
   ASSIGN_OR_RETURN(params.presence_penalty, ToFloat("presence_penalty", asked.presence_penalty.value_or(0)));
-  ASSIGN_OR_RETURN(params.frequency_penalty,
-                   ToFloat("frequency_penalty", asked.frequency_penalty.value_or(0)));
+  ASSIGN_OR_RETURN(params.frequency_penalty, ToFloat("frequency_penalty", asked.frequency_penalty.value_or(0)));
   const int64_t top_k = asked.top_k ? *asked.top_k : defaults.top_k.value_or(0);
   ASSIGN_OR_RETURN(params.top_k, ToInt("top_k", top_k));
   ASSIGN_OR_RETURN(params.logprobs, ToInt("logprobs", asked.logprobs.value_or(-1)));
@@ -147,8 +143,7 @@ Result<void> CheckStopStrings(const App& app, const std::vector<std::string>& st
   for (const std::string& stop : stops) {
     if (stop.empty() || static_cast<int64_t>(stop.size()) > app.server_limits.max_stop_bytes) {
       return MakeError(ErrorCode::kInvalidArgument,
-                       fmt::format("a stop string must have 1 to {} bytes", app.server_limits.max_stop_bytes),
-                       "stop");
+                       fmt::format("a stop string must have 1 to {} bytes", app.server_limits.max_stop_bytes), "stop");
     }
   }
   return {};
@@ -162,8 +157,7 @@ Result<std::vector<Token>> EncodeChat(const App& app, const ChatPrompt& chat) {
   }
   if (app.chat_template == nullptr) {
     return MakeError(ErrorCode::kFailedPrecondition,
-                     "this model has no chat template: use /v1/completions, or start with --chat-template",
-                     "messages");
+                     "this model has no chat template: use /v1/completions, or start with --chat-template", "messages");
   }
   ASSIGN_OR_RETURN(auto rendered, app.chat_template->Render(MakeContext(app, chat)));
   if (chat.continue_final_message) {

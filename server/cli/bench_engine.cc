@@ -87,7 +87,8 @@ OrderedJson ResultJson(const Workbench& bench, const EngineBench& options, const
   const double prefill = static_cast<double>(options.prompt_tokens) / figures.prefill_seconds;
   // Two operations a weight and token; the head is computed for the last token only.
   const int64_t head = bench.model->network->vocab * bench.model->network->hidden;
-  const double weights = static_cast<double>(bench.model->info.parameters - (bench.model->network->tied ? 1 : 2) * head);
+  const double weights =
+      static_cast<double>(bench.model->info.parameters - (bench.model->network->tied ? 1 : 2) * head);
   const double flops = 2 * weights * prefill;
   return {{"prompt_tokens", options.prompt_tokens},
           {"gen_tokens", options.gen_tokens},
@@ -115,7 +116,8 @@ Result<void> RunEngine(const EngineBench& options) {
   ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
   std::cerr << "measuring the machine\n";
   const kernels::MachineLimits limits = kernels::MeasureLimits(*bench.pool, *bench.ops);
-  OrderedJson report = {{"model", bench.model->info.name}, {"machine", MachineJson(bench, limits)}, {"results", OrderedJson::array()}};
+  OrderedJson report = {
+      {"model", bench.model->info.name}, {"machine", MachineJson(bench, limits)}, {"results", OrderedJson::array()}};
   for (const int64_t batch : options.batch) {
     std::cerr << fmt::format("batch {}\n", batch);
     ASSIGN_OR_RETURN(const Figures figures, Measure(bench, options, batch));
@@ -129,22 +131,34 @@ Result<void> RunEngine(const EngineBench& options) {
                            limits.threads, limits.ReadBytesPerSecond() / 1e9, std::string(limits.instruction),
                            limits.flops_all_threads / 1e9);
   for (const OrderedJson& row : report["results"]) {
-    std::cout << fmt::format("batch {:3}: prefill {:8.1f} tokens/s ({:3.0f}% of the peak), decode {:8.1f} tokens/s ({:3.0f}% of the read rate)\n",
-                             row["batch"].get<int64_t>(), row["prefill_tokens_per_s"].get<double>(),
-                             100 * row["prefill_share_of_peak"].get<double>(), row["decode_tokens_per_s"].get<double>(),
-                             100 * row["decode_share_of_read_bandwidth"].get<double>());
+    std::cout << fmt::format(
+        "batch {:3}: prefill {:8.1f} tokens/s ({:3.0f}% of the peak), decode {:8.1f} tokens/s ({:3.0f}% of the read "
+        "rate)\n",
+        row["batch"].get<int64_t>(), row["prefill_tokens_per_s"].get<double>(),
+        100 * row["prefill_share_of_peak"].get<double>(), row["decode_tokens_per_s"].get<double>(),
+        100 * row["decode_share_of_read_bandwidth"].get<double>());
   }
   return {};
 }
 
 void AddEngine(CLI::App& bench, int& exit_code) {
-  CLI::App* const engine = bench.add_subcommand("engine", "Prefill and decode rates without a server, against the machine's limits");
+  CLI::App* const engine =
+      bench.add_subcommand("engine", "Prefill and decode rates without a server, against the machine's limits");
   auto options = std::make_shared<EngineBench>();
   AddModelOptions(*engine, *options);
-  engine->add_option("--prompt-tokens", options->prompt_tokens, "Tokens of each prompt")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  engine->add_option("--gen-tokens", options->gen_tokens, "Tokens to generate")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  engine->add_option("--batch", options->batch, "Sequences at once, several sizes")->delimiter(',')->check(CLI::Range(1, 4096))->capture_default_str();
-  engine->add_option("--kv-cache-dtype", options->kv_format, "Number format of the KV cache")->check(CLI::IsMember({"f32", "f16"}))->capture_default_str();
+  engine->add_option("--prompt-tokens", options->prompt_tokens, "Tokens of each prompt")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  engine->add_option("--gen-tokens", options->gen_tokens, "Tokens to generate")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  engine->add_option("--batch", options->batch, "Sequences at once, several sizes")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  engine->add_option("--kv-cache-dtype", options->kv_format, "Number format of the KV cache")
+      ->check(CLI::IsMember({"f32", "f16"}))
+      ->capture_default_str();
   engine->add_flag("--json", options->json, "Print JSON");
   engine->callback([options, &exit_code] {
     if (const auto done = RunEngine(*options); !done.ok()) {

@@ -41,13 +41,16 @@ Result<void> RunPerplexity(const EvalOptions& options) {
   model::PerplexityResult result;
   {
     ProgressBar bar("perplexity");
-    ASSIGN_OR_RETURN(result, model::EvalPerplexity(*bench.model, *bench.ops, *bench.pool, FormatOf(options.kv_format),
-                                                   text, options.window, options.stride,
-                                                   [&](double fraction, std::string_view detail) { bar.Show(fraction, detail); }));
+    ASSIGN_OR_RETURN(
+        result, model::EvalPerplexity(*bench.model, *bench.ops, *bench.pool, FormatOf(options.kv_format), text,
+                                      options.window, options.stride,
+                                      [&](double fraction, std::string_view detail) { bar.Show(fraction, detail); }));
   }
   if (options.json) {
-    std::cout << DumpJson(OrderedJson{{"tokens", result.tokens}, {"nll_per_token", result.nll},
-                                      {"perplexity", result.perplexity}, {"window", options.window},
+    std::cout << DumpJson(OrderedJson{{"tokens", result.tokens},
+                                      {"nll_per_token", result.nll},
+                                      {"perplexity", result.perplexity},
+                                      {"window", options.window},
                                       {"stride", options.stride}})
               << '\n';
   } else {
@@ -83,7 +86,9 @@ OrderedJson RetrievalJson(const model::RetrievalResult& result) {
 
 // A row a kind, a column a context length.
 void PrintTable(const model::RetrievalResult& result) {
-  const auto cell = [](const Score& score) { return fmt::format("{:>9}", fmt::format("{}/{}", score.correct, score.items)); };
+  const auto cell = [](const Score& score) {
+    return fmt::format("{:>9}", fmt::format("{}/{}", score.correct, score.items));
+  };
   std::string header = fmt::format("{:<10}", "kind");
   std::string totals = fmt::format("{:<10}", "all");
   for (const auto& [bucket, score] : result.per_bucket) {
@@ -109,8 +114,8 @@ Result<void> RunRetrieval(const EvalOptions& options) {
   {
     ProgressBar bar("retrieval");
     const auto show = [&](double fraction, std::string_view detail) { bar.Show(fraction, detail); };
-    ASSIGN_OR_RETURN(result, model::EvalRetrieval(*bench.model, *bench.ops, *bench.pool, FormatOf(options.kv_format),
-                                                  items, show));
+    ASSIGN_OR_RETURN(
+        result, model::EvalRetrieval(*bench.model, *bench.ops, *bench.pool, FormatOf(options.kv_format), items, show));
   }
   if (options.json) {
     std::cout << DumpJson(RetrievalJson(result)) << '\n';
@@ -125,7 +130,8 @@ CLI::App* AddKind(CLI::App& eval, const char* name, const char* help, std::share
   CLI::App* const kind = eval.add_subcommand(name, help);
   AddModelOptions(*kind, *options);
   kind->add_option("--kv-cache-dtype", options->kv_format, "Number format of the KV cache")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}))->capture_default_str();
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->capture_default_str();
   kind->add_flag("--json", options->json, "Print JSON");
   kind->callback([options = std::move(options), run, &exit_code] {
     if (const auto done = run(*options); !done.ok()) {
@@ -142,11 +148,14 @@ void AddEval(CLI::App& root, int& exit_code) {
   eval->require_subcommand(1);
   const auto perplexity = std::make_shared<EvalOptions>();
   CLI::App* const text = AddKind(*eval, "perplexity", "Perplexity over a text", perplexity, RunPerplexity, exit_code);
-  text->add_option("--text", perplexity->file, "A text file, - for standard input; without it, the built-in model's own");
+  text->add_option("--text", perplexity->file,
+                   "A text file, - for standard input; without it, the built-in model's own");
   text->add_option("--window", perplexity->window, "Positions of a window; the first is the begin-of-text token")
-      ->check(CLI::Range(2, 1 << 24))->capture_default_str();
+      ->check(CLI::Range(2, 1 << 24))
+      ->capture_default_str();
   text->add_option("--stride", perplexity->stride, "Tokens from window to window, below the window")
-      ->check(CLI::Range(1, 1 << 24))->capture_default_str();
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
   const auto retrieval = std::make_shared<EvalOptions>();
   CLI::App* const items = AddKind(*eval, "retrieval", "Exact answers to items whose answer stands in the prompt",
                                   retrieval, RunRetrieval, exit_code);

@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
+#include <unistd.h>
+#include <CLI/CLI.hpp>
 #include "base/json.h"
 #include "base/log.h"
 #include "fmt/format.h"
-#include <CLI/CLI.hpp>
-#include <unistd.h>
 
 #include "server/api/generation.h"
 #include "server/cli/commands.h"
@@ -96,20 +96,14 @@ Result<Answer> Generate(const Options& settings, const GenerateOptions& options)
     generation->Poll(events);
     for (const GenerationEvent& event : events) {
       switch (event.kind) {
-        case GenerationEvent::Kind::kStarted:
-          break;
+        case GenerationEvent::Kind::kStarted: break;
         case GenerationEvent::Kind::kDelta:
           answer.text += event.text;
           std::cout << (options.json ? "" : event.text) << std::flush;
           break;
-        case GenerationEvent::Kind::kSequenceDone:
-          answer.finish = event.finish;
-          break;
-        case GenerationEvent::Kind::kFailed:
-          return event.error;
-        case GenerationEvent::Kind::kDone:
-          answer.usage = event.usage;
-          return answer;
+        case GenerationEvent::Kind::kSequenceDone: answer.finish = event.finish; break;
+        case GenerationEvent::Kind::kFailed: return event.error;
+        case GenerationEvent::Kind::kDone: answer.usage = event.usage; return answer;
       }
     }
   }
@@ -138,7 +132,8 @@ Result<std::string> ReadPrompt() {
   }
   std::string prompt(std::istreambuf_iterator<char>(std::cin), {});
   if (prompt.size() > kMaxPromptBytes) {
-    return MakeError(ErrorCode::kTooLarge, fmt::format("the prompt has {} bytes, over {}", prompt.size(), kMaxPromptBytes));
+    return MakeError(ErrorCode::kTooLarge,
+                     fmt::format("the prompt has {} bytes, over {}", prompt.size(), kMaxPromptBytes));
   }
   if (prompt.ends_with('\n')) {
     prompt.pop_back();
@@ -157,13 +152,15 @@ void AddGenerate(CLI::App& root, int& exit_code) {
   command->add_flag("--chat", options->chat, "Put the prompt into the model's chat template");
   command->add_option("--system", options->system, "With --chat: a system message before it");
   command->add_option("--max-tokens", options->max_tokens, "Tokens at most")
-      ->check(CLI::Range(0, 1 << 24))->capture_default_str();
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
   command->add_option("--stop", options->stop, "End the answer before this text; may be given several times")
       ->allow_extra_args(false);
   command->add_option("--seed", options->seed, "Repeat the same answer");
   command->add_flag("--json", options->json, "Print text, finish_reason and token counts as JSON");
-  command->footer("Examples:\n  causeway generate \"Once upon a time\" --max-tokens 64\n"
-                  "  causeway generate --chat \"Tell me a story.\" --temperature 0");
+  command->footer(
+      "Examples:\n  causeway generate \"Once upon a time\" --max-tokens 64\n"
+      "  causeway generate --chat \"Tell me a story.\" --temperature 0");
   command->callback([command, options, flags, &exit_code] {
     auto settings = flags->Resolve();
     if (!settings.ok()) {

@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
+#include <CLI/CLI.hpp>
 #include "fmt/format.h"
 #include "fmt/ranges.h"
-#include <CLI/CLI.hpp>
 
 #include "server/config/environment.h"
 #include "server/config/nearest.h"

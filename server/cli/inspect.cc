@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include <CLI/CLI.hpp>
 #include "base/json.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
-#include <CLI/CLI.hpp>
 
 #include "model/network.h"
 #include "model/tokenizer/tokenizer.h"
@@ -48,7 +48,9 @@ OrderedJson LayerJson(const model::Network& network, const model::Layer& layer) 
            {{"inner", layer.mlp.up.weight.rows},
             {"gated", layer.mlp.gated},
             {"activation", ActivationName(layer.mlp.activation)}}},
-          {"norms", before && after ? "sandwich" : after ? "post" : "pre"}};
+          {"norms", before && after ? "sandwich"
+                    : after         ? "post"
+                                    : "pre"}};
 }
 
 // Equal neighbours are one entry: "layers": [first, last].
@@ -99,8 +101,8 @@ OrderedJson PartsJson(const model::Network& network) {
     embedding.Add(*network.positions);
   }
   for (const model::Layer& layer : network.layers) {
-    for (const model::Projection* const one : {&layer.attention.q, &layer.attention.k, &layer.attention.v,
-                                               &layer.attention.o}) {
+    for (const model::Projection* const one :
+         {&layer.attention.q, &layer.attention.k, &layer.attention.v, &layer.attention.o}) {
       attention.Add(*one);
     }
     for (const model::Projection* const one : {&layer.mlp.gate, &layer.mlp.up, &layer.mlp.down}) {
@@ -189,9 +191,9 @@ std::string BlockText(const OrderedJson& block) {
   text += attention["bias"].get<bool>() ? ", biases" : "";
   text += attention["softcap"].is_null() ? "" : fmt::format(", soft-cap {:g}", attention["softcap"].get<double>());
   const OrderedJson& mlp = block["mlp"];
-  text += fmt::format("; {}{} mlp of {}; {}-norms", mlp["gated"].get<bool>() ? "gated " : "",
-                      mlp["activation"].get<std::string>(), mlp["inner"].get<int64_t>(),
-                      block["norms"].get<std::string>());
+  text +=
+      fmt::format("; {}{} mlp of {}; {}-norms", mlp["gated"].get<bool>() ? "gated " : "",
+                  mlp["activation"].get<std::string>(), mlp["inner"].get<int64_t>(), block["norms"].get<std::string>());
   return text;
 }
 
@@ -215,8 +217,7 @@ void PrintText(const OrderedJson& described) {
   const auto number = [&](const char* key) { return described[key].get<int64_t>(); };
   std::cout << fmt::format("{}: {}, {} parameters, {} of {} weights{}\n", text("name"), text("family"),
                            ReadableCount(number("parameters")), ReadableBytes(number("weight_bytes")),
-                           text("weight_dtype"),
-                           described["path"].is_null() ? ", built in" : ", in " + text("path"));
+                           text("weight_dtype"), described["path"].is_null() ? ", built in" : ", in " + text("path"));
   std::cout << fmt::format("context {} tokens, vocabulary {}, hidden size {}\n", number("context_length"),
                            number("vocab"), number("hidden"));
   std::cout << "blocks\n";

@@ -4,8 +4,8 @@
 #include <memory>
 #include <string>
 
-#include "fmt/format.h"
 #include <CLI/CLI.hpp>
+#include "fmt/format.h"
 
 #include "model/make_model.h"
 #include "server/cli/support.h"

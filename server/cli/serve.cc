@@ -4,8 +4,8 @@
 #include <iostream>
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <pthread.h>
+#include <CLI/CLI.hpp>
 
 #include "base/log.h"
 #include "server/cli/commands.h"
@@ -87,16 +87,17 @@ Result<void> Serve(const OptionFlags& flags, const Resolution& settings) {
   const sigset_t signals = BlockSignals();
   LOG_INFO("causeway {}: {}", CAUSEWAY_VERSION, DescribeSettings(settings));
   ASSIGN_OR_RETURN(const auto server, Wire(options));
-  ASSIGN_OR_RETURN(const auto http,
-                   HttpServer::Start(*server->app, {.host = options.host,
-                                                    .port = static_cast<uint16_t>(options.port),
-                                                    .io_threads = static_cast<int>(std::max<int64_t>(1, options.io_threads))}));
+  ASSIGN_OR_RETURN(
+      const auto http,
+      HttpServer::Start(*server->app, {.host = options.host,
+                                       .port = static_cast<uint16_t>(options.port),
+                                       .io_threads = static_cast<int>(std::max<int64_t>(1, options.io_threads))}));
   std::unique_ptr<GrpcServer> grpc;
   if (options.grpc) {
     ASSIGN_OR_RETURN(grpc, GrpcServer::Start(*server->app, {.host = options.host,
-                                                           .port = static_cast<uint16_t>(options.grpc_port),
-                                                           .max_message_bytes = options.grpc_max_message_size,
-                                                           .max_streams = options.grpc_max_streams}));
+                                                            .port = static_cast<uint16_t>(options.grpc_port),
+                                                            .max_message_bytes = options.grpc_max_message_size,
+                                                            .max_streams = options.grpc_max_streams}));
     grpc->SetServing(true);
   }
   server->app->lifecycle = Lifecycle::kReady;
@@ -105,9 +106,10 @@ Result<void> Serve(const OptionFlags& flags, const Resolution& settings) {
            options.api_key.empty() ? "no API key is asked for" : "an API key is asked for");
   LOG_INFO("ready: http://{}:{}{}", options.host, http->port(),
            grpc != nullptr ? fmt::format(", grpc {}:{}", options.host, grpc->port()) : std::string());
-  LOG_INFO("try: curl http://localhost:{}/v1/chat/completions -d "
-           "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"Tell me a story.\"}}],\"max_tokens\":64}}'",
-           http->port());
+  LOG_INFO(
+      "try: curl http://localhost:{}/v1/chat/completions -d "
+      "'{{\"messages\":[{{\"role\":\"user\",\"content\":\"Tell me a story.\"}}],\"max_tokens\":64}}'",
+      http->port());
   Options running = options;
   while (WaitForSignal(*server->engine, signals) == SIGHUP) {
     Reload(flags, running);
@@ -121,9 +123,10 @@ Result<void> Serve(const OptionFlags& flags, const Resolution& settings) {
 void AddServe(CLI::App& root, int& exit_code) {
   CLI::App* const command = root.add_subcommand("serve", "Serve a model over HTTP and gRPC");
   auto flags = std::make_shared<OptionFlags>(
-      *command, std::initializer_list<OptionGroup>{OptionGroup::kModel, OptionGroup::kAnswers, OptionGroup::kMachine,
-                                                   OptionGroup::kScheduling, OptionGroup::kListening,
-                                                   OptionGroup::kLimits, OptionGroup::kLog, OptionGroup::kConfig},
+      *command,
+      std::initializer_list<OptionGroup>{OptionGroup::kModel, OptionGroup::kAnswers, OptionGroup::kMachine,
+                                         OptionGroup::kScheduling, OptionGroup::kListening, OptionGroup::kLimits,
+                                         OptionGroup::kLog, OptionGroup::kConfig},
       "model");
   auto dump = std::make_shared<bool>(false);
   command->add_flag("--dump-config", *dump, "Print a configuration file with every option, and exit");

@@ -7,8 +7,8 @@
 #include <iterator>
 #include <span>
 
-#include "fmt/format.h"
 #include <CLI/CLI.hpp>
+#include "fmt/format.h"
 
 #include "server/config/environment.h"
 
@@ -58,11 +58,13 @@ std::string ReadableCount(int64_t count) {
 }
 
 void AddModelOptions(CLI::App& command, ModelOptions& options, const ModelFlags& flags) {
-  command.add_option("MODEL,--model", options.model, "A folder, org/name in the Hugging Face cache, or fable (built in)")
+  command
+      .add_option("MODEL,--model", options.model, "A folder, org/name in the Hugging Face cache, or fable (built in)")
       ->default_str("fable");
   if (flags.threads) {
     command.add_option("--threads", options.threads, "Threads that compute; 0: one a core")
-        ->check(CLI::Range(0, 1024))->capture_default_str();
+        ->check(CLI::Range(0, 1024))
+        ->capture_default_str();
   }
   command.add_option("--force-kernels", options.force_kernels, "Use this set of kernels instead of the fastest");
 }
@@ -95,8 +97,9 @@ void ProgressBar::Show(double fraction, std::string_view detail) {
 Result<Workbench> MakeWorkbench(const ModelOptions& options) {
   Workbench bench;
   ASSIGN_OR_RETURN(bench.ops, kernels::SelectOps(options.force_kernels));
-  ASSIGN_OR_RETURN(bench.model,
-                   model::LoadModel({.model = options.model, .weights = true, .progress = {}, .hub_caches = HubCaches()}));
+  ASSIGN_OR_RETURN(
+      bench.model,
+      model::LoadModel({.model = options.model, .weights = true, .progress = {}, .hub_caches = HubCaches()}));
   bench.pool = std::make_unique<ThreadPool>(ThreadPoolOptions{.threads = options.threads, .pin = false});
   return bench;
 }

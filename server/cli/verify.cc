@@ -201,7 +201,8 @@ void AddVerify(CLI::App& root, int& exit_code) {
                     "Write the computed logits to this safetensors file, under the golden's names");
   model->add_option("--force-kernels", models->force_kernels, "Use this set of kernels instead of the fastest");
   model->add_option("--threads", models->threads, "Threads that compute; 0: one a core")
-      ->check(CLI::Range(0, 1024))->capture_default_str();
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   AddKind(*verify, "tokenizer", "Ids and texts against recorded cases",
           "Folders with tokenizer.json and cases.jsonl, or folders of such", std::make_shared<VerifyCommand>(),
           VerifyTokenizers, exit_code);

@@ -87,7 +87,8 @@ void MakeApp(WiredServer& server, const scheduler::ModelLimits& limits, kernels:
   if (names.empty()) {
     names.push_back(server.model->info.name);
   }
-  server.app = std::unique_ptr<App>(new App{  // NOLINT: an aggregate with an atomic cannot be moved into place
+  server.app = std::unique_ptr<App>(new App{
+      // NOLINT: an aggregate with an atomic cannot be moved into place
       .model = *server.model,
       .chat_template = server.chat_template.get(),
       .template_takes_tools = server.template_takes_tools,
@@ -110,9 +111,7 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   ASSIGN_OR_RETURN(server->ops, kernels::SelectOps(options.force_kernels));
   LOG_INFO("kernels: {} ({})", server->ops->name, server->ops->description);
   model::LoadOptions load = ToLoadOptions(options);
-  load.progress = [](double fraction, std::string_view what) {
-    LOG_INFO("model: {:3.0f}% {}", 100 * fraction, what);
-  };
+  load.progress = [](double fraction, std::string_view what) { LOG_INFO("model: {:3.0f}% {}", 100 * fraction, what); };
   ASSIGN_OR_RETURN(server->model, model::LoadModel(load));
   const model::ModelInfo& info = server->model->info;
   LOG_INFO("model: {} ({}), {:.1f} M parameters, {:.1f} MiB of weights, context {}", info.name, info.family,
@@ -127,15 +126,16 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   const kernels::KvFormat format = ChooseKvFormat(options, info.weight_dtype);
   TRY(MakeCache(*server, format, limits.max_model_len));
   server->pool = std::make_unique<ThreadPool>(ToThreadPoolOptions(options));
-  const model::RunnerOptions runner{.geometry = server->kv->geometry(),
-                                    .kv_format = format,
-                                    .max_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs),
-                                    .max_num_seqs = options.max_num_seqs};
+  const model::RunnerOptions runner{
+      .geometry = server->kv->geometry(),
+      .kv_format = format,
+      .max_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs),
+      .max_num_seqs = options.max_num_seqs};
   LOG_INFO("activations: {:.1f} MiB, {} compute threads",
            static_cast<double>(RunnerBytes(*server->model, runner)) / kMiB, server->pool->threads());
   server->runner = std::make_unique<model::Runner>(*server->model, *server->ops, *server->pool, runner);
-  server->metrics = std::make_unique<Metrics>(
-      options.served_model_name.empty() ? info.name : options.served_model_name.front());
+  server->metrics =
+      std::make_unique<Metrics>(options.served_model_name.empty() ? info.name : options.served_model_name.front());
   server->metrics->SetCacheConfig(server->kv->geometry().tokens_per_page, server->kv->options().max_pages);
   scheduler::EngineOptions engine = ToEngineOptions(options, limits);
   engine.kv_switch_length = server->model->KvSwitchLength();

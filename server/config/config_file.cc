@@ -22,9 +22,7 @@ std::string_view Trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
 }
 
-Error Malformed(std::string message) {
-  return MakeError(ErrorCode::kInvalidArgument, std::move(message));
-}
+Error Malformed(std::string message) { return MakeError(ErrorCode::kInvalidArgument, std::move(message)); }
 
 // Reads one quoted or bare value off the front of `rest`.
 Result<std::string> TakeValue(std::string_view& rest) {
@@ -98,8 +96,7 @@ Result<FileSetting> ParseLine(std::string_view line) {
 
 bool IsBare(std::string_view text) {
   return !text.empty() && text.front() != '[' &&
-         text.find_first_not_of(
-             "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.+-") ==
+         text.find_first_not_of("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.+-") ==
              std::string_view::npos;
 }
 
@@ -140,16 +137,14 @@ Result<std::string> ReadTextFile(const std::string& path, int64_t max_bytes) {
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(stream.gcount()));
   if (stream.bad() || !stream.eof()) {
-    return MakeError(ErrorCode::kFailedPrecondition,
-                     static_cast<int64_t>(text.size()) > max_bytes
-                         ? fmt::format("{}: larger than {} bytes", path, max_bytes)
-                         : fmt::format("{}: cannot be read", path));
+    return MakeError(ErrorCode::kFailedPrecondition, static_cast<int64_t>(text.size()) > max_bytes
+                                                         ? fmt::format("{}: larger than {} bytes", path, max_bytes)
+                                                         : fmt::format("{}: cannot be read", path));
   }
   return text;
 }
 
-Result<std::string> FormatSetting(std::string_view name, const std::vector<std::string>& texts,
-                                  bool list) {
+Result<std::string> FormatSetting(std::string_view name, const std::vector<std::string>& texts, bool list) {
   std::vector<std::string> written;
   for (const std::string& text : texts) {
     const bool plain = text.find_first_of("\"\\") == std::string::npos;

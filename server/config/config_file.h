@@ -34,7 +34,6 @@ Result<std::string> ReadTextFile(const std::string& path, int64_t max_bytes);
 
 // One line that ParseConfigFile reads back as these texts. Fails where a text holds both kinds of
 // quotes.
-Result<std::string> FormatSetting(std::string_view name, const std::vector<std::string>& texts,
-                                  bool list);
+Result<std::string> FormatSetting(std::string_view name, const std::vector<std::string>& texts, bool list);
 
 }  // namespace causeway::server

@@ -6,8 +6,7 @@
 namespace causeway::server {
 
 LogOptions ToLogOptions(const Options& options) {
-  return {.level = options.log_level,
-          .format = options.log_format == "json" ? LogFormat::kJson : LogFormat::kText};
+  return {.level = options.log_level, .format = options.log_format == "json" ? LogFormat::kJson : LogFormat::kText};
 }
 
 ThreadPoolOptions ToThreadPoolOptions(const Options& options) {
@@ -40,8 +39,7 @@ model::LoadOptions ToLoadOptions(const Options& options) {
   return load;
 }
 
-scheduler::EngineOptions ToEngineOptions(const Options& options,
-                                         const scheduler::ModelLimits& limits) {
+scheduler::EngineOptions ToEngineOptions(const Options& options, const scheduler::ModelLimits& limits) {
   scheduler::EngineOptions engine;
   engine.limits = limits;
   engine.max_num_seqs = options.max_num_seqs;
@@ -53,8 +51,7 @@ scheduler::EngineOptions ToEngineOptions(const Options& options,
   return engine;
 }
 
-model::GenerationDefaults ApplyOverrides(const Options& options,
-                                         model::GenerationDefaults defaults) {
+model::GenerationDefaults ApplyOverrides(const Options& options, model::GenerationDefaults defaults) {
   if (options.generation_config == "none") {
     model::GenerationDefaults bare;
     bare.eos_ids = std::move(defaults.eos_ids);
@@ -86,12 +83,9 @@ kernels::KvFormat ChooseKvFormat(const Options& options, const std::string& weig
 
 std::string_view KvFormatName(kernels::KvFormat format) {
   switch (format) {
-    case kernels::KvFormat::kF32:
-      return "f32";
-    case kernels::KvFormat::kF16:
-      return "f16";
-    case kernels::KvFormat::kBF16:
-      return "bf16";
+    case kernels::KvFormat::kF32: return "f32";
+    case kernels::KvFormat::kF16: return "f16";
+    case kernels::KvFormat::kBF16: return "bf16";
   }
   CHECK_MSG(false, "unknown KV format");
 }

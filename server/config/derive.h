@@ -18,12 +18,10 @@ ThreadPoolOptions ToThreadPoolOptions(const Options& options);
 ServerLimits ToServerLimits(const Options& options);
 // Without `progress`.
 model::LoadOptions ToLoadOptions(const Options& options);
-scheduler::EngineOptions ToEngineOptions(const Options& options,
-                                         const scheduler::ModelLimits& limits);
+scheduler::EngineOptions ToEngineOptions(const Options& options, const scheduler::ModelLimits& limits);
 
 // The model's generation config (unless --generation-config none) with the settings laid over it.
-model::GenerationDefaults ApplyOverrides(const Options& options,
-                                         model::GenerationDefaults defaults);
+model::GenerationDefaults ApplyOverrides(const Options& options, model::GenerationDefaults defaults);
 
 // --kv-cache-dtype for a model whose weights are mostly of `weight_dtype` ("f32", "bf16", ...).
 kernels::KvFormat ChooseKvFormat(const Options& options, const std::string& weight_dtype);

@@ -57,8 +57,7 @@ struct OptionFlags::Impl {
   std::vector<Bound> bound;
 };
 
-OptionFlags::OptionFlags(CLI::App& command, std::initializer_list<OptionGroup> groups,
-                         std::string_view positional)
+OptionFlags::OptionFlags(CLI::App& command, std::initializer_list<OptionGroup> groups, std::string_view positional)
     : impl_(std::make_unique<Impl>(Impl{command, {}})) {
   for (const OptionRow& row : OptionTable()) {
     if (std::find(groups.begin(), groups.end(), row.group) != groups.end()) {
@@ -93,8 +92,7 @@ Result<Resolution> OptionFlags::Resolve() const {
   for (const std::string& error : resolution.errors) {
     std::cerr << "causeway: " << error << "\n";
   }
-  return MakeError(ErrorCode::kInvalidArgument,
-                   fmt::format("{} wrong settings", resolution.errors.size()));
+  return MakeError(ErrorCode::kInvalidArgument, fmt::format("{} wrong settings", resolution.errors.size()));
 }
 
 }  // namespace causeway::server

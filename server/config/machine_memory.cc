@@ -22,8 +22,7 @@ std::optional<std::string> Read(const std::string& path) {
 std::optional<int64_t> LeadingNumber(std::string_view text) {
   const size_t first = std::min(text.find_first_not_of(" \t"), text.size());
   int64_t value = 0;
-  const auto [rest, status] =
-      std::from_chars(text.data() + first, text.data() + text.size(), value);
+  const auto [rest, status] = std::from_chars(text.data() + first, text.data() + text.size(), value);
   return status == std::errc() ? std::optional<int64_t>(value) : std::nullopt;
 }
 
@@ -48,8 +47,7 @@ struct GroupFiles {
 };
 constexpr GroupFiles kGroups[] = {
     {"0::", "/sys/fs/cgroup", "/memory.max", "/memory.current", "inactive_file "},
-    {"memory:", "/sys/fs/cgroup/memory", "/memory.limit_in_bytes", "/memory.usage_in_bytes",
-     "total_inactive_file "},
+    {"memory:", "/sys/fs/cgroup/memory", "/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file "},
 };
 
 // The group's path from /proc/self/cgroup: "0::/a/b" or "5:memory:/a/b".
@@ -67,8 +65,7 @@ std::optional<std::string> GroupPath(std::string_view text, std::string_view hie
 }
 
 // Every group from the process's own up to the root may have a limit.
-void ApplyGroupLimits(const std::string& root, const GroupFiles& files, std::string path,
-                      MachineMemory& memory) {
+void ApplyGroupLimits(const std::string& root, const GroupFiles& files, std::string path, MachineMemory& memory) {
   for (int depth = 0; depth < kMaxDepth; ++depth) {
     const std::string folder = fmt::format("{}{}{}", root, files.mount, path == "/" ? "" : path);
     const auto limit = Read(folder + std::string(files.limit));
@@ -78,8 +75,7 @@ void ApplyGroupLimits(const std::string& root, const GroupFiles& files, std::str
     if (limit_bytes && usage_bytes) {
       const auto stat = Read(folder + "/memory.stat");
       const int64_t reclaimable = stat ? Field(*stat, files.reclaimable).value_or(0) : 0;
-      const int64_t left =
-          std::max<int64_t>(0, *limit_bytes - std::max<int64_t>(0, *usage_bytes - reclaimable));
+      const int64_t left = std::max<int64_t>(0, *limit_bytes - std::max<int64_t>(0, *usage_bytes - reclaimable));
       if (left < memory.available_bytes) {
         memory = {left, fmt::format("the control group {}", path.empty() ? "/" : path)};
       }

@@ -39,18 +39,16 @@ constexpr OptionRow kOptions[] = {
      .group = OptionGroup::kModel,
      .member = &Options::generation_config,
      .fallback = "auto",
-     .doc =
-         "Whether the sampling defaults of the model's generation_config.json are used (auto) or "
-         "not (none). Its end tokens always are.",
+     .doc = "Whether the sampling defaults of the model's generation_config.json are used (auto) or "
+            "not (none). Its end tokens always are.",
      .choices = "auto|none"},
     // ---- Answers
     {.name = "temperature",
      .group = OptionGroup::kAnswers,
      .member = &Options::temperature,
      .fallback = "",
-     .doc =
-         "Temperature of requests that give none; 0 always takes the likeliest token. Unset: the "
-         "model's generation config, else 1.",
+     .doc = "Temperature of requests that give none; 0 always takes the likeliest token. Unset: the "
+            "model's generation config, else 1.",
      .min = 0,
      .max = 100},
     {.name = "top-k",
@@ -100,9 +98,8 @@ constexpr OptionRow kOptions[] = {
      .group = OptionGroup::kMachine,
      .member = &Options::force_kernels,
      .fallback = "",
-     .doc =
-         "Use this set of kernels (ref, scalar, avx2, avx512, ...). Unset: the fastest that this "
-         "machine can run."},
+     .doc = "Use this set of kernels (ref, scalar, avx2, avx512, ...). Unset: the fastest that this "
+            "machine can run."},
     {.name = "kv-cache-memory",
      .group = OptionGroup::kMachine,
      .member = &Options::kv_cache_memory,
@@ -180,9 +177,8 @@ constexpr OptionRow kOptions[] = {
      .group = OptionGroup::kListening,
      .member = &Options::host,
      .fallback = "0.0.0.0",
-     .doc =
-         "Address to listen on. The default is every interface of the machine: set --api-key, or "
-         "127.0.0.1 to serve this machine only."},
+     .doc = "Address to listen on. The default is every interface of the machine: set --api-key, or "
+            "127.0.0.1 to serve this machine only."},
     {.name = "port",
      .group = OptionGroup::kListening,
      .member = &Options::port,

@@ -7,22 +7,14 @@ namespace causeway::server {
 
 std::string_view OptionGroupTitle(OptionGroup group) {
   switch (group) {
-    case OptionGroup::kModel:
-      return "Model";
-    case OptionGroup::kAnswers:
-      return "Answers (where a request leaves it out)";
-    case OptionGroup::kMachine:
-      return "Machine";
-    case OptionGroup::kScheduling:
-      return "Scheduling";
-    case OptionGroup::kListening:
-      return "Listening";
-    case OptionGroup::kLimits:
-      return "Limits";
-    case OptionGroup::kLog:
-      return "Log";
-    case OptionGroup::kConfig:
-      return "Configuration";
+    case OptionGroup::kModel: return "Model";
+    case OptionGroup::kAnswers: return "Answers (where a request leaves it out)";
+    case OptionGroup::kMachine: return "Machine";
+    case OptionGroup::kScheduling: return "Scheduling";
+    case OptionGroup::kListening: return "Listening";
+    case OptionGroup::kLimits: return "Limits";
+    case OptionGroup::kLog: return "Log";
+    case OptionGroup::kConfig: return "Configuration";
   }
   CHECK_MSG(false, "unknown option group");
 }

@@ -95,10 +95,9 @@ enum class OptionGroup : uint8_t {
 std::string_view OptionGroupTitle(OptionGroup group);
 
 // The alternative is the type: how text is parsed, checked and printed.
-using OptionMember =
-    std::variant<bool Options::*, int64_t Options::*, std::optional<int64_t> Options::*,
-                 std::optional<double> Options::*, std::string Options::*,
-                 std::vector<std::string> Options::*, Duration Options::*>;
+using OptionMember = std::variant<bool Options::*, int64_t Options::*, std::optional<int64_t> Options::*,
+                                  std::optional<double> Options::*, std::string Options::*,
+                                  std::vector<std::string> Options::*, Duration Options::*>;
 
 struct OptionRow {
   std::string_view name;

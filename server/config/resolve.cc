@@ -13,9 +13,7 @@ namespace {
 
 using Texts = std::vector<std::string>;
 
-bool IsList(const OptionRow& row) {
-  return std::holds_alternative<std::vector<std::string> Options::*>(row.member);
-}
+bool IsList(const OptionRow& row) { return std::holds_alternative<std::vector<std::string> Options::*>(row.member); }
 
 Texts SplitByComma(std::string_view text) {
   Texts parts;
@@ -123,8 +121,7 @@ class Resolver {
         resolution_.warnings.push_back(
             fmt::format("{}={} is a Kubernetes service link and was ignored", variable, *text));
       } else {
-        Try(row, {IsList(row) ? SplitByComma(*text) : Texts{*text}, variable},
-            OptionOrigin::kEnvironment);
+        Try(row, {IsList(row) ? SplitByComma(*text) : Texts{*text}, variable}, OptionOrigin::kEnvironment);
       }
     }
     if (const auto found = sources_.flags.find(row.name); found != sources_.flags.end()) {
@@ -137,9 +134,8 @@ class Resolver {
     if (!set.ok()) {
       const std::string given =
           row.secret ? std::string() : fmt::format(", and is {}", fmt::join(candidate.texts, ","));
-      const std::string who = origin == OptionOrigin::kFlag
-                                  ? candidate.source
-                                  : fmt::format("{}: {}", candidate.source, row.name);
+      const std::string who =
+          origin == OptionOrigin::kFlag ? candidate.source : fmt::format("{}: {}", candidate.source, row.name);
       AddError(fmt::format("{} {}{}", who, set.error().message, given));
       return;
     }
@@ -149,10 +145,10 @@ class Resolver {
   void CheckTogether() {
     const Options& options = resolution_.options;
     if (options.max_num_batched_tokens < options.max_num_seqs) {
-      AddError(fmt::format(
-          "max-num-batched-tokens ({}) must be at least max-num-seqs ({}): each running "
-          "sequence needs one token of a step",
-          options.max_num_batched_tokens, options.max_num_seqs));
+      AddError(
+          fmt::format("max-num-batched-tokens ({}) must be at least max-num-seqs ({}): each running "
+                      "sequence needs one token of a step",
+                      options.max_num_batched_tokens, options.max_num_seqs));
     }
     if (options.grpc && options.port != 0 && options.port == options.grpc_port) {
       AddError(fmt::format("port and grpc-port are both {}", options.port));
@@ -211,11 +207,10 @@ std::string DescribeSettings(const Resolution& resolution) {
     const OptionRow& row = OptionTable()[i];
     const auto origin = static_cast<size_t>(resolution.origins[i]);
     if (origin != 0) {
-      parts.push_back(fmt::format(
-          "{}={} ({})", row.name,
-          row.secret ? "***"
-                     : fmt::format("{}", fmt::join(OptionTexts(row, resolution.options), ",")),
-          kOrigins[origin]));
+      parts.push_back(
+          fmt::format("{}={} ({})", row.name,
+                      row.secret ? "***" : fmt::format("{}", fmt::join(OptionTexts(row, resolution.options), ",")),
+                      kOrigins[origin]));
     }
   }
   return fmt::format("{}", fmt::join(parts, ", "));

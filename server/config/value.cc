@@ -32,8 +32,7 @@ constexpr Unit kByteUnits[] = {
     {"B", 1},
     {"", 1},
 };
-constexpr Unit kTimeUnits[] = {{"d", 86400}, {"h", 3600},  {"m", 60},
-                               {"s", 1},     {"ms", 1e-3}, {"", 1}};
+constexpr Unit kTimeUnits[] = {{"d", 86400}, {"h", 3600}, {"m", 60}, {"s", 1}, {"ms", 1e-3}, {"", 1}};
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
@@ -75,17 +74,14 @@ bool ParseWithUnit(std::string_view text, std::span<const Unit> units, double& v
   return false;
 }
 
-Error Invalid(std::string message) {
-  return MakeError(ErrorCode::kInvalidArgument, std::move(message));
-}
+Error Invalid(std::string message) { return MakeError(ErrorCode::kInvalidArgument, std::move(message)); }
 
 std::string Shown(double bound, const OptionRow& row) {
   if (row.bytes) {
     return FormatBytes(static_cast<int64_t>(bound));
   }
   if (std::holds_alternative<Duration Options::*>(row.member)) {
-    return FormatDuration(
-        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(bound)));
+    return FormatDuration(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(bound)));
   }
   return fmt::format("{}", bound);
 }
@@ -204,9 +200,7 @@ struct Printer {
   const Options& options;
   using Texts = std::vector<std::string>;
 
-  std::string Integer(int64_t value) const {
-    return row.bytes ? FormatBytes(value) : fmt::format("{}", value);
-  }
+  std::string Integer(int64_t value) const { return row.bytes ? FormatBytes(value) : fmt::format("{}", value); }
   Texts operator()(bool Options::*member) const { return {options.*member ? "true" : "false"}; }
   Texts operator()(int64_t Options::*member) const { return {Integer(options.*member)}; }
   Texts operator()(std::optional<int64_t> Options::*member) const {
@@ -289,8 +283,8 @@ std::string ValuePlaceholder(const OptionRow& row) {
     return "SIZE";
   }
   // In the order of OptionMember's alternatives.
-  constexpr std::array<std::string_view, std::variant_size_v<OptionMember>> kByType = {
-      "", "N", "N", "X", "TEXT", "TEXT", "TIME"};
+  constexpr std::array<std::string_view, std::variant_size_v<OptionMember>> kByType = {"",     "N",    "N",   "X",
+                                                                                       "TEXT", "TEXT", "TIME"};
   return std::string(kByType[row.member.index()]);
 }
 

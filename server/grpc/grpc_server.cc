@@ -51,7 +51,8 @@ Result<void> Authorize(const App& app, const grpc::CallbackServerContext& contex
     const std::string given(it->second.data(), it->second.size());
     for (const std::string& key : app.api_keys) {
       const std::string wanted = "Bearer " + key;
-      found = (given.size() == wanted.size() && CRYPTO_memcmp(given.data(), wanted.data(), wanted.size()) == 0) || found;
+      found =
+          (given.size() == wanted.size() && CRYPTO_memcmp(given.data(), wanted.data(), wanted.size()) == 0) || found;
     }
   }
   if (!found) {
@@ -69,11 +70,12 @@ Instant DeadlineOf(const grpc::CallbackServerContext& context) {
 // Runs the wakes of all calls: the engine must not wait for gRPC. One entry a call at most is queued.
 class WakeThread {
  public:
-  WakeThread() : thread_([this] {
-                   while (auto job = queue_.Pop()) {
-                     (*job)();
-                   }
-                 }) {}
+  WakeThread()
+      : thread_([this] {
+          while (auto job = queue_.Pop()) {
+            (*job)();
+          }
+        }) {}
   ~WakeThread() {
     queue_.Close();
     thread_.join();
@@ -296,8 +298,7 @@ class Service final : public v1::Causeway::CallbackService {
     });
   }
 
-  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
-                                       const v1::DetokenizeRequest* request,
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const v1::DetokenizeRequest* request,
                                        v1::DetokenizeResponse* response) override {
     return Answer(*context, [&]() -> Result<void> {
       TRY(CheckModelName(app_, request->model()));

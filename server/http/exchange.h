@@ -15,9 +15,9 @@ namespace causeway::server {
 
 struct HttpRequest {
   std::string method;
-  std::string path;           // decoded, without the query
+  std::string path;  // decoded, without the query
   std::string body;
-  std::string request_id;     // the client's X-Request-Id, or one of ours
+  std::string request_id;  // the client's X-Request-Id, or one of ours
   Instant arrival;
 };
 

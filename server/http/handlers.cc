@@ -86,13 +86,13 @@ std::unique_ptr<Exchange> HandleModel(App& app, HttpRequest request, Responder& 
 }
 
 std::unique_ptr<Exchange> HandleTokenize(App& app, HttpRequest request, Responder& responder) {
-  return std::make_unique<OffloadedAnswer>(
-      app, responder, [&app, body = std::move(request.body)] { return Tokenize(app, body); });
+  return std::make_unique<OffloadedAnswer>(app, responder,
+                                           [&app, body = std::move(request.body)] { return Tokenize(app, body); });
 }
 
 std::unique_ptr<Exchange> HandleDetokenize(App& app, HttpRequest request, Responder& responder) {
-  return std::make_unique<OffloadedAnswer>(
-      app, responder, [&app, body = std::move(request.body)] { return Detokenize(app, body); });
+  return std::make_unique<OffloadedAnswer>(app, responder,
+                                           [&app, body = std::move(request.body)] { return Detokenize(app, body); });
 }
 
 std::unique_ptr<Exchange> HandleReady(App& app, HttpRequest, Responder& responder) {

@@ -3,9 +3,9 @@
 #include <chrono>
 #include <random>
 
+#include <openssl/crypto.h>
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/status.hpp>
-#include <openssl/crypto.h>
 
 #include "fmt/chrono.h"
 #include "fmt/format.h"

@@ -26,8 +26,7 @@ constexpr int64_t kMaxRefusing = 128;  // connections over the limit that still 
 }  // namespace
 
 struct HttpServer::Impl {
-  Impl(App& app_ref, int threads)
-      : app(app_ref), connections(app_ref), io(threads), acceptor(asio::make_strand(io)) {}
+  Impl(App& app_ref, int threads) : app(app_ref), connections(app_ref), io(threads), acceptor(asio::make_strand(io)) {}
 
   Result<void> Listen(const HttpOptions& options) {
     boost::system::error_code error;
@@ -93,7 +92,7 @@ struct HttpServer::Impl {
   App& app;
   Connections connections;
   asio::io_context io;
-  tcp::acceptor acceptor;      // on a strand of its own, as is
+  tcp::acceptor acceptor;  // on a strand of its own, as is
   asio::steady_timer retry{acceptor.get_executor()};
   uint16_t port = 0;
   std::vector<std::thread> threads;

@@ -58,8 +58,8 @@ class Offloaded {
     }
 
     std::mutex mutex;
-    scheduler::Waker* waker = nullptr;   // guarded by mutex; null once nobody waits
-    std::optional<Result<T>> result;     // guarded by mutex
+    scheduler::Waker* waker = nullptr;  // guarded by mutex; null once nobody waits
+    std::optional<Result<T>> result;    // guarded by mutex
   };
 
   const std::shared_ptr<State> state_;

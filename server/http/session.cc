@@ -183,13 +183,13 @@ void Session::OnReadError(beast::error_code error) {
     request_id_ = NewRequestId();
   }
   if (error == http::error::header_limit) {
-    return Fail(MakeError(ErrorCode::kTooLarge, fmt::format("the request's headers are over {} bytes",
-                                                            app_.server_limits.max_header_bytes)),
+    return Fail(MakeError(ErrorCode::kTooLarge,
+                          fmt::format("the request's headers are over {} bytes", app_.server_limits.max_header_bytes)),
                 431);
   }
   if (error == http::error::body_limit) {
-    return Fail(MakeError(ErrorCode::kTooLarge, fmt::format("the request's body is over {} bytes",
-                                                            app_.server_limits.max_body_bytes)),
+    return Fail(MakeError(ErrorCode::kTooLarge,
+                          fmt::format("the request's body is over {} bytes", app_.server_limits.max_body_bytes)),
                 413);
   }
   if (error.category() == http::make_error_code(http::error::end_of_stream).category()) {
@@ -252,7 +252,8 @@ void Session::Dispatch() {
 void Session::SendOptions(const std::string& path) {
   const std::string methods = AllowedMethods(path);
   if (methods.empty() && path != "*") {
-    return Send(ErrorResponse(app_, MakeError(ErrorCode::kNotFound, fmt::format("there is no {}", path.substr(0, 200)))));
+    return Send(
+        ErrorResponse(app_, MakeError(ErrorCode::kNotFound, fmt::format("there is no {}", path.substr(0, 200)))));
   }
   Send({.status = 204,
         .body = {},
@@ -370,8 +371,8 @@ void Session::OnWritten(beast::error_code error, size_t bytes) {
 void Session::FinishAnswer() {
   const double seconds = ToSeconds(Clock::now() - arrival_);
   app_.metrics.CountHttp(route_name_, method_, status_, seconds);
-  LOG_DEBUG("http request_id={} method={} path={} status={} bytes={} ms={:.1f}", request_id_, method_,
-            route_name_, status_, answer_bytes_, seconds * 1e3);
+  LOG_DEBUG("http request_id={} method={} path={} status={} bytes={} ms={:.1f}", request_id_, method_, route_name_,
+            status_, answer_bytes_, seconds * 1e3);
   exchange_.reset();
   alive_.reset();
   DropBody();
@@ -448,7 +449,8 @@ void Session::OnDeadline() {
   keep_alive_ = false;
   beast::error_code ignored;
   socket_.cancel(ignored);  // the read; its handler sees the phase
-  HttpResponse response = ErrorResponse(app_, MakeError(ErrorCode::kDeadlineExceeded, "the request took too long to come"));
+  HttpResponse response =
+      ErrorResponse(app_, MakeError(ErrorCode::kDeadlineExceeded, "the request took too long to come"));
   response.status = 408;
   Send(std::move(response));
 }

@@ -19,10 +19,10 @@
 
 namespace causeway::server {
 
-// Lives while an operation on its socket is pending or an exchange is under way. Everything but Wake runs on the connection's strand.
-// Phases: kIdle (no byte of a request yet) -> kHeader -> kBody -> kAnswer -> kIdle, or kLinger, or closed.
-// A read stays armed while an answer is made, so that a client that vanishes is seen at once.
-// Only one deadline holds at a time: that of the write under way, else that of the phase.
+// Lives while an operation on its socket is pending or an exchange is under way. Everything but Wake runs on the
+// connection's strand. Phases: kIdle (no byte of a request yet) -> kHeader -> kBody -> kAnswer -> kIdle, or kLinger, or
+// closed. A read stays armed while an answer is made, so that a client that vanishes is seen at once. Only one deadline
+// holds at a time: that of the write under way, else that of the phase.
 class Session final : public Responder, public std::enable_shared_from_this<Session> {
  public:
   static std::shared_ptr<Session> Make(Connections& connections, boost::asio::ip::tcp::socket socket);
@@ -82,19 +82,19 @@ class Session final : public Responder, public std::enable_shared_from_this<Sess
   App& app_;
   boost::asio::ip::tcp::socket socket_;
   boost::asio::steady_timer timer_;
-  Instant timer_at_ = kNever;        // when the pending wait ends; kNever: none is pending
+  Instant timer_at_ = kNever;  // when the pending wait ends; kNever: none is pending
   Instant deadline_ = kNever;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
   std::unique_ptr<Exchange> exchange_;
-  std::shared_ptr<Session> alive_;   // itself, while an exchange is under way
-  std::deque<std::string> outbox_;   // the front is being written
-  size_t written_ = 0;               // bytes of the front
+  std::shared_ptr<Session> alive_;  // itself, while an exchange is under way
+  std::deque<std::string> outbox_;  // the front is being written
+  size_t written_ = 0;              // bytes of the front
   size_t outbox_bytes_ = 0;
-  int64_t body_bytes_ = 0;           // held from connections_
+  int64_t body_bytes_ = 0;  // held from connections_
   std::atomic<bool> wake_posted_{false};
   // Of the request that is being read or answered.
-  std::string method_;               // a metrics label
+  std::string method_;  // a metrics label
   std::string path_;
   std::string route_name_;
   std::string request_id_;
@@ -103,12 +103,12 @@ class Session final : public Responder, public std::enable_shared_from_this<Sess
   size_t answer_bytes_ = 0;
   bool keep_alive_ = true;
   bool head_only_ = false;
-  bool chunked_ = true;              // the client knows chunks: HTTP/1.1
-  bool answer_complete_ = false;     // all of it is in the outbox
+  bool chunked_ = true;           // the client knows chunks: HTTP/1.1
+  bool answer_complete_ = false;  // all of it is in the outbox
 
   Phase phase_ = Phase::kIdle;
-  bool reading_ = false;             // ReadBytes is pending
-  bool closing_ = false;             // no further request
+  bool reading_ = false;  // ReadBytes is pending
+  bool closing_ = false;  // no further request
   bool closed_ = false;
 };
 

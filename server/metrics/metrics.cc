@@ -16,7 +16,7 @@ namespace {
 using Buckets = prometheus::Histogram::BucketBoundaries;
 
 const Buckets& TtftBuckets() {
-  static const Buckets buckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75,
+  static const Buckets buckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
                                   1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
   return buckets;
 }
@@ -25,7 +25,7 @@ const Buckets& TpotBuckets() {
   return buckets;
 }
 const Buckets& RequestBuckets() {
-  static const Buckets buckets = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,  15,  20,
+  static const Buckets buckets = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
                                   30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
   return buckets;
 }
@@ -108,14 +108,20 @@ struct Metrics::Impl {
                                          .Add({});
   prometheus::Family<prometheus::Gauge>& cache_config =
       prometheus::BuildGauge().Name("vllm:cache_config_info").Help("Shape of the KV cache").Register(registry);
-  prometheus::Family<prometheus::Counter>& success =
-      prometheus::BuildCounter().Name("vllm:request_success_total").Help("Requests by how they ended").Register(registry);
-  prometheus::Family<prometheus::Counter>& rejected =
-      prometheus::BuildCounter().Name("causeway:requests_rejected_total").Help("Requests refused, by reason").Register(registry);
+  prometheus::Family<prometheus::Counter>& success = prometheus::BuildCounter()
+                                                         .Name("vllm:request_success_total")
+                                                         .Help("Requests by how they ended")
+                                                         .Register(registry);
+  prometheus::Family<prometheus::Counter>& rejected = prometheus::BuildCounter()
+                                                          .Name("causeway:requests_rejected_total")
+                                                          .Help("Requests refused, by reason")
+                                                          .Register(registry);
   prometheus::Family<prometheus::Counter>& http =
       prometheus::BuildCounter().Name("http_requests_total").Help("HTTP requests").Register(registry);
-  prometheus::Family<prometheus::Histogram>& http_seconds =
-      prometheus::BuildHistogram().Name("http_request_duration_seconds").Help("Time to the last byte").Register(registry);
+  prometheus::Family<prometheus::Histogram>& http_seconds = prometheus::BuildHistogram()
+                                                                .Name("http_request_duration_seconds")
+                                                                .Help("Time to the last byte")
+                                                                .Register(registry);
   prometheus::Histogram& iteration_tokens =
       Histogram("vllm:iteration_tokens_total", "Tokens of a step", IterationBuckets());
   prometheus::Histogram& ttft =

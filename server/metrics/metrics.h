@@ -12,7 +12,7 @@ namespace causeway::server {
 
 // One sequence that ended; times that never came are kNever.
 struct FinishedRequest {
-  std::string_view reason;  // stop, length, abort, error
+  std::string_view reason;       // stop, length, abort, error
   bool first_of_request = true;  // of the n sequences
   int64_t prompt_tokens = 0;
   int64_t generation_tokens = 0;

@@ -26,9 +26,7 @@ double OpenFds() {
   return error ? 0 : static_cast<double>(std::distance(begin, std::filesystem::directory_iterator())) - 1;
 }
 
-double UnixNow() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+double UnixNow() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 // Field 22 of /proc/self/stat: ticks after boot.
 double StartUnixSeconds() {

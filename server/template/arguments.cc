@@ -7,8 +7,8 @@
 
 namespace causeway::server {
 
-Arguments::Arguments(std::string_view function, const CallArgs& args,
-                     std::initializer_list<std::string_view> names, size_t required)
+Arguments::Arguments(std::string_view function, const CallArgs& args, std::initializer_list<std::string_view> names,
+                     size_t required)
     : function_(function), slots_(names.size(), nullptr) {
   if (args.positional.size() > names.size()) {
     RaiseType(function_ + "() takes at most " + std::to_string(names.size()) + " arguments (" +
@@ -60,8 +60,6 @@ const MarkedText& Arguments::Text(size_t i) const {
   return slots_[i]->text();
 }
 
-void ExpectNoArguments(std::string_view function, const CallArgs& args) {
-  const Arguments none(function, args, {});
-}
+void ExpectNoArguments(std::string_view function, const CallArgs& args) { const Arguments none(function, args, {}); }
 
 }  // namespace causeway::server

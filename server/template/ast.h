@@ -13,30 +13,46 @@
 namespace causeway::server {
 
 enum class ExprKind : uint8_t {
-  kConst,     // constant
-  kName,      // name
-  kList,      // operands
-  kTuple,     // operands
-  kDict,      // operands: key, value, key, value, ...
-  kGetAttr,   // operands[0] . name
-  kGetItem,   // operands[0] [ operands[1] ]
-  kSlice,     // operands: start, stop, step; null where absent
-  kCall,      // operands[0] ( arguments )
-  kFilter,    // operands[0] | name ( arguments ); operands[0] is null in a filter block
-  kTest,      // operands[0] is name ( arguments )
-  kUnary,     // op operands[0]
-  kBinary,    // operands[0] op operands[1]
-  kAnd,       // operands, short-circuit, yields the deciding operand
+  kConst,    // constant
+  kName,     // name
+  kList,     // operands
+  kTuple,    // operands
+  kDict,     // operands: key, value, key, value, ...
+  kGetAttr,  // operands[0] . name
+  kGetItem,  // operands[0] [ operands[1] ]
+  kSlice,    // operands: start, stop, step; null where absent
+  kCall,     // operands[0] ( arguments )
+  kFilter,   // operands[0] | name ( arguments ); operands[0] is null in a filter block
+  kTest,     // operands[0] is name ( arguments )
+  kUnary,    // op operands[0]
+  kBinary,   // operands[0] op operands[1]
+  kAnd,      // operands, short-circuit, yields the deciding operand
   kOr,
   kNot,
-  kCompare,   // operands[0] ops[0] operands[1] ops[1] operands[2] ...
-  kConcat,    // operands joined as text
-  kCond,      // operands: value, condition, otherwise (null: undefined)
+  kCompare,  // operands[0] ops[0] operands[1] ops[1] operands[2] ...
+  kConcat,   // operands joined as text
+  kCond,     // operands: value, condition, otherwise (null: undefined)
 };
 
 enum class Op : uint8_t {
-  kNone, kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kPow, kPos, kNeg,
-  kEq, kNe, kLt, kLe, kGt, kGe, kIn, kNotIn,
+  kNone,
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kFloorDiv,
+  kMod,
+  kPow,
+  kPos,
+  kNeg,
+  kEq,
+  kNe,
+  kLt,
+  kLe,
+  kGt,
+  kGe,
+  kIn,
+  kNotIn,
 };
 
 struct Expr;
@@ -44,7 +60,7 @@ using ExprPtr = std::unique_ptr<Expr>;
 
 struct Argument {
   enum class Spread : uint8_t { kNone, kPositional, kNamed };  // plain, *value, **value
-  std::string name;  // empty: positional
+  std::string name;                                            // empty: positional
   ExprPtr value;
   Spread spread = Spread::kNone;
 };

@@ -17,7 +17,7 @@ namespace causeway::server {
 // Variables of one block. Reading walks outwards; assigning stays in the innermost scope.
 struct Scope {
   Scope* parent = nullptr;
-  bool captured = false;  // a macro defined inside may outlive the block
+  bool captured = false;                                      // a macro defined inside may outlive the block
   std::vector<std::pair<std::string_view, Value>> variables;  // names live in the tree
 
   Value* Find(std::string_view name);

@@ -31,9 +31,7 @@ class Evaluator::ScopeGuard {
 
 class Evaluator::Capture {
  public:
-  explicit Capture(Evaluator* evaluator) : evaluator_(evaluator), saved_(evaluator->out_) {
-    evaluator_->out_ = &text_;
-  }
+  explicit Capture(Evaluator* evaluator) : evaluator_(evaluator), saved_(evaluator->out_) { evaluator_->out_ = &text_; }
   ~Capture() { evaluator_->out_ = saved_; }
   Capture(const Capture&) = delete;
   Capture& operator=(const Capture&) = delete;
@@ -126,10 +124,9 @@ void Evaluator::Assign(const Expr& target, const Value& value) {
   const std::vector<Value> items = Iterate(runtime_, value);
   const size_t wanted = target.operands.size();
   if (items.size() != wanted) {
-    RaiseValue(items.size() > wanted
-                   ? "too many values to unpack (expected " + std::to_string(wanted) + ")"
-                   : "not enough values to unpack (expected " + std::to_string(wanted) + ", got " +
-                         std::to_string(items.size()) + ")");
+    RaiseValue(items.size() > wanted ? "too many values to unpack (expected " + std::to_string(wanted) + ")"
+                                     : "not enough values to unpack (expected " + std::to_string(wanted) + ", got " +
+                                           std::to_string(items.size()) + ")");
   }
   for (size_t i = 0; i < wanted; ++i) {
     Assign(*target.operands[i], items[i]);
@@ -252,9 +249,8 @@ Value Evaluator::MakeMacro(const Stmt& stmt) {
   for (Scope* scope = definition; scope != nullptr; scope = scope->parent) {
     scope->captured = true;
   }
-  return Value::Callable(stmt.name, [this, &stmt, definition](Runtime&, CallArgs& args) {
-    return CallMacro(stmt, definition, args);
-  });
+  return Value::Callable(
+      stmt.name, [this, &stmt, definition](Runtime&, CallArgs& args) { return CallMacro(stmt, definition, args); });
 }
 
 Value Evaluator::CallMacro(const Stmt& stmt, Scope* definition, CallArgs& args) {
@@ -267,8 +263,8 @@ Value Evaluator::CallMacro(const Stmt& stmt, Scope* definition, CallArgs& args) 
 
 void Evaluator::BindParams(const Stmt& stmt, CallArgs& args) {
   const auto take_named = [&args](std::string_view name, Value* out) {
-    const auto it = std::find_if(args.named.begin(), args.named.end(),
-                                 [name](const auto& entry) { return entry.first == name; });
+    const auto it =
+        std::find_if(args.named.begin(), args.named.end(), [name](const auto& entry) { return entry.first == name; });
     const bool found = it != args.named.end();
     if (found) {
       *out = std::move(it->second);
@@ -306,8 +302,8 @@ void Evaluator::BindParams(const Stmt& stmt, CallArgs& args) {
   }
   const size_t taken = std::min(stmt.params.size(), args.positional.size());
   if (stmt.uses_varargs) {
-    scope_->Set("varargs", Value::Tuple(std::vector<Value>(
-                               args.positional.begin() + static_cast<ptrdiff_t>(taken), args.positional.end())));
+    scope_->Set("varargs", Value::Tuple(std::vector<Value>(args.positional.begin() + static_cast<ptrdiff_t>(taken),
+                                                           args.positional.end())));
   } else if (args.positional.size() > taken) {
     RaiseType("macro '" + stmt.name + "' takes not more than " + std::to_string(stmt.params.size()) + " argument(s)");
   }

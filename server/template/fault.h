@@ -13,9 +13,9 @@ namespace causeway::server {
 
 struct Fault {
   ErrorCode code = ErrorCode::kInvalidArgument;
-  std::string type;     // Python's or Jinja's name of the error ("TypeError"); empty: the message stands alone
+  std::string type;  // Python's or Jinja's name of the error ("TypeError"); empty: the message stands alone
   std::string message;
-  int line = 0;         // 1-based template line; 0 when not known yet
+  int line = 0;  // 1-based template line; 0 when not known yet
 };
 
 [[noreturn]] inline void Raise(std::string type, std::string message, int line = 0) {

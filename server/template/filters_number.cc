@@ -181,7 +181,9 @@ Value RoundFilter(Runtime&, const Value& input, const CallArgs& call) {
   }
   if (method == "common") {
     if (input.IsIntegral()) {
-      return Value::Integer(precision >= 0 ? input.integer() : precision < -37 ? 0 : RoundInt(input.integer(), precision));
+      return Value::Integer(precision >= 0    ? input.integer()
+                            : precision < -37 ? 0
+                                              : RoundInt(input.integer(), precision));
     }
     return Value::Float(RoundTo(input.number(), precision));
   }
@@ -219,10 +221,7 @@ Value FileSizeFilter(Runtime& runtime, const Value& input, const CallArgs& call)
 }
 
 constexpr FilterRow kFilters[] = {
-    {"abs", AbsFilter},
-    {"filesizeformat", FileSizeFilter},
-    {"float", FloatFilter},
-    {"int", IntFilter},
+    {"abs", AbsFilter},     {"filesizeformat", FileSizeFilter}, {"float", FloatFilter}, {"int", IntFilter},
     {"round", RoundFilter},
 };
 

@@ -331,12 +331,12 @@ Value SliceFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
 }
 
 constexpr FilterRow kFilters[] = {
-    {"batch", BatchFilter},     {"count", LengthFilter},        {"d", DefaultFilter},
-    {"default", DefaultFilter}, {"dictsort", DictSortFilter},   {"first", FirstFilter},
-    {"groupby", GroupByFilter}, {"items", ItemsFilter},         {"join", JoinFilter},
-    {"last", LastFilter},       {"length", LengthFilter},       {"list", ListFilter},
+    {"batch", BatchFilter},       {"count", LengthFilter},       {"d", DefaultFilter},
+    {"default", DefaultFilter},   {"dictsort", DictSortFilter},  {"first", FirstFilter},
+    {"groupby", GroupByFilter},   {"items", ItemsFilter},        {"join", JoinFilter},
+    {"last", LastFilter},         {"length", LengthFilter},      {"list", ListFilter},
     {"max", ExtremeFilter<true>}, {"min", ExtremeFilter<false>}, {"reverse", ReverseFilter},
-    {"slice", SliceFilter},     {"sort", SortFilter},           {"sum", SumFilter},
+    {"slice", SliceFilter},       {"sort", SortFilter},          {"sum", SumFilter},
     {"unique", UniqueFilter},
 };
 

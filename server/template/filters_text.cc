@@ -63,8 +63,8 @@ Value TrimFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
 Value ReplaceFilter(Runtime& runtime, const Value& input, const CallArgs& call) {
   const Arguments args("replace", call, {"old", "new", "count"}, 2);
   const Int count = args.IntOr(2, -1);
-  const size_t max_count = count < 0 || count > static_cast<Int>(kMaxStringBytes) ? kNoMaxSplit
-                                                                               : static_cast<size_t>(count);
+  const size_t max_count =
+      count < 0 || count > static_cast<Int>(kMaxStringBytes) ? kNoMaxSplit : static_cast<size_t>(count);
   const MarkedText from = Str(runtime, args[0]);
   MarkedText out = Replace(Str(runtime, input), from.bytes(), Str(runtime, args[1]), max_count);
   runtime.ChargeBytes(out.size());

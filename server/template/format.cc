@@ -59,7 +59,8 @@ std::string IntDigits(Int value, int base, bool upper) {
 std::string GeneralDigits(double magnitude, size_t precision) {
   char buffer[512];
   const auto end = std::to_chars(buffer, buffer + sizeof(buffer), magnitude, std::chars_format::general,
-                                 static_cast<int>(std::max<size_t>(precision, 1))).ptr;
+                                 static_cast<int>(std::max<size_t>(precision, 1)))
+                       .ptr;
   return std::string(buffer, end);
 }
 
@@ -76,8 +77,7 @@ std::string FloatDigits(double magnitude, const Spec& spec) {
   }
   const auto format = type == 'e' ? std::chars_format::scientific : std::chars_format::fixed;
   const double scaled = spec.type == '%' ? magnitude * 100 : magnitude;
-  const auto result = std::to_chars(buffer, buffer + sizeof(buffer), scaled, format,
-                                    static_cast<int>(precision));
+  const auto result = std::to_chars(buffer, buffer + sizeof(buffer), scaled, format, static_cast<int>(precision));
   return std::string(buffer, result.ptr) + (spec.type == '%' ? "%" : "");
 }
 
@@ -113,15 +113,14 @@ MarkedText AlignNumber(const std::string& sign, std::string digits, const Spec& 
   return Align(MarkedText(sign + digits, true), spec, '>');
 }
 
-std::string SignText(bool negative, char sign) {
-  return negative ? "-" : sign == '-' ? "" : std::string(1, sign);
-}
+std::string SignText(bool negative, char sign) { return negative ? "-" : sign == '-' ? "" : std::string(1, sign); }
 
 MarkedText FormatInteger(Int value, const Spec& spec) {
   std::string digits;
   std::string prefix = SignText(value < 0, spec.sign);
   switch (spec.type) {
-    case 'x': case 'X': digits = IntDigits(value, 16, spec.type == 'X'); break;
+    case 'x':
+    case 'X': digits = IntDigits(value, 16, spec.type == 'X'); break;
     case 'o': digits = IntDigits(value, 8, false); break;
     case 'b': digits = IntDigits(value, 2, false); break;
     default: digits = IntDigits(value, 10, false); break;
@@ -304,8 +303,7 @@ class PercentFormatter {
       RaiseUndefined(value);
     }
     const bool integral = std::string_view("diuoxX").find(type) != std::string_view::npos;
-    if (!value.IsNumber() || (integral && (type | 0x20) != 'd' && type != 'i' && type != 'u' &&
-                              !value.IsIntegral())) {
+    if (!value.IsNumber() || (integral && (type | 0x20) != 'd' && type != 'i' && type != 'u' && !value.IsIntegral())) {
       RaiseType(std::string("%") + type + " format: a real number is required, not " + value.TypeName());
     }
     if (!integral) {

@@ -54,8 +54,7 @@ DictData ReadDict(Runtime& runtime, const CallArgs& args) {
     for (const Value& pair : Iterate(runtime, args.positional[0])) {
       const std::vector<Value> parts = Iterate(runtime, pair);
       if (parts.size() != 2) {
-        RaiseValue("dictionary update sequence element has length " + std::to_string(parts.size()) +
-                   "; 2 is required");
+        RaiseValue("dictionary update sequence element has length " + std::to_string(parts.size()) + "; 2 is required");
       }
       dict.Set(parts[0], parts[1]);
     }
@@ -90,16 +89,22 @@ Value Cycler(Runtime& runtime, CallArgs& args) {
     ns->Set("current", items.items()[static_cast<size_t>(position)]);
   };
   ns->Set("items", items);
-  ns->Set("next", Value::Callable("next", [ns, items, move_to](Runtime&, CallArgs&) {
-            const Value current = *ns->Find("current");
-            const Int next = ns->Find("pos")->integer() + 1;
-            move_to(next % static_cast<Int>(items.items().size()));
-            return current;
-          }, items.depth() + 1));
-  ns->Set("reset", Value::Callable("reset", [move_to](Runtime&, CallArgs&) {
-            move_to(0);
-            return Value::None();
-          }, items.depth() + 1));
+  ns->Set("next", Value::Callable(
+                      "next",
+                      [ns, items, move_to](Runtime&, CallArgs&) {
+                        const Value current = *ns->Find("current");
+                        const Int next = ns->Find("pos")->integer() + 1;
+                        move_to(next % static_cast<Int>(items.items().size()));
+                        return current;
+                      },
+                      items.depth() + 1));
+  ns->Set("reset", Value::Callable(
+                       "reset",
+                       [move_to](Runtime&, CallArgs&) {
+                         move_to(0);
+                         return Value::None();
+                       },
+                       items.depth() + 1));
   move_to(0);
   return Value::Of(ns);
 }
@@ -109,13 +114,16 @@ Value Joiner(Runtime& runtime, CallArgs& call) {
   const Arguments args("joiner", call, {"sep"});
   Namespace* ns = runtime.NewNamespace("Joiner");
   const Value separator = args.Or(0, Value::Trusted(", "));
-  return Value::Callable("joiner", [ns, separator](Runtime&, CallArgs&) {
-    if (ns->Find("used") == nullptr) {
-      ns->Set("used", Value::Bool(true));
-      return Value::Trusted("");
-    }
-    return separator;
-  }, separator.depth() + 1);
+  return Value::Callable(
+      "joiner",
+      [ns, separator](Runtime&, CallArgs&) {
+        if (ns->Find("used") == nullptr) {
+          ns->Set("used", Value::Bool(true));
+          return Value::Trusted("");
+        }
+        return separator;
+      },
+      separator.depth() + 1);
 }
 
 Value RaiseException(Runtime& runtime, CallArgs& call) {
@@ -141,9 +149,14 @@ struct Row {
 };
 
 constexpr Row kGlobals[] = {
-    {"range", Range},   {"dict", Dict},     {"namespace", MakeNamespace},
-    {"cycler", Cycler}, {"joiner", Joiner}, {"raise_exception", RaiseException},
-    {"lipsum", Lipsum}, {"strftime_now", StrftimeNow},
+    {"range", Range},
+    {"dict", Dict},
+    {"namespace", MakeNamespace},
+    {"cycler", Cycler},
+    {"joiner", Joiner},
+    {"raise_exception", RaiseException},
+    {"lipsum", Lipsum},
+    {"strftime_now", StrftimeNow},
 };
 
 }  // namespace

@@ -161,9 +161,8 @@ class JsonWriter {
       entries.push_back(&entry);
     }
     if (style_.sort_keys) {
-      std::stable_sort(entries.begin(), entries.end(), [this](const auto* a, const auto* b) {
-        return Less(runtime_, a->first, b->first);
-      });
+      std::stable_sort(entries.begin(), entries.end(),
+                       [this](const auto* a, const auto* b) { return Less(runtime_, a->first, b->first); });
     }
     Open("{");
     for (size_t i = 0; i < entries.size(); ++i) {
@@ -184,8 +183,7 @@ class JsonWriter {
       case Kind::kBool: Raw(key.boolean() ? "\"true\"" : "\"false\""); break;
       case Kind::kInt: Raw('"' + IntText(key.integer()) + '"'); break;
       case Kind::kFloat: Raw('"' + Number(key.number()) + '"'); break;
-      default:
-        RaiseType("keys must be str, int, float, bool or None, not " + key.TypeName());
+      default: RaiseType("keys must be str, int, float, bool or None, not " + key.TypeName());
     }
   }
 

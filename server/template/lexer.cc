@@ -29,12 +29,10 @@ std::string NormalizeNewlines(std::string_view source) {
 
 constexpr std::array<std::string_view, 26> kOperators = {
     "//", "**", "==", "!=", ">=", "<=",  // the longer ones first
-    "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";",
+    "+",  "-",  "/",  "*",  "%",  "~",  "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";",
 };
 
-bool IsHex(char c) {
-  return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
-}
+bool IsHex(char c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
 
 class Lexer {
  public:
@@ -160,8 +158,7 @@ class Lexer {
     }
     Advance(i);
     FinishTag(sign, false);
-    for (size_t open = source_.find("{%", pos_); open != std::string::npos;
-         open = source_.find("{%", open + 1)) {
+    for (size_t open = source_.find("{%", pos_); open != std::string::npos; open = source_.find("{%", open + 1)) {
       size_t j = open + 2;
       const char open_sign = j < source_.size() ? source_[j] : '\0';
       j += open_sign == '-' || open_sign == '+';
@@ -406,9 +403,7 @@ class Lexer {
     pos_ = end;
   }
 
-  [[noreturn]] void Fail(std::string message) const {
-    Raise("TemplateSyntaxError", std::move(message), line_);
-  }
+  [[noreturn]] void Fail(std::string message) const { Raise("TemplateSyntaxError", std::move(message), line_); }
 
   const std::string source_;
   size_t pos_ = 0;

@@ -15,10 +15,10 @@ enum class TokenKind : uint8_t {
   kBlockBegin,     // {%
   kBlockEnd,       // %}
   kName,
-  kString,         // decoded
-  kInteger,        // text: decimal, 0x, 0o or 0b digits, underscores removed
+  kString,   // decoded
+  kInteger,  // text: decimal, 0x, 0o or 0b digits, underscores removed
   kFloat,
-  kOperator,       // text is the operator
+  kOperator,  // text is the operator
   kEnd,
 };
 

@@ -12,9 +12,7 @@ namespace causeway::server {
 namespace {
 
 // Jinja names None by its value and everything else by its type.
-std::string ObjectName(const Value& object) {
-  return object.Is(Kind::kNone) ? "None" : object.TypeName() + " object";
-}
+std::string ObjectName(const Value& object) { return object.Is(Kind::kNone) ? "None" : object.TypeName() + " object"; }
 
 Value NoAttribute(const Value& object, std::string_view name) {
   return Value::Undefined("'" + ObjectName(object) + "' has no attribute '" + std::string(name) + "'");
@@ -87,9 +85,8 @@ Value LoopAttr(const LoopState* loop, std::string_view name) {
     return integer(loop->depth0);
   }
   if (name == "previtem") {
-    return loop->index0 == 0 || loop->index0 > loop->items.size()
-               ? Value::Undefined("there is no previous item")
-               : loop->items[loop->index0 - 1];
+    return loop->index0 == 0 || loop->index0 > loop->items.size() ? Value::Undefined("there is no previous item")
+                                                                  : loop->items[loop->index0 - 1];
   }
   if (name == "nextitem") {
     return loop->index0 + 1 >= loop->items.size() ? Value::Undefined("there is no next item")
@@ -200,8 +197,8 @@ size_t Length(const Value& value) {
 }
 
 bool IsIterable(const Value& value) {
-  return value.Is(Kind::kUndefined) || value.Is(Kind::kString) || value.IsSequence() ||
-         value.Is(Kind::kDict) || value.Is(Kind::kIterator) || value.Is(Kind::kLoop);
+  return value.Is(Kind::kUndefined) || value.Is(Kind::kString) || value.IsSequence() || value.Is(Kind::kDict) ||
+         value.Is(Kind::kIterator) || value.Is(Kind::kLoop);
 }
 
 std::vector<Value> Characters(Runtime& runtime, const Value& text) {
@@ -225,9 +222,7 @@ std::vector<Value> Iterate(Runtime& runtime, const Value& value) {
     case Kind::kUndefined: return {};
     case Kind::kString: return Characters(runtime, value);
     case Kind::kList:
-    case Kind::kTuple:
-      runtime.Charge(value.items().size());
-      return value.items();
+    case Kind::kTuple: runtime.Charge(value.items().size()); return value.items();
     case Kind::kDict: {
       runtime.Charge(value.dict().entries.size());
       std::vector<Value> keys;
@@ -304,8 +299,7 @@ Value GetItem(Runtime& runtime, const Value& object, const Value& key) {
   return NoElement(runtime, object, key);
 }
 
-Value GetSlice(Runtime& runtime, const Value& object, const Value& start, const Value& stop,
-               const Value& step) {
+Value GetSlice(Runtime& runtime, const Value& object, const Value& start, const Value& stop, const Value& step) {
   if (object.Is(Kind::kUndefined)) {
     RaiseUndefined(object);
   }

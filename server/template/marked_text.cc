@@ -10,9 +10,7 @@ size_t MarkedText::FirstFlipAfter(size_t position) const {
   return static_cast<size_t>(std::upper_bound(flips_.begin(), flips_.end(), position) - flips_.begin());
 }
 
-bool MarkedText::TrustedAt(size_t position) const {
-  return first_ != (FirstFlipAfter(position) % 2 == 1);
-}
+bool MarkedText::TrustedAt(size_t position) const { return first_ != (FirstFlipAfter(position) % 2 == 1); }
 
 void MarkedText::Append(std::string_view bytes, bool trusted) {
   if (bytes.empty()) {

@@ -16,7 +16,7 @@ struct MethodRow {
   MethodFunction function;
 };
 
-MethodFunction FindStringMethod(std::string_view name);      // methods_string.cc
+MethodFunction FindStringMethod(std::string_view name);                 // methods_string.cc
 MethodFunction FindCollectionMethod(Kind kind, std::string_view name);  // methods_collection.cc
 
 // object.name as a bound method. Of kind kUndefined if there is none, or if it is one that would change

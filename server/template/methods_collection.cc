@@ -78,10 +78,13 @@ constexpr MethodRow kDictMethods[] = {
     {"get", DictGet}, {"items", DictItems}, {"keys", DictKeys}, {"values", DictValues}, {"copy", Copy},
 };
 constexpr MethodRow kListMethods[] = {
-    {"index", SequenceIndex}, {"count", SequenceCount}, {"copy", Copy},
+    {"index", SequenceIndex},
+    {"count", SequenceCount},
+    {"copy", Copy},
 };
 constexpr MethodRow kTupleMethods[] = {
-    {"index", SequenceIndex}, {"count", SequenceCount},
+    {"index", SequenceIndex},
+    {"count", SequenceCount},
 };
 
 // What the immutable sandbox refuses.
@@ -130,19 +133,18 @@ MethodFunction FindCollectionMethod(Kind kind, std::string_view name) {
 }
 
 Value FindMethod(const Value& object, std::string_view name) {
-  const MethodFunction method = object.Is(Kind::kString) ? FindStringMethod(name)
-                                                         : FindCollectionMethod(object.kind(), name);
+  const MethodFunction method =
+      object.Is(Kind::kString) ? FindStringMethod(name) : FindCollectionMethod(object.kind(), name);
   if (method != nullptr) {
     return Value::Callable(
-        std::string(name),
-        [method, object](Runtime& runtime, CallArgs& args) { return method(runtime, object, args); },
+        std::string(name), [method, object](Runtime& runtime, CallArgs& args) { return method(runtime, object, args); },
         object.depth() + 1);
   }
-  const bool mutator = (object.Is(Kind::kDict) && Names(kDictMutators, name)) ||
-                       (object.Is(Kind::kList) && Names(kListMutators, name));
+  const bool mutator =
+      (object.Is(Kind::kDict) && Names(kDictMutators, name)) || (object.Is(Kind::kList) && Names(kListMutators, name));
   if (mutator) {
-    return Value::Undefined("access to attribute '" + std::string(name) + "' of '" + object.TypeName() +
-                                "' object is unsafe.", true);
+    return Value::Undefined(
+        "access to attribute '" + std::string(name) + "' of '" + object.TypeName() + "' object is unsafe.", true);
   }
   return Value::Undefined("");
 }
@@ -152,8 +154,8 @@ Value LoopMethod(LoopState* loop, std::string_view name) {
     return Value::Callable("cycle", [loop](Runtime&, CallArgs& args) { return LoopCycle(loop, args); });
   }
   if (name == "changed") {
-    return Value::Callable(
-        "changed", [loop](Runtime& runtime, CallArgs& args) { return LoopChanged(runtime, loop, args); });
+    return Value::Callable("changed",
+                           [loop](Runtime& runtime, CallArgs& args) { return LoopChanged(runtime, loop, args); });
   }
   return Value::Undefined("'jinja2.runtime.LoopContext object' has no attribute '" + std::string(name) + "'");
 }

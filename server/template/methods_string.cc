@@ -57,8 +57,7 @@ Value Split(Runtime& runtime, const Value& self, const CallArgs& call) {
   const size_t max_split = MaxCount(args, 1);
   const MarkedText& text = self.text();
   if (!args.HasValue(0)) {
-    return TextList(runtime, self,
-                    kFromRight ? SplitSpaceFromRight(text, max_split) : SplitSpace(text, max_split));
+    return TextList(runtime, self, kFromRight ? SplitSpaceFromRight(text, max_split) : SplitSpace(text, max_split));
   }
   const std::string& separator = args.Text(0).bytes();
   if (separator.empty()) {
@@ -66,8 +65,7 @@ Value Split(Runtime& runtime, const Value& self, const CallArgs& call) {
   }
   runtime.Charge(CountBytes(text.bytes(), separator));  // before the pieces exist
   return TextList(runtime, self,
-                  kFromRight ? SplitByFromRight(text, separator, max_split)
-                             : SplitBy(text, separator, max_split));
+                  kFromRight ? SplitByFromRight(text, separator, max_split) : SplitBy(text, separator, max_split));
 }
 
 Value SplitLinesMethod(Runtime& runtime, const Value& self, const CallArgs& call) {
@@ -85,8 +83,8 @@ Value Partition(Runtime& runtime, const Value& self, const CallArgs& call) {
   if (separator.empty()) {
     RaiseValue("empty separator");
   }
-  const size_t at = kFromRight ? FindLastBytes(text.bytes(), separator.bytes())
-                               : FindBytes(text.bytes(), separator.bytes(), 0);
+  const size_t at =
+      kFromRight ? FindLastBytes(text.bytes(), separator.bytes()) : FindBytes(text.bytes(), separator.bytes(), 0);
   const Value empty = Like(self, MarkedText());
   if (at == std::string::npos) {
     return kFromRight ? Value::Tuple({empty, empty, self}) : Value::Tuple({self, empty, empty});
@@ -98,7 +96,9 @@ Value Partition(Runtime& runtime, const Value& self, const CallArgs& call) {
 // The byte range of the optional character positions `start` and `end`.
 std::pair<size_t, size_t> Range(const Value& self, const Arguments& args, size_t start, size_t end) {
   const Int n = static_cast<Int>(self.string().chars);
-  const auto clamp = [&](Int i) { return static_cast<size_t>(std::clamp<Int>(i < 0 ? std::max<Int>(i, -n) + n : i, 0, n)); };
+  const auto clamp = [&](Int i) {
+    return static_cast<size_t>(std::clamp<Int>(i < 0 ? std::max<Int>(i, -n) + n : i, 0, n));
+  };
   const size_t first = clamp(args.IntOr(start, 0));
   const size_t last = clamp(args.IntOr(end, n));
   return {ByteOffset(self.bytes(), first), std::max(ByteOffset(self.bytes(), last), ByteOffset(self.bytes(), first))};
@@ -179,8 +179,8 @@ Value JoinMethod(Runtime& runtime, const Value& self, const CallArgs& call) {
   size_t size = 0;
   for (const Value& item : Iterate(runtime, args[0])) {
     if (!item.Is(Kind::kString)) {
-      RaiseType("sequence item " + std::to_string(parts.size()) + ": expected str instance, " +
-                item.TypeName() + " found");
+      RaiseType("sequence item " + std::to_string(parts.size()) + ": expected str instance, " + item.TypeName() +
+                " found");
     }
     parts.push_back(self.string().markup ? EscapedStr(runtime, item) : item.text());
     size += parts.back().size() + self.bytes().size();
@@ -211,7 +211,8 @@ Value PadMethod(Runtime& runtime, const Value& self, const CallArgs& call) {
   }
   runtime.ChargeBytes(self.bytes().size() + static_cast<size_t>(missing));
   const Int left = kPad == Pad::kCenter ? missing / 2 + (missing & args.IntOr(0, 0) & 1)
-                                        : kPad == Pad::kLeft ? missing : 0;
+                   : kPad == Pad::kLeft ? missing
+                                        : 0;
   return Like(self, Padded(self.text(), static_cast<size_t>(left), static_cast<size_t>(missing - left), fill));
 }
 

@@ -13,9 +13,7 @@ namespace {
 
 constexpr Int kIntMax = static_cast<Int>((static_cast<unsigned __int128>(1) << 127) - 1);
 
-[[noreturn]] void RaiseIntRange() {
-  Raise("OverflowError", "integers beyond 127 bits are not supported in templates");
-}
+[[noreturn]] void RaiseIntRange() { Raise("OverflowError", "integers beyond 127 bits are not supported in templates"); }
 
 const char* OpText(Op op) {
   switch (op) {
@@ -52,15 +50,13 @@ Value IntOp(Op op, Int a, Int b) {
         RaiseIntRange();
       }
       return Value::Integer(result);
-    case Op::kMul:
-      return Value::Integer(CheckedMul(a, b));
+    case Op::kMul: return Value::Integer(CheckedMul(a, b));
     case Op::kDiv:
       if (b == 0) {
         Raise("ZeroDivisionError", "division by zero");
       }
       return Value::Float(static_cast<double>(a) / static_cast<double>(b));
-    default:
-      break;
+    default: break;
   }
   if (b == 0) {
     Raise("ZeroDivisionError", "integer division or modulo by zero");
@@ -272,8 +268,7 @@ bool Equal(Runtime& runtime, const Value& a, const Value& b) {
     case Kind::kNamespace: return a.ns() == b.ns();
     case Kind::kLoop: return a.loop() == b.loop();
     case Kind::kIterator:
-      if (!a.iterator().one_shot && !b.iterator().one_shot &&
-          a.iterator().type_name == b.iterator().type_name) {
+      if (!a.iterator().one_shot && !b.iterator().one_shot && a.iterator().type_name == b.iterator().type_name) {
         return EqualItems(runtime, a.iterator().items, b.iterator().items);
       }
       return a.identity() == b.identity();
@@ -296,8 +291,7 @@ bool Compare(Runtime& runtime, Op op, const Value& a, const Value& b) {
     return op == Op::kLt ? x < y : op == Op::kLe ? x <= y : op == Op::kGt ? x > y : x >= y;
   };
   if (a.IsNumber() && b.IsNumber()) {
-    return a.Is(Kind::kFloat) || b.Is(Kind::kFloat) ? decide(a.number(), b.number())
-                                                    : decide(a.integer(), b.integer());
+    return a.Is(Kind::kFloat) || b.Is(Kind::kFloat) ? decide(a.number(), b.number()) : decide(a.integer(), b.integer());
   }
   if (a.Is(Kind::kString) && b.Is(Kind::kString)) {
     runtime.ChargeBytes(std::min(a.bytes().size(), b.bytes().size()));
@@ -318,8 +312,8 @@ bool Compare(Runtime& runtime, Op op, const Value& a, const Value& b) {
       RaiseUndefined(*value);
     }
   }
-  RaiseType(std::string("'") + OpText(op) + "' not supported between instances of '" + a.TypeName() +
-            "' and '" + b.TypeName() + "'");
+  RaiseType(std::string("'") + OpText(op) + "' not supported between instances of '" + a.TypeName() + "' and '" +
+            b.TypeName() + "'");
 }
 
 bool Contains(Runtime& runtime, const Value& container, const Value& item) {
@@ -330,8 +324,7 @@ bool Contains(Runtime& runtime, const Value& container, const Value& item) {
       }
       runtime.ChargeBytes(container.bytes().size());
       return FindBytes(container.bytes(), item.bytes(), 0) != std::string::npos;
-    case Kind::kDict:
-      return container.dict().Find(item) != nullptr;
+    case Kind::kDict: return container.dict().Find(item) != nullptr;
     case Kind::kList:
     case Kind::kTuple:
       return std::any_of(container.items().begin(), container.items().end(),
@@ -339,11 +332,9 @@ bool Contains(Runtime& runtime, const Value& container, const Value& item) {
     case Kind::kIterator:
     case Kind::kUndefined: {
       const std::vector<Value> items = Iterate(runtime, container);
-      return std::any_of(items.begin(), items.end(),
-                         [&](const Value& value) { return Equal(runtime, value, item); });
+      return std::any_of(items.begin(), items.end(), [&](const Value& value) { return Equal(runtime, value, item); });
     }
-    default:
-      RaiseType("argument of type '" + container.TypeName() + "' is not iterable");
+    default: RaiseType("argument of type '" + container.TypeName() + "' is not iterable");
   }
 }
 
@@ -357,8 +348,7 @@ Value UnaryOp(Runtime&, Op op, const Value& value) {
   if (value.Is(Kind::kFloat)) {
     return Value::Float(op == Op::kNeg ? -value.number() : value.number());
   }
-  RaiseType(std::string("bad operand type for unary ") + (op == Op::kNeg ? "-" : "+") + ": '" +
-            value.TypeName() + "'");
+  RaiseType(std::string("bad operand type for unary ") + (op == Op::kNeg ? "-" : "+") + ": '" + value.TypeName() + "'");
 }
 
 Value BinaryOp(Runtime& runtime, Op op, const Value& a, const Value& b) {

@@ -32,7 +32,6 @@ std::vector<Value> Characters(Runtime& runtime, const Value& text);
 // obj.name, obj[key] and obj[start:stop:step] with Jinja's fallbacks: a missing one is undefined.
 Value GetAttr(Runtime& runtime, const Value& object, std::string_view name);
 Value GetItem(Runtime& runtime, const Value& object, const Value& key);
-Value GetSlice(Runtime& runtime, const Value& object, const Value& start, const Value& stop,
-               const Value& step);
+Value GetSlice(Runtime& runtime, const Value& object, const Value& start, const Value& stop, const Value& step);
 
 }  // namespace causeway::server

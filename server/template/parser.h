@@ -15,8 +15,7 @@ namespace causeway::server {
 
 class Parser {
  public:
-  Parser(std::vector<Token> tokens, const TemplateLimits& limits)
-      : tokens_(std::move(tokens)), limits_(limits) {}
+  Parser(std::vector<Token> tokens, const TemplateLimits& limits) : tokens_(std::move(tokens)), limits_(limits) {}
 
   // The whole template. Throws Fault: TemplateSyntaxError, kUnsupported for template inheritance and
   // imports, LimitError for a tree deeper than max_nesting.
@@ -109,8 +108,8 @@ class Parser {
   const TemplateLimits limits_;
   size_t pos_ = 0;
   size_t nesting_ = 0;
-  size_t loops_ = 0;            // loops around the current statement, within the current macro
-  std::vector<Stmt*> macros_;   // macros and call blocks around the current expression
+  size_t loops_ = 0;           // loops around the current statement, within the current macro
+  std::vector<Stmt*> macros_;  // macros and call blocks around the current expression
 };
 
 }  // namespace causeway::server

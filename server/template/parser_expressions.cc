@@ -101,8 +101,7 @@ ExprPtr Parser::ParseNot() {
 
 ExprPtr Parser::ParseCompare() {
   static constexpr std::pair<std::string_view, Op> kOperators[] = {
-      {"==", Op::kEq}, {"!=", Op::kNe}, {"<=", Op::kLe},
-      {">=", Op::kGe}, {"<", Op::kLt},  {">", Op::kGt},
+      {"==", Op::kEq}, {"!=", Op::kNe}, {"<=", Op::kLe}, {">=", Op::kGe}, {"<", Op::kLt}, {">", Op::kGt},
   };
   const auto next_operator = [this] {
     for (const auto& [text, op] : kOperators) {
@@ -203,8 +202,7 @@ ExprPtr Parser::ParseUnary(bool with_filter) {
 
 ExprPtr Parser::ParsePrimary() {
   switch (Current().kind) {
-    case TokenKind::kName:
-      return ParseNameOrConstant();
+    case TokenKind::kName: return ParseNameOrConstant();
     case TokenKind::kString: {
       ExprPtr node = NewExpr(ExprKind::kConst);
       std::string text;
@@ -215,10 +213,8 @@ ExprPtr Parser::ParsePrimary() {
       return node;
     }
     case TokenKind::kInteger:
-    case TokenKind::kFloat:
-      return ParseNumber();
-    default:
-      break;
+    case TokenKind::kFloat: return ParseNumber();
+    default: break;
   }
   if (SkipOperator("(")) {
     ExprPtr node = ParseTuple(true, true);
@@ -322,9 +318,8 @@ ExprPtr Parser::ParseTest(ExprPtr node) {
   }
   test->operands.push_back(std::move(node));
   const TokenKind kind = Current().kind;
-  const bool starts_value = kind == TokenKind::kName || kind == TokenKind::kString ||
-                            kind == TokenKind::kInteger || kind == TokenKind::kFloat ||
-                            AtOperator("[") || AtOperator("{");
+  const bool starts_value = kind == TokenKind::kName || kind == TokenKind::kString || kind == TokenKind::kInteger ||
+                            kind == TokenKind::kFloat || AtOperator("[") || AtOperator("{");
   if (AtOperator("(")) {
     ParseArguments(&test->arguments);
   } else if (starts_value && !AtName("else") && !AtName("or") && !AtName("and")) {
@@ -426,8 +421,7 @@ Argument Parser::ParseArgument(bool* seen_named) {
   } else if (SkipOperator("**")) {
     argument.spread = Argument::Spread::kNamed;
     *seen_named = true;
-  } else if (Current().kind == TokenKind::kName && Peek().kind == TokenKind::kOperator &&
-             Peek().text == "=") {
+  } else if (Current().kind == TokenKind::kName && Peek().kind == TokenKind::kOperator && Peek().text == "=") {
     argument.name = Next().text;
     Next();
     *seen_named = true;

@@ -18,9 +18,7 @@ uint32_t DepthOf(const Block& block) {
 
 }  // namespace
 
-Parser::Nest::Nest(Parser* parser) : parser_(parser) {
-  parser_->CheckDepth(++parser_->nesting_);
-}
+Parser::Nest::Nest(Parser* parser) : parser_(parser) { parser_->CheckDepth(++parser_->nesting_); }
 
 void Parser::CheckDepth(size_t depth) const {
   if (depth > limits_.max_nesting) {
@@ -80,9 +78,7 @@ void Parser::ExpectBlockEnd() {
   Next();
 }
 
-void Parser::Fail(std::string message) const {
-  Raise("TemplateSyntaxError", std::move(message), Current().line);
-}
+void Parser::Fail(std::string message) const { Raise("TemplateSyntaxError", std::move(message), Current().line); }
 void Parser::FailUnexpected(std::string_view wanted) const {
   const std::string got = Current().kind == TokenKind::kEnd ? "end of template" : Current().text;
   Fail("expected " + std::string(wanted) + ", got '" + got.substr(0, 60) + "'");
@@ -143,8 +139,8 @@ Block Parser::ParseBody(std::initializer_list<std::string_view> end_words) {
       }
       case TokenKind::kBlockBegin: {
         Next();
-        const auto* end = std::find_if(end_words.begin(), end_words.end(),
-                                       [this](std::string_view word) { return AtName(word); });
+        const auto* end =
+            std::find_if(end_words.begin(), end_words.end(), [this](std::string_view word) { return AtName(word); });
         if (end != end_words.end()) {
           return block;
         }
@@ -156,8 +152,7 @@ Block Parser::ParseBody(std::initializer_list<std::string_view> end_words) {
           FailUnexpected(*(end_words.end() - 1));
         }
         return block;
-      default:
-        FailUnexpected("text or a tag");
+      default: FailUnexpected("text or a tag");
     }
   }
 }
@@ -188,8 +183,8 @@ StmtPtr Parser::ParseStatement() {
   }
   for (const std::string_view word : {"include", "import", "from", "extends", "block", "autoescape"}) {
     if (AtName(word)) {
-      RaiseUnsupported("chat template line " + std::to_string(Current().line) + ": {% " +
-                       std::string(word) + " %} is not supported in chat templates");
+      RaiseUnsupported("chat template line " + std::to_string(Current().line) + ": {% " + std::string(word) +
+                       " %} is not supported in chat templates");
     }
   }
   Fail("Encountered unknown tag '" + Current().text.substr(0, 60) + "'");

@@ -30,17 +30,13 @@ bool IsSequenceTest(Runtime&, const Value& v, const CallArgs&) {
   return v.Is(Kind::kString) || v.IsSequence() || v.Is(Kind::kDict) || v.Is(Kind::kUndefined) ||
          (v.Is(Kind::kIterator) && v.iterator().type_name == "range");
 }
-bool IsEscaped(Runtime&, const Value& v, const CallArgs&) {
-  return v.Is(Kind::kString) && v.string().markup;
-}
+bool IsEscaped(Runtime&, const Value& v, const CallArgs&) { return v.Is(Kind::kString) && v.string().markup; }
 
 bool HasRemainder(Runtime& runtime, const Value& v, const Value& divisor, Int remainder) {
   const Value rest = BinaryOp(runtime, Op::kMod, v, divisor);
   return Equal(runtime, rest, Value::Integer(remainder));
 }
-bool IsOdd(Runtime& runtime, const Value& v, const CallArgs&) {
-  return HasRemainder(runtime, v, Value::Integer(2), 1);
-}
+bool IsOdd(Runtime& runtime, const Value& v, const CallArgs&) { return HasRemainder(runtime, v, Value::Integer(2), 1); }
 bool IsEven(Runtime& runtime, const Value& v, const CallArgs&) {
   return HasRemainder(runtime, v, Value::Integer(2), 0);
 }

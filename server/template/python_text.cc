@@ -184,8 +184,9 @@ void AppendRepr(Runtime& runtime, const Value& value, MarkedText* out) {
     case Kind::kIterator: AppendIteratorRepr(runtime, value.iterator(), out); break;
     case Kind::kNamespace: AppendNamespaceRepr(runtime, *value.ns(), out); break;
     case Kind::kLoop:
-      out->Append("<LoopContext " + std::to_string(value.loop()->index0 + 1) + "/" +
-                      std::to_string(value.loop()->length) + ">", true);
+      out->Append(
+          "<LoopContext " + std::to_string(value.loop()->index0 + 1) + "/" + std::to_string(value.loop()->length) + ">",
+          true);
       break;
     case Kind::kCallable: out->Append("<function " + value.callable().name + ">", true); break;
   }

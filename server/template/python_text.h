@@ -12,7 +12,7 @@ namespace causeway::server {
 std::string IntText(Int value);
 std::string FloatText(double value);  // repr(float): shortest digits that read back the same
 
-MarkedText Str(Runtime& runtime, const Value& value);   // undefined prints as nothing
+MarkedText Str(Runtime& runtime, const Value& value);  // undefined prints as nothing
 void AppendStr(Runtime& runtime, const Value& value, MarkedText* out);
 void AppendRepr(Runtime& runtime, const Value& value, MarkedText* out);
 

@@ -19,9 +19,9 @@ struct LoopState {
   std::vector<Value> items;  // emptied when the loop ends
   size_t index0 = 0;
   size_t length = 0;
-  size_t depth0 = 0;         // nesting of a recursive loop
-  Value recurse;             // callable of a recursive loop; None otherwise
-  Value last_changed;        // arguments of the last loop.changed(); None before the first
+  size_t depth0 = 0;   // nesting of a recursive loop
+  Value recurse;       // callable of a recursive loop; None otherwise
+  Value last_changed;  // arguments of the last loop.changed(); None before the first
 };
 
 class Runtime {

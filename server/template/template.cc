@@ -17,12 +17,12 @@
 namespace causeway::server {
 namespace {
 
-constexpr std::array<std::string_view, 9> kKnownRoles = {
-    "system", "user", "assistant", "tool", "developer", "function", "ipython", "model", "observation"};
+constexpr std::array<std::string_view, 9> kKnownRoles = {"system",   "user",    "assistant", "tool",       "developer",
+                                                         "function", "ipython", "model",     "observation"};
 
 bool IsKnownRole(const OrderedJson& value) {
-  return value.is_string() && std::find(kKnownRoles.begin(), kKnownRoles.end(),
-                                        value.get_ref<const std::string&>()) != kKnownRoles.end();
+  return value.is_string() &&
+         std::find(kKnownRoles.begin(), kKnownRoles.end(), value.get_ref<const std::string&>()) != kKnownRoles.end();
 }
 
 // JSON to a template value; `trusted` marks the strings in it. Object keys of a client's are as untrusted
@@ -84,8 +84,8 @@ Error ToError(const Fault& fault, int line) {
     return MakeError(fault.code, fault.message, "messages");
   }
   const int at = fault.line > 0 ? fault.line : line;
-  return MakeError(fault.code,
-                   fmt::format("chat template, line {}: {}: {}", at, fault.type, fault.message), "messages");
+  return MakeError(fault.code, fmt::format("chat template, line {}: {}: {}", at, fault.type, fault.message),
+                   "messages");
 }
 
 }  // namespace
@@ -104,8 +104,7 @@ ChatTemplate::~ChatTemplate() = default;
 Result<ChatTemplate> ChatTemplate::Parse(std::string_view source, const TemplateLimits& limits) {
   if (source.size() > limits.max_source_bytes) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("a chat template of {} bytes; at most {}", source.size(),
-                                 limits.max_source_bytes));
+                     fmt::format("a chat template of {} bytes; at most {}", source.size(), limits.max_source_bytes));
   }
   if (!IsValidUtf8(source)) {  // the lexer and the evaluator count on it
     return MakeError(ErrorCode::kInvalidArgument, "the chat template is not valid UTF-8");

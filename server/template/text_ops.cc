@@ -46,8 +46,7 @@ size_t FindBytes(std::string_view text, std::string_view needle, size_t from) {
   }
   // memmem is two-way search: linear whatever the needle, which std::string_view::find is not.
   const void* found = memmem(text.data() + from, text.size() - from, needle.data(), needle.size());
-  return found == nullptr ? std::string_view::npos
-                          : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+  return found == nullptr ? std::string_view::npos : static_cast<size_t>(static_cast<const char*>(found) - text.data());
 }
 
 size_t FindLastBytes(std::string_view text, std::string_view needle) {
@@ -224,8 +223,7 @@ std::vector<MarkedText> SplitBy(const MarkedText& text, std::string_view separat
   return parts;
 }
 
-std::vector<MarkedText> SplitByFromRight(const MarkedText& text, std::string_view separator,
-                                         size_t max_split) {
+std::vector<MarkedText> SplitByFromRight(const MarkedText& text, std::string_view separator, size_t max_split) {
   // Searching the reversed text keeps the whole split linear.
   const std::string reversed(text.bytes().rbegin(), text.bytes().rend());
   const std::string needle(separator.rbegin(), separator.rend());

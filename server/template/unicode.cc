@@ -23,10 +23,11 @@ struct SpecialCase {
 
 // The unconditional multi-character mappings of SpecialCasing.txt that occur in running text.
 constexpr SpecialCase kSpecialCases[] = {
-    {0xDF, "SS", "Ss"},      {0x149, "\xCA\xBCN", "\xCA\xBCN"}, {0xFB00, "FF", "Ff"},
-    {0xFB01, "FI", "Fi"},    {0xFB02, "FL", "Fl"},              {0xFB03, "FFI", "Ffi"},
-    {0xFB04, "FFL", "Ffl"},  {0xFB05, "ST", "St"},              {0xFB06, "ST", "St"},
-    {0x587, "\xD4\xB5\xD5\x92", "\xD4\xB5\xD6\x82"},
+    {0xDF, "SS", "Ss"},     {0x149, "\xCA\xBCN", "\xCA\xBCN"},
+    {0xFB00, "FF", "Ff"},   {0xFB01, "FI", "Fi"},
+    {0xFB02, "FL", "Fl"},   {0xFB03, "FFI", "Ffi"},
+    {0xFB04, "FFL", "Ffl"}, {0xFB05, "ST", "St"},
+    {0xFB06, "ST", "St"},   {0x587, "\xD4\xB5\xD5\x92", "\xD4\xB5\xD6\x82"},
 };
 
 const SpecialCase* FindSpecialCase(char32_t c) {
@@ -155,8 +156,8 @@ bool IsSpace(char32_t c) {
   if (c < 0x80) {
     return c == ' ' || (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x1F);
   }
-  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
+         c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool IsLineBreak(char32_t c) {
@@ -172,13 +173,11 @@ bool IsAlpha(char32_t c) {
          k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_LO;
 }
 
-bool IsDecimal(char32_t c) {
-  return c < 0x80 ? c >= '0' && c <= '9' : Category(c) == UTF8PROC_CATEGORY_ND;
-}
+bool IsDecimal(char32_t c) { return c < 0x80 ? c >= '0' && c <= '9' : Category(c) == UTF8PROC_CATEGORY_ND; }
 
 bool IsDigit(char32_t c) {
-  return IsDecimal(c) || c == 0xB2 || c == 0xB3 || c == 0xB9 || c == 0x2070 ||
-         (c >= 0x2074 && c <= 0x2079) || (c >= 0x2080 && c <= 0x2089) || (c >= 0x2460 && c <= 0x2468);
+  return IsDecimal(c) || c == 0xB2 || c == 0xB3 || c == 0xB9 || c == 0x2070 || (c >= 0x2074 && c <= 0x2079) ||
+         (c >= 0x2080 && c <= 0x2089) || (c >= 0x2460 && c <= 0x2468);
 }
 
 bool IsNumeric(char32_t c) {
@@ -201,16 +200,12 @@ bool IsPrintable(char32_t c) {
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_ZL:
     case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS:
-      return false;
-    default:
-      return true;
+    case UTF8PROC_CATEGORY_ZS: return false;
+    default: return true;
   }
 }
 
-bool IsUpper(char32_t c) {
-  return c < 0x80 ? c >= 'A' && c <= 'Z' : Category(c) == UTF8PROC_CATEGORY_LU;
-}
+bool IsUpper(char32_t c) { return c < 0x80 ? c >= 'A' && c <= 'Z' : Category(c) == UTF8PROC_CATEGORY_LU; }
 bool IsLower(char32_t c) {
   if (c < 0x80) {
     return c >= 'a' && c <= 'z';
@@ -248,8 +243,8 @@ void AppendFolded(char32_t c, std::string* out) {
   constexpr size_t kMostChars = 4;  // Unicode's longest folding has three
   utf8proc_int32_t folded[kMostChars];
   int boundary = 0;
-  const utf8proc_ssize_t count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), folded, kMostChars,
-                                                         UTF8PROC_CASEFOLD, &boundary);
+  const utf8proc_ssize_t count =
+      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), folded, kMostChars, UTF8PROC_CASEFOLD, &boundary);
   if (count <= 0 || static_cast<size_t>(count) > kMostChars) {
     AppendUtf8(c, out);
     return;

@@ -12,9 +12,9 @@ namespace causeway::server {
 bool IsValidUtf8(std::string_view text);
 std::string ReplaceInvalidUtf8(std::string_view text);  // each bad byte becomes U+FFFD
 
-size_t CountChars(std::string_view text);                         // code points
-size_t ByteOffset(std::string_view text, size_t char_index);      // clamps to the end
-char32_t DecodeChar(std::string_view text, size_t* position);     // advances *position
+size_t CountChars(std::string_view text);                            // code points
+size_t ByteOffset(std::string_view text, size_t char_index);         // clamps to the end
+char32_t DecodeChar(std::string_view text, size_t* position);        // advances *position
 char32_t DecodeCharBefore(std::string_view text, size_t* position);  // moves *position back
 void AppendUtf8(char32_t c, std::string* out);
 std::u32string ToChars(std::string_view text);

@@ -87,18 +87,13 @@ Value Value::Group(Value key, Value list) {
   data->group = true;
   return Value(Kind::kTuple, std::move(data));
 }
-bool Value::IsGroup() const {
-  return kind_ == Kind::kTuple && static_cast<const SequenceData*>(object_.get())->group;
-}
-Value Value::Dict(DictData dict) {
-  return Value(Kind::kDict, std::make_shared<DictData>(std::move(dict)));
-}
+bool Value::IsGroup() const { return kind_ == Kind::kTuple && static_cast<const SequenceData*>(object_.get())->group; }
+Value Value::Dict(DictData dict) { return Value(Kind::kDict, std::make_shared<DictData>(std::move(dict))); }
 Value Value::Iterator(IteratorData iterator) {
   iterator.depth = DepthAround(iterator.items);
   return Value(Kind::kIterator, std::make_shared<IteratorData>(std::move(iterator)));
 }
-Value Value::Callable(std::string name, std::function<Value(Runtime&, CallArgs&)> function,
-                      uint32_t depth) {
+Value Value::Callable(std::string name, std::function<Value(Runtime&, CallArgs&)> function, uint32_t depth) {
   auto data = std::make_shared<CallableData>();
   data->name = std::move(name);
   data->function = std::move(function);
@@ -118,9 +113,7 @@ Value Value::Of(LoopState* loop) {
   return v;
 }
 
-double Value::number() const {
-  return kind_ == Kind::kFloat ? scalar_.real : static_cast<double>(integer());
-}
+double Value::number() const { return kind_ == Kind::kFloat ? scalar_.real : static_cast<double>(integer()); }
 
 const std::vector<Value>& Value::items() const {
   DCHECK(IsSequence());
@@ -132,8 +125,7 @@ const std::string& Value::undefined_message() const { return Object<std::string>
 uint32_t Value::depth() const {
   switch (kind_) {
     case Kind::kList:
-    case Kind::kTuple:
-      return static_cast<const SequenceData*>(object_.get())->depth;
+    case Kind::kTuple: return static_cast<const SequenceData*>(object_.get())->depth;
     case Kind::kDict: return dict().depth;
     case Kind::kIterator: return iterator().depth;
     case Kind::kCallable: return callable().depth;
@@ -246,8 +238,7 @@ std::string HashKey(const Value& value) {
     case Kind::kNone: return "n";
     case Kind::kUndefined: return "u";
     case Kind::kBool:
-    case Kind::kInt:
-      return "i" + IntText(value.integer());
+    case Kind::kInt: return "i" + IntText(value.integer());
     case Kind::kFloat: {
       const double d = value.number();
       const bool integral = std::floor(d) == d && std::fabs(d) < 1e37;
@@ -262,8 +253,7 @@ std::string HashKey(const Value& value) {
       return key;
     }
     case Kind::kList:
-    case Kind::kDict:
-      RaiseType("unhashable type: '" + value.TypeName() + "'");
+    case Kind::kDict: RaiseType("unhashable type: '" + value.TypeName() + "'");
     case Kind::kNamespace: return "o" + std::to_string(reinterpret_cast<uintptr_t>(value.ns()));
     case Kind::kLoop: return "o" + std::to_string(reinterpret_cast<uintptr_t>(value.loop()));
     default: return "o" + std::to_string(reinterpret_cast<uintptr_t>(value.identity()));

@@ -35,7 +35,7 @@ enum class Kind : uint8_t {
   kList,
   kTuple,
   kDict,
-  kIterator,   // range, dict views, and the generators that filters return
+  kIterator,  // range, dict views, and the generators that filters return
   kNamespace,
   kLoop,
   kCallable,
@@ -69,8 +69,7 @@ class Value {
   static Value Group(Value key, Value list);  // a pair of |groupby, with .grouper and .list
   static Value Dict(DictData dict);
   static Value Iterator(IteratorData iterator);
-  static Value Callable(std::string name, std::function<Value(Runtime&, CallArgs&)> function,
-                        uint32_t depth = 0);
+  static Value Callable(std::string name, std::function<Value(Runtime&, CallArgs&)> function, uint32_t depth = 0);
   static Value Of(Namespace* object);
   static Value Of(LoopState* loop);
 
@@ -97,8 +96,8 @@ class Value {
   bool undefined_is_unsafe() const { return scalar_.boolean; }
 
   const void* identity() const { return object_.get(); }  // for `sameas`
-  uint32_t depth() const;         // nesting of containers; 0 for a scalar
-  std::string TypeName() const;   // Python's: "str", "NoneType", "dict_items", ...
+  uint32_t depth() const;                                 // nesting of containers; 0 for a scalar
+  std::string TypeName() const;                           // Python's: "str", "NoneType", "dict_items", ...
 
  private:
   template <typename T>
@@ -143,9 +142,9 @@ struct DictData {
 
 struct IteratorData {
   std::vector<Value> items;
-  std::string type_name;       // "generator", "range", "dict_items", ...
-  std::string repr;            // text of str(); empty: "<TYPE object>" or, for a view, "TYPE([...])"
-  bool one_shot = false;       // a generator: iterating consumes it, and it has no length
+  std::string type_name;        // "generator", "range", "dict_items", ...
+  std::string repr;             // text of str(); empty: "<TYPE object>" or, for a view, "TYPE([...])"
+  bool one_shot = false;        // a generator: iterating consumes it, and it has no length
   mutable size_t position = 0;  // owned by the one rendering that made it
   uint32_t depth = 1;
 };

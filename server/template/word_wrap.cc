@@ -38,8 +38,7 @@ std::vector<Chunk> Chunks(const std::u32string& s, bool break_on_hyphens) {
 
 }  // namespace
 
-std::vector<MarkedText> WrapLine(const MarkedText& line, size_t width, bool break_long_words,
-                                 bool break_on_hyphens) {
+std::vector<MarkedText> WrapLine(const MarkedText& line, size_t width, bool break_long_words, bool break_on_hyphens) {
   const std::u32string chars = ToChars(line.bytes());
   std::vector<size_t> offsets;
   for (size_t i = 0; i < line.size(); DecodeChar(line.bytes(), &i)) {

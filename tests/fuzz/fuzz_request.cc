@@ -31,7 +31,8 @@ class NoExecutor final : public scheduler::Executor {
 
 // A server up to the engine's door, with the built-in tokenizer and template.
 struct Rig {
-  std::unique_ptr<const model::Model> model = *model::LoadModel({.model = "", .weights = false, .progress = {}, .hub_caches = {}});
+  std::unique_ptr<const model::Model> model =
+      *model::LoadModel({.model = "", .weights = false, .progress = {}, .hub_caches = {}});
   std::unique_ptr<const ChatTemplate> chat_template =
       std::make_unique<const ChatTemplate>(*ChatTemplate::Parse(model->chat.template_source));
   memory::MockedCache kv = memory::MakeMockedCache(memory::TestCacheOptions(8, 4, 2));

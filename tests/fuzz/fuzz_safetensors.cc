@@ -39,8 +39,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const size_t bar = text.find('|');
   if (bar != std::string::npos) {
-    causeway::model::MemoryFiles files({{"model.safetensors.index.json", text.substr(0, bar)},
-                                        {"a.safetensors", text.substr(bar + 1)}});
+    causeway::model::MemoryFiles files(
+        {{"model.safetensors.index.json", text.substr(0, bar)}, {"a.safetensors", text.substr(bar + 1)}});
     const auto sharded = causeway::model::LoadTensors(files);
     if (sharded.ok()) {
       CheckInside(*sharded, *files.Open("a.safetensors"));

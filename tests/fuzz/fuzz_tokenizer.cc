@@ -30,15 +30,13 @@ void CheckStream(const causeway::model::Tokenizer& tokenizer, std::span<const ca
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const auto tokenizer =
-      causeway::model::Tokenizer::FromJson({reinterpret_cast<const char*>(data), size});
+  const auto tokenizer = causeway::model::Tokenizer::FromJson({reinterpret_cast<const char*>(data), size});
   if (!tokenizer.ok()) {
     return 0;
   }
   for (const std::string_view text : kTexts) {
     for (const bool special : {false, true}) {
-      const auto ids =
-          (*tokenizer)->Encode(text, {.add_special_tokens = special, .parse_special = special});
+      const auto ids = (*tokenizer)->Encode(text, {.add_special_tokens = special, .parse_special = special});
       if (ids.ok()) {
         for (const causeway::Token id : *ids) {
           CHECK(id >= 0 && static_cast<size_t>(id) < (*tokenizer)->vocab_size());

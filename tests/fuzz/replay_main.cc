@@ -51,18 +51,10 @@ class Mutator {
     const size_t at = Draw(bytes.size() + 1);
     const size_t length = Draw(std::min<size_t>(bytes.size() - at, 64) + 1);
     switch (Draw(5)) {
-      case 0:
-        bytes.resize(at);
-        break;
-      case 1:
-        bytes.erase(at, length);
-        break;
-      case 2:
-        bytes.insert(at, bytes.substr(at, length));
-        break;
-      case 3:
-        bytes.insert(at, 1, kTokens[Draw(sizeof(kTokens) - 1)]);
-        break;
+      case 0: bytes.resize(at); break;
+      case 1: bytes.erase(at, length); break;
+      case 2: bytes.insert(at, bytes.substr(at, length)); break;
+      case 3: bytes.insert(at, 1, kTokens[Draw(sizeof(kTokens) - 1)]); break;
       default:
         if (at < bytes.size()) {
           bytes[at] = static_cast<char>(Draw(256));
@@ -101,7 +93,6 @@ int main(int argc, char** argv) {
       RunOne(mutator.Mutate(seed));
     }
   }
-  std::cout << seeds.size() << " seeds, " << seeds.size() * kMutationsPerSeed << " mutations (seed "
-            << kSeed << ")\n";
+  std::cout << seeds.size() << " seeds, " << seeds.size() * kMutationsPerSeed << " mutations (seed " << kSeed << ")\n";
   return 0;
 }

@@ -26,7 +26,8 @@ double DivergenceOverBest(const Json& top, double log_total, std::span<const flo
   double q_rest = 1;
   for (const Json& pair : top) {
     const double p = std::exp(pair[1].get<double>() - log_total);
-    const double q = std::exp(static_cast<double>(logits[pair[0].get<size_t>()]) - static_cast<double>(largest)) / total;
+    const double q =
+        std::exp(static_cast<double>(logits[pair[0].get<size_t>()]) - static_cast<double>(largest)) / total;
     divergence += p * std::log(p / q);
     p_rest -= p;
     q_rest -= q;
@@ -51,12 +52,11 @@ TEST(FableTest, LogitsAndGreedyTokensMatchTheReference) {
       EXPECT_EQ(*model->tokenizer->Encode(text, {.add_special_tokens = false}),
                 std::vector<Token>(tokens.begin() + static_cast<ptrdiff_t>(written_bos), tokens.end()));
       std::vector<float> last;
-      runner->runner().SetLogitsObserver(
-          [&](const scheduler::PlanRow&, int64_t position, std::span<const float> row) {
-            if (position + 1 == static_cast<int64_t>(tokens.size())) {
-              last.assign(row.begin(), row.end());
-            }
-          });
+      runner->runner().SetLogitsObserver([&](const scheduler::PlanRow&, int64_t position, std::span<const float> row) {
+        if (position + 1 == static_cast<int64_t>(tokens.size())) {
+          last.assign(row.begin(), row.end());
+        }
+      });
       Token token = *runner->Prefill(0, tokens, true);
       runner->runner().SetLogitsObserver({});
       for (const Json& pair : prompt["top20"]) {

@@ -78,8 +78,8 @@ void ConvertToBF16(const fs::path& from, const fs::path& to) {
       bytes.resize(values.size() * 2);
       kernels::FormatOf(FormatId::kBF16).encode(values.data(), bytes.data(), tensor.elements());
     }
-    headers.push_back({name, tensor.dtype == "F32" ? "BF16" : tensor.dtype, tensor.shape,
-                       static_cast<int64_t>(bytes.size())});
+    headers.push_back(
+        {name, tensor.dtype == "F32" ? "BF16" : tensor.dtype, tensor.shape, static_cast<int64_t>(bytes.size())});
   }
   const auto written =
       WriteSafetensors((to / "model.safetensors").string(), headers,

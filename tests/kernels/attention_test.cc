@@ -156,8 +156,8 @@ TEST_P(AttentionTest, SequencesDoNotSeeEachOther) {
                                .sequences = sequences,
                                .scale = 1.0F / std::sqrt(static_cast<float>(c.head_dim))});
   for (size_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(0, std::memcmp(y.data() + sequences[i].first_row * q_width, alone[i].data(),
-                             alone[i].size() * sizeof(float)))
+    EXPECT_EQ(
+        0, std::memcmp(y.data() + sequences[i].first_row * q_width, alone[i].data(), alone[i].size() * sizeof(float)))
         << "sequence " << i;
   }
 }

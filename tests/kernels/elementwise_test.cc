@@ -9,8 +9,7 @@ namespace {
 using ElementwiseTest = KernelTest;
 CAUSEWAY_FOR_EACH_TABLE(ElementwiseTest);
 
-void ExpectClose(const std::vector<float>& got, const std::vector<float>& expected, double relative,
-                 double absolute) {
+void ExpectClose(const std::vector<float>& got, const std::vector<float>& expected, double relative, double absolute) {
   ASSERT_EQ(got.size(), expected.size());
   for (size_t i = 0; i < got.size(); ++i) {
     ASSERT_NEAR(got[i], expected[i], absolute + relative * std::fabs(expected[i])) << "at " << i;
@@ -24,8 +23,7 @@ TEST_P(ElementwiseTest, RmsNorm) {
     const auto weight = Random(dim, 2);
     std::vector<float> expected(x.size());
     std::vector<float> got(x.size());
-    const RmsNormArgs args{x.data(), groups * dim, weight.data(), 1e-5F, expected.data(), groups * dim,
-                           5,        groups,       dim};
+    const RmsNormArgs args{x.data(), groups * dim, weight.data(), 1e-5F, expected.data(), groups * dim, 5, groups, dim};
     ref::kOps.rms_norm(stream(), args);
     RmsNormArgs mine = args;
     mine.y = got.data();
@@ -80,8 +78,7 @@ TEST_P(ElementwiseTest, ActivationsOverTheirWholeRange) {
   }
   const auto count = static_cast<int64_t>(gate.size());
   const auto up = Random(count, 2);
-  for (const auto activation :
-       {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh, Activation::kRelu}) {
+  for (const auto activation : {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh, Activation::kRelu}) {
     for (const float* second : {static_cast<const float*>(nullptr), up.data()}) {
       std::vector<float> expected(gate.size());
       std::vector<float> got(gate.size());
@@ -155,8 +152,8 @@ TEST_P(ElementwiseTest, RowsHaveTheSameBitsAloneAndTogether) {
       ops().rope(s, {y, dim, m, 1, dim, dim, angles, angles});
     });
     expect("activation", [&](Stream& s, int64_t first, int64_t m, float* y) {
-      ops().activation(s, {Activation::kGeluTanh, x.data() + first * dim, dim, other.data() + first * dim, dim, y, dim,
-                           m, dim});
+      ops().activation(
+          s, {Activation::kGeluTanh, x.data() + first * dim, dim, other.data() + first * dim, dim, y, dim, m, dim});
     });
     expect("add_scaled", [&](Stream& s, int64_t first, int64_t m, float* y) {
       std::memcpy(y, x.data() + first * dim, static_cast<size_t>(m * dim) * sizeof(float));

@@ -36,11 +36,11 @@ TEST(FormatTest, EveryHalfRoundTrips) {
 }
 
 TEST(FormatTest, RoundsToNearestEven) {
-  EXPECT_EQ(FloatToHalf(1.0F + 0x1p-11F), FloatToHalf(1.0F));               // a tie, down to even
-  EXPECT_EQ(FloatToHalf(1.0F + 3 * 0x1p-11F), FloatToHalf(1.0F) + 2);       // a tie, up to even
+  EXPECT_EQ(FloatToHalf(1.0F + 0x1p-11F), FloatToHalf(1.0F));          // a tie, down to even
+  EXPECT_EQ(FloatToHalf(1.0F + 3 * 0x1p-11F), FloatToHalf(1.0F) + 2);  // a tie, up to even
   EXPECT_EQ(FloatToHalf(65519.9F), 0x7bff);
   EXPECT_EQ(FloatToHalf(65520.0F), 0x7c00);
-  EXPECT_EQ(FloatToHalf(0x1p-25F), 0);                                      // a tie with zero
+  EXPECT_EQ(FloatToHalf(0x1p-25F), 0);  // a tie with zero
   EXPECT_EQ(FloatToHalf(0x1.8p-25F), 1);
   EXPECT_EQ(FloatToBFloat(1.0F + 0x1p-8F), FloatToBFloat(1.0F));
   EXPECT_EQ(FloatToBFloat(1.0F + 3 * 0x1p-8F), FloatToBFloat(1.0F) + 2);

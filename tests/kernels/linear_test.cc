@@ -33,7 +33,6 @@ std::vector<float> RunLinear(const Ops& ops, Stream& stream, const Problem& prob
   return y;
 }
 
-
 Problem Make(const Shape& shape, FormatId format, std::vector<float> x, std::vector<float> bias,
              std::vector<std::byte> bytes) {
   Problem problem{std::move(x), std::move(bytes), std::move(bias), {}};
@@ -60,8 +59,7 @@ class LinearAgreementTest : public KernelTest {
   // of itself, 1 / sqrt(3) of that in the mean; four sigmas.
   void Expect(const Shape& shape, FormatId format) {
     const auto w = Random(shape.n * shape.k, 2);
-    const Problem problem =
-        Make(shape, format, Random(shape.m * shape.k, 1), Random(shape.n, 3), Encode(w, format));
+    const Problem problem = Make(shape, format, Random(shape.m * shape.k, 1), Random(shape.n, 3), Encode(w, format));
     const auto expected = RunLinear(ref::kOps, stream(), problem, 0, shape.m);
     const auto got = RunLinear(ops(), threads3(), problem, 0, shape.m);
     const auto k = static_cast<double>(shape.k);
@@ -72,9 +70,8 @@ class LinearAgreementTest : public KernelTest {
         const double products = x_norm * NormOf(w.data() + n * shape.k, shape.k) / std::sqrt(k);
         const double tolerance = 4 * (0x1p-24 * std::sqrt(k / 4) + rounding) * products + 0x1p-22;
         const auto at = static_cast<size_t>(m * shape.n + n);
-        ASSERT_NEAR(got[at], expected[at], tolerance)
-            << FormatOf(format).name << " m=" << shape.m << " n=" << shape.n << " k=" << shape.k << " at " << m << ","
-            << n;
+        ASSERT_NEAR(got[at], expected[at], tolerance) << FormatOf(format).name << " m=" << shape.m << " n=" << shape.n
+                                                      << " k=" << shape.k << " at " << m << "," << n;
       }
     }
   }
@@ -141,7 +138,8 @@ TEST_P(LinearTest, AnOutputHasTheSameBitsInAnyWeight) {
   for (const WeightFormat& format : WeightFormats()) {
     const Shape shape{5, 41, 1100};
     const auto w = Random(shape.n * shape.k, 5);
-    Problem problem = Make(shape, format.id, Random(shape.m * shape.k, 4), std::vector<float>(41), Encode(w, format.id));
+    Problem problem =
+        Make(shape, format.id, Random(shape.m * shape.k, 4), std::vector<float>(41), Encode(w, format.id));
     const WeightView whole_view = problem.view;
     const auto whole = RunLinear(ops(), threads3(), problem, 0, shape.m);
     for (const int64_t first : {0, 1, 17, 40}) {
@@ -162,8 +160,8 @@ TEST_P(LinearTest, AnOutputHasTheSameBitsInAnyWeight) {
 TEST_P(LinearTest, SharedInputGivesWhatSeparateCallsGive) {
   const Shape shape{4, 24, 600};
   const auto w = Random(shape.n * shape.k, 5);
-  const Problem a = Make(shape, FormatId::kBF16, Random(shape.m * shape.k, 4), Random(shape.n, 6),
-                         Encode(w, FormatId::kBF16));
+  const Problem a =
+      Make(shape, FormatId::kBF16, Random(shape.m * shape.k, 4), Random(shape.n, 6), Encode(w, FormatId::kBF16));
   const Problem b = Make(shape, FormatId::kF32, a.x, Random(shape.n, 7), Encode(w, FormatId::kF32));
   std::vector<float> ya(static_cast<size_t>(shape.m * shape.n));
   std::vector<float> yb(ya.size());
@@ -180,13 +178,12 @@ TEST_P(LinearTest, NeverReadsBehindTheWeight) {
     const Shape shape{3, 3, 45};
     const auto w = Random(shape.n * shape.k, 8);
     const auto bytes = Encode(w, format.id);
-    auto* const memory = static_cast<std::byte*>(
-        ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    auto* const memory =
+        static_cast<std::byte*>(::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_EQ(0, ::mprotect(memory + page, page, PROT_NONE));
     std::byte* const at_the_end = memory + page - bytes.size();
     std::memcpy(at_the_end, bytes.data(), bytes.size());
-    Problem problem =
-        Make(shape, format.id, Random(shape.m * shape.k, 9), Random(shape.n, 10), bytes);
+    Problem problem = Make(shape, format.id, Random(shape.m * shape.k, 9), Random(shape.n, 10), bytes);
     const auto expected = RunLinear(ops(), stream(), problem, 0, shape.m);
     problem.view.data = at_the_end;
     EXPECT_EQ(RunLinear(ops(), stream(), problem, 0, 1),

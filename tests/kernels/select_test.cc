@@ -23,9 +23,8 @@ TEST(SelectTest, ForceByNameAndNamesKnownOnError) {
 
 TEST(SelectTest, EveryEntryIsFilled) {
   for (const Ops* ops : AllOps()) {
-    EXPECT_TRUE(ops->embed && ops->linear && ops->rms_norm && ops->layer_norm && ops->rope &&
-                ops->activation && ops->add_scaled && ops->scale_cap && ops->kv_store && ops->attention &&
-                ops->sample && ops->score)
+    EXPECT_TRUE(ops->embed && ops->linear && ops->rms_norm && ops->layer_norm && ops->rope && ops->activation &&
+                ops->add_scaled && ops->scale_cap && ops->kv_store && ops->attention && ops->sample && ops->score)
         << ops->name;
   }
 }

@@ -66,9 +66,7 @@ class KernelTest : public testing::TestWithParam<const Ops*> {
   Stream stream3_{pool3_, scratch3_};
 };
 
-inline std::string TableName(const testing::TestParamInfo<const Ops*>& info) {
-  return std::string(info.param->name);
-}
+inline std::string TableName(const testing::TestParamInfo<const Ops*>& info) { return std::string(info.param->name); }
 
 #define CAUSEWAY_FOR_EACH_TABLE(suite) \
   INSTANTIATE_TEST_SUITE_P(Tables, suite, testing::ValuesIn(TestedTables()), TableName)

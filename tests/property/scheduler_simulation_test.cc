@@ -13,7 +13,7 @@
 namespace causeway::scheduler {
 namespace {
 
-constexpr int64_t kMostWaiting = 40;       // arrivals pause there
+constexpr int64_t kMostWaiting = 40;  // arrivals pause there
 constexpr int64_t kMostStepsOfLife = 5000;
 
 class Simulation {
@@ -102,8 +102,8 @@ class Simulation {
 
   void Disturb() {
     if (Draw(0, 40) == 0 && next_key_ > 1) {
-      const auto key = static_cast<RequestKey>(Draw(std::max<int64_t>(1, static_cast<int64_t>(next_key_) - 30),
-                                                    static_cast<int64_t>(next_key_)));
+      const auto key = static_cast<RequestKey>(
+          Draw(std::max<int64_t>(1, static_cast<int64_t>(next_key_) - 30), static_cast<int64_t>(next_key_)));
       scheduler_->Cancel(key, static_cast<int>(Draw(-1, 4)));
     }
     if (Draw(0, 200) == 0) {

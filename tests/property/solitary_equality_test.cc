@@ -1,6 +1,6 @@
-// Solitary equality: a request's tokens and log probabilities are the same to the last bit whether it ran alone or among
-// others, in chunks of any size, on any number of threads, preempted and computed again, on pages of any size, cold or
-// behind a prefix that others computed.
+// Solitary equality: a request's tokens and log probabilities are the same to the last bit whether it ran alone or
+// among others, in chunks of any size, on any number of threads, preempted and computed again, on pages of any size,
+// cold or behind a prefix that others computed.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -29,16 +29,16 @@ constexpr int64_t kMaxLength = 256;  // of a sequence
 // One way to run the requests.
 struct Way {
   std::string name;
-  int64_t budget = 512;            // max_num_batched_tokens: the largest chunk
+  int64_t budget = 512;  // max_num_batched_tokens: the largest chunk
   int64_t max_num_seqs = 16;
   int threads = 1;
   int64_t pages = 512;
   int64_t tokens_per_page = 64;
   kernels::KvFormat format = kernels::KvFormat::kF32;
-  bool alone = false;              // one request after the other
-  bool preempts = false;           // expected to
-  bool cold = false;               // without prefix caching
-  int rounds = 1;                  // the same requests so often; the last answers count
+  bool alone = false;     // one request after the other
+  bool preempts = false;  // expected to
+  bool cold = false;      // without prefix caching
+  int rounds = 1;         // the same requests so often; the last answers count
 };
 
 // All that a client sees of a sequence, floats as their bits.
@@ -74,22 +74,41 @@ GenerateRequest MakeRequest(uint64_t i, int64_t vocab, int64_t most_prompt, int6
   const int64_t prompt = i % 4 == 1 ? 60 : draw(0, 1, most_prompt);
   for (int64_t p = 0; p < prompt; ++p) {
     const uint64_t source = i % 3 == 0 && p < 40 ? 3000 : i;  // every third begins alike
-    request.prompt.push_back(static_cast<Token>(RandomBits(kSeed, source, 100 + static_cast<uint64_t>(p)) %
-                                                static_cast<uint64_t>(vocab)));
+    request.prompt.push_back(
+        static_cast<Token>(RandomBits(kSeed, source, 100 + static_cast<uint64_t>(p)) % static_cast<uint64_t>(vocab)));
   }
-  request.stop = {.max_tokens = draw(1, 2, most_output), .min_tokens = 2, .ignore_eos = i % 2 == 0,
-                  .eos_ids = {2}, .stop_token_ids = {static_cast<Token>(draw(2, 0, vocab - 1))}};
+  request.stop = {.max_tokens = draw(1, 2, most_output),
+                  .min_tokens = 2,
+                  .ignore_eos = i % 2 == 0,
+                  .eos_ids = {2},
+                  .stop_token_ids = {static_cast<Token>(draw(2, 0, vocab - 1))}};
   scheduler::SamplingParams& sampling = request.sampling;
   sampling.seed = RandomBits(kSeed, i, 3);
   sampling.temperature = 0.9F;
   sampling.logprobs = static_cast<int>(i % 3) * 2;
   switch (i % 8) {
-    case 0: sampling.temperature = 0; sampling.prompt_logprobs = 2; break;
-    case 1: sampling.top_k = 20; request.n = 2; break;
+    case 0:
+      sampling.temperature = 0;
+      sampling.prompt_logprobs = 2;
+      break;
+    case 1:
+      sampling.top_k = 20;
+      request.n = 2;
+      break;
     case 2: sampling.top_p = 0.8F; break;
-    case 3: sampling.min_p = 0.05F; sampling.prompt_logprobs = 0; request.n = 3; break;
-    case 4: sampling.repetition_penalty = 1.3F; sampling.temperature = 1.5F; break;
-    case 5: sampling.presence_penalty = 0.7F; sampling.frequency_penalty = -0.4F; break;
+    case 3:
+      sampling.min_p = 0.05F;
+      sampling.prompt_logprobs = 0;
+      request.n = 3;
+      break;
+    case 4:
+      sampling.repetition_penalty = 1.3F;
+      sampling.temperature = 1.5F;
+      break;
+    case 5:
+      sampling.presence_penalty = 0.7F;
+      sampling.frequency_penalty = -0.4F;
+      break;
     case 6: sampling.logit_bias = {{5, 4.0F}, {9, -100.0F}, {11, 3.5F}}; break;
     default:
       sampling.top_k = 50, sampling.top_p = 0.9F, sampling.min_p = 0.01F, sampling.repetition_penalty = 1.1F;
@@ -112,19 +131,20 @@ class Harness {
                                       .max_pages = way.pages,
                                       .max_spans = way.max_num_seqs,
                                       .positions_per_span = kMaxLength},
-                                     std::move(backend)).value();
+                                     std::move(backend))
+                 .value();
     runner_ = std::make_unique<Runner>(model, ops, pool_,
                                        RunnerOptions{.geometry = geometry,
                                                      .kv_format = way.format,
                                                      .max_batched_tokens = std::max(way.budget, way.max_num_seqs),
                                                      .max_num_seqs = way.max_num_seqs});
-    scheduler_ = std::make_unique<scheduler::Scheduler>(
-        scheduler::SchedulerOptions{.max_num_seqs = way.max_num_seqs,
-                                    .max_num_batched_tokens = way.budget,
-                                    .max_model_len = kMaxLength,
-                                    .prefix_caching = !way.cold,
-                                    .kv_switch_length = model.KvSwitchLength()},
-        *cache_);
+    scheduler_ =
+        std::make_unique<scheduler::Scheduler>(scheduler::SchedulerOptions{.max_num_seqs = way.max_num_seqs,
+                                                                           .max_num_batched_tokens = way.budget,
+                                                                           .max_model_len = kMaxLength,
+                                                                           .prefix_caching = !way.cold,
+                                                                           .kv_switch_length = model.KvSwitchLength()},
+                                               *cache_);
   }
 
   Answers Run(const std::vector<GenerateRequest>& requests) {
@@ -188,13 +208,16 @@ void ExpectSame(const Answers& alone, const Answers& answers, const std::string&
 
 // A pool of a few small pages: what runs outgrows it and is preempted.
 Way TinyPool(int threads, int64_t pages) {
-  return {.name = "tiny pool", .budget = 64, .threads = threads, .pages = pages, .tokens_per_page = 16, .preempts = true};
+  return {
+      .name = "tiny pool", .budget = 64, .threads = threads, .pages = pages, .tokens_per_page = 16, .preempts = true};
 }
 
 const std::vector<Way>& AllWays() {
   static const std::vector<Way> ways = {
-      {.name = "chunks of 1", .budget = 1},   {.name = "chunks of 7", .budget = 7},
-      {.name = "chunks of 64", .budget = 64}, {.name = "chunks of 512"},
+      {.name = "chunks of 1", .budget = 1},
+      {.name = "chunks of 7", .budget = 7},
+      {.name = "chunks of 64", .budget = 64},
+      {.name = "chunks of 512"},
       {.name = "two threads", .budget = 64, .threads = 2},
       {.name = "small pages", .budget = 33, .max_num_seqs = 5, .tokens_per_page = 16},
       TinyPool(2, 12),
@@ -214,7 +237,8 @@ void ExpectSolitaryEquality(const Model& model, const kernels::Ops& ops, const s
   }
 }
 
-std::vector<GenerateRequest> MakeRequests(const Model& model, uint64_t count, int64_t most_prompt, int64_t most_output) {
+std::vector<GenerateRequest> MakeRequests(const Model& model, uint64_t count, int64_t most_prompt,
+                                          int64_t most_output) {
   std::vector<GenerateRequest> requests;
   for (uint64_t i = 0; i < count; ++i) {
     requests.push_back(MakeRequest(i, model.info.vocab, most_prompt, most_output));
@@ -273,12 +297,11 @@ TEST_P(Families, OnEveryTable) {
 }
 
 // Windows and soft-caps; rope that depends on the length; learned positions.
-INSTANTIATE_TEST_SUITE_P(Golden, Families, testing::Values("gemma2", "phi3-longrope", "gpt2"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::erase(name, '-');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Golden, Families, testing::Values("gemma2", "phi3-longrope", "gpt2"), [](const auto& info) {
+  std::string name = info.param;
+  std::erase(name, '-');
+  return name;
+});
 
 }  // namespace
 }  // namespace causeway::model

@@ -36,8 +36,8 @@ inline std::vector<Token> ExpectedOutput(const GenerateRequest& request, int ind
   std::vector<Token> output;
   for (int64_t i = 0; i < stop.max_tokens; ++i) {
     const bool may_end = i >= stop.min_tokens;
-    output.push_back(FakeToken(request.sampling.seed, static_cast<uint64_t>(index), request.prompt.size() + output.size(),
-                               may_end ? std::span<const Token>() : ends));
+    output.push_back(FakeToken(request.sampling.seed, static_cast<uint64_t>(index),
+                               request.prompt.size() + output.size(), may_end ? std::span<const Token>() : ends));
     if (may_end && std::find(ends.begin(), ends.end(), output.back()) != ends.end()) {
       break;
     }

@@ -30,8 +30,8 @@ struct SchedulerFixture : testing::Test {
   void Make(SchedulerOptions options, int64_t pages) {
     options.max_model_len = 1 << 12;
     options.prefix_caching = prefix_caching;
-    mocked = memory::MakeMockedCache(
-        memory::TestCacheOptions(pages, options.max_num_seqs, options.max_model_len / kPage));
+    mocked =
+        memory::MakeMockedCache(memory::TestCacheOptions(pages, options.max_num_seqs, options.max_model_len / kPage));
     scheduler = std::make_unique<Scheduler>(options, *mocked.cache);
     max_tokens = options.max_num_batched_tokens;
   }

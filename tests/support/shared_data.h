@@ -26,7 +26,7 @@ inline std::string ReadWholeFile(const std::string& path) {
 
 }  // namespace causeway
 
-#define CAUSEWAY_SKIP_WITHOUT_SHARED()                                             \
-  if (::causeway::SharedFolder().empty()) {                                        \
+#define CAUSEWAY_SKIP_WITHOUT_SHARED()                                           \
+  if (::causeway::SharedFolder().empty()) {                                      \
     GTEST_SKIP() << "no reference data beside the repository (CAUSEWAY_SHARED)"; \
   }

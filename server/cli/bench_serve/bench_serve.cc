@@ -52,20 +52,17 @@ void AddLoadOptions(CLI::App& app, Options& options) {
   app.add_option("--num-prompts", options.run.num_prompts, "Conversations of each run")
       ->check(CLI::Range(int64_t{1}, int64_t{10000000}))
       ->capture_default_str();
-  app.add_option("--duration", options.run.duration_s,
-                 "Start none after so many seconds (0: no limit)")
+  app.add_option("--duration", options.run.duration_s, "Start none after so many seconds (0: no limit)")
       ->check(CLI::Range(0.0, 1e6));
-  app.add_option(
-         "--request-rate", options.request_rates,
-         "Arrivals per second, inf for all at once; several, comma-separated, make several runs")
+  app.add_option("--request-rate", options.request_rates,
+                 "Arrivals per second, inf for all at once; several, comma-separated, make several runs")
       ->delimiter(',')
       ->default_str("inf");
   app.add_option("--arrivals", options.arrivals, "Gaps between arrivals")
       ->check(CLI::IsMember({"poisson", "fixed"}))
       ->capture_default_str();
-  app.add_option(
-         "--concurrency", options.concurrencies,
-         "At most so many at once; several, as in 1,4,16, make several runs (default: no limit)")
+  app.add_option("--concurrency", options.concurrencies,
+                 "At most so many at once; several, as in 1,4,16, make several runs (default: no limit)")
       ->delimiter(',')
       ->check(CLI::Range(int64_t{1}, int64_t{100000}));
   app.add_option("--warmup", options.warmup, "Requests sent before the first run and not counted")
@@ -74,8 +71,7 @@ void AddLoadOptions(CLI::App& app, Options& options) {
   app.add_option("--timeout", options.timeout_s, "Seconds a request may take")
       ->check(CLI::Range(int64_t{1}, int64_t{86400}))
       ->capture_default_str();
-  app.add_option("--seed", options.work.seed, "Of prompts, lengths and arrivals")
-      ->capture_default_str();
+  app.add_option("--seed", options.work.seed, "Of prompts, lengths and arrivals")->capture_default_str();
 }
 
 void AddWorkloadOptions(CLI::App& app, Options& options) {
@@ -101,9 +97,8 @@ void AddWorkloadOptions(CLI::App& app, Options& options) {
   app.add_option("--turns", options.work.turns, "multi-turn: turns of a conversation")
       ->check(CLI::Range(int64_t{1}, kMaxTurns))
       ->capture_default_str();
-  app.add_option(
-      "--dataset", options.work.file,
-      R"(file: JSON Lines of {"prompt": "..."} or {"turns": ["..."]}, and "output_tokens": n)");
+  app.add_option("--dataset", options.work.file,
+                 R"(file: JSON Lines of {"prompt": "..."} or {"turns": ["..."]}, and "output_tokens": n)");
 }
 
 void AddRequestOptions(CLI::App& app, Options& options) {
@@ -116,14 +111,12 @@ void AddRequestOptions(CLI::App& app, Options& options) {
   app.add_option("--temperature", options.run.temperature, "Of every request")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
-  app.add_flag("--stop-at-eos", options.stop_at_eos,
-               "Let the model end its answers (default: ignore_eos is sent)");
+  app.add_flag("--stop-at-eos", options.stop_at_eos, "Let the model end its answers (default: ignore_eos is sent)");
   app.add_option("--extra-body", options.extra_body, "A JSON object merged into every request");
 }
 
 void AddOutputOptions(CLI::App& app, Options& options) {
-  app.add_option("--slo", options.slo,
-                 "Bounds of goodput in milliseconds, as in ttft:200,tpot:50,e2e:5000");
+  app.add_option("--slo", options.slo, "Bounds of goodput in milliseconds, as in ttft:200,tpot:50,e2e:5000");
   app.add_option("--json", options.json_path,
                  "Write the figures to this file; without one or for -, to standard output")
       ->expected(0, 1);
@@ -142,20 +135,18 @@ class ProgressBar {
     }
     last_line_ = progress.seconds;
     constexpr size_t kBarWidth = 30;
-    const double share = progress.planned == 0
-                             ? 1.0
-                             : std::min(1.0, static_cast<double>(progress.finished) /
-                                                 static_cast<double>(progress.planned));
+    const double share =
+        progress.planned == 0
+            ? 1.0
+            : std::min(1.0, static_cast<double>(progress.finished) / static_cast<double>(progress.planned));
     const auto filled = static_cast<size_t>(share * kBarWidth);
     const double seconds = std::max(progress.seconds, 1e-9);
-    const std::string line = fmt::format(
-        "[{}{}] {}/{}  {:.1f} req/s  {:.0f} chunks/s  {} in flight{}", std::string(filled, '#'),
-        std::string(kBarWidth - filled, '.'), progress.finished, progress.planned,
-        static_cast<double>(progress.finished) / seconds,
-        static_cast<double>(progress.chunks) / seconds, progress.in_flight,
-        progress.failed == 0 ? "" : fmt::format("  {} FAILED", progress.failed));
-    std::cerr << (terminal_ ? "\r\033[K" : "") << line << (terminal_ && !progress.last ? "" : "\n")
-              << std::flush;
+    const std::string line =
+        fmt::format("[{}{}] {}/{}  {:.1f} req/s  {:.0f} chunks/s  {} in flight{}", std::string(filled, '#'),
+                    std::string(kBarWidth - filled, '.'), progress.finished, progress.planned,
+                    static_cast<double>(progress.finished) / seconds, static_cast<double>(progress.chunks) / seconds,
+                    progress.in_flight, progress.failed == 0 ? "" : fmt::format("  {} FAILED", progress.failed));
+    std::cerr << (terminal_ ? "\r\033[K" : "") << line << (terminal_ && !progress.last ? "" : "\n") << std::flush;
   }
 
  private:
@@ -168,13 +159,12 @@ class ProgressBar {
 Result<std::string> FirstModel(const Target& target) {
   ASSIGN_OR_RETURN(const Reply reply, Fetch(target, "/v1/models", "", kSetUpTimeout));
   if (reply.status != 200) {
-    return MakeError(ErrorCode::kUnavailable, fmt::format("/v1/models answered {}: {}",
-                                                          reply.status, reply.body.substr(0, 300)));
+    return MakeError(ErrorCode::kUnavailable,
+                     fmt::format("/v1/models answered {}: {}", reply.status, reply.body.substr(0, 300)));
   }
   ASSIGN_OR_RETURN(const Json json, ParseJson(reply.body));
   const Json models = json.is_object() ? json.value("data", Json()) : Json();
-  if (!models.is_array() || models.empty() || !models[0].is_object() ||
-      !models[0].value("id", Json()).is_string()) {
+  if (!models.is_array() || models.empty() || !models[0].is_object() || !models[0].value("id", Json()).is_string()) {
     return MakeError(ErrorCode::kUnavailable, "/v1/models lists no model; name one with --model");
   }
   return models[0]["id"].get<std::string>();
@@ -184,15 +174,13 @@ Result<std::string> FirstModel(const Target& target) {
 // get the usual three words to four tokens; the report counts what the server says it read.
 double WordsPerToken(const Target& target, const std::string& model, double otherwise) {
   constexpr int64_t kSampleWords = 400;
-  const Json body = {
-      {"model", model}, {"prompt", RandomWords(kSampleWords, 1, 1)}, {"add_special_tokens", false}};
+  const Json body = {{"model", model}, {"prompt", RandomWords(kSampleWords, 1, 1)}, {"add_special_tokens", false}};
   const auto reply = Fetch(target, "/tokenize", DumpJson(body), kSetUpTimeout);
   if (!reply.ok() || reply->status != 200) {
     return otherwise;
   }
   const auto json = ParseJson(reply->body);
-  if (!json.ok() || !json->is_object() || !json->contains("count") ||
-      !(*json)["count"].is_number_integer()) {
+  if (!json.ok() || !json->is_object() || !json->contains("count") || !(*json)["count"].is_number_integer()) {
     return otherwise;
   }
   const auto tokens = (*json)["count"].get<int64_t>();
@@ -240,18 +228,16 @@ Result<void> WarmUp(const Options& options, const Workload& workload) {
   warmup.duration_s = 0;
   warmup.concurrency = 1;
   ASSIGN_OR_RETURN(const auto records, Run(warmup, workload, [](const Progress&) {}));
-  const auto failed = std::find_if(records.begin(), records.end(),
-                                   [](const RequestRecord& record) { return !record.ok(); });
+  const auto failed =
+      std::find_if(records.begin(), records.end(), [](const RequestRecord& record) { return !record.ok(); });
   if (failed != records.end()) {
     return MakeError(ErrorCode::kUnavailable,
-                     fmt::format("the first request failed ({}): {}", failed->error_kind,
-                                 failed->error_message));
+                     fmt::format("the first request failed ({}): {}", failed->error_kind, failed->error_message));
   }
   return {};
 }
 
-Result<std::vector<RunReport>> RunAll(const Options& options, const Workload& workload,
-                                      const Slo& slo) {
+Result<std::vector<RunReport>> RunAll(const Options& options, const Workload& workload, const Slo& slo) {
   TRY(WarmUp(options, workload));
   std::vector<int64_t> concurrencies = options.concurrencies;
   if (concurrencies.empty()) {
@@ -265,8 +251,7 @@ Result<std::vector<RunReport>> RunAll(const Options& options, const Workload& wo
       run.request_rate = rate;
       run.concurrency = concurrency;
       ProgressBar bar(options.quiet);
-      ASSIGN_OR_RETURN(const auto records,
-                       Run(run, workload, [&bar](const Progress& p) { bar.Show(p); }));
+      ASSIGN_OR_RETURN(const auto records, Run(run, workload, [&bar](const Progress& p) { bar.Show(p); }));
       reports.push_back({rate, concurrency, ComputeStats(records, slo)});
       if (options.json_path != "-") {
         std::cout << ReportText(reports.back(), slo.given) << std::flush;
@@ -308,9 +293,8 @@ Result<void> WriteReports(const Options& options, const std::vector<RunReport>& 
     }
   }
   if (!options.plot_path.empty()) {
-    TRY(WriteFile(options.plot_path, ReportSvg(fmt::format("{} at {}, {}", options.run.model,
-                                                           options.url, options.workload),
-                                               reports)));
+    TRY(WriteFile(options.plot_path,
+                  ReportSvg(fmt::format("{} at {}, {}", options.run.model, options.url, options.workload), reports)));
   }
   return {};
 }
@@ -322,18 +306,15 @@ Result<bool> Execute(Options& options, const Slo& slo) {
   } else {
     options.run.model = options.model;
   }
-  options.work.words_per_token =
-      WordsPerToken(options.run.target, options.run.model, options.work.words_per_token);
+  options.work.words_per_token = WordsPerToken(options.run.target, options.run.model, options.work.words_per_token);
   ASSIGN_OR_RETURN(const Workload workload, Workload::Make(options.work));
   if (workload.file_size() > 0) {
-    options.run.num_prompts =
-        std::min<int64_t>(options.run.num_prompts, static_cast<int64_t>(workload.file_size()));
+    options.run.num_prompts = std::min<int64_t>(options.run.num_prompts, static_cast<int64_t>(workload.file_size()));
   }
   ASSIGN_OR_RETURN(const auto reports, RunAll(options, workload, slo));
   TRY(WriteReports(options, reports));
-  return std::all_of(reports.begin(), reports.end(), [](const RunReport& report) {
-    return report.stats.errors.empty() && report.stats.answered > 0;
-  });
+  return std::all_of(reports.begin(), reports.end(),
+                     [](const RunReport& report) { return report.stats.errors.empty() && report.stats.answered > 0; });
 }
 
 int Main(Options& options) {
@@ -350,8 +331,7 @@ int Main(Options& options) {
   }
   const auto all_answered = Execute(options, *slo);
   if (!all_answered.ok()) {
-    return report_error(all_answered.error(),
-                        all_answered.error().code == ErrorCode::kInvalidArgument ? 2 : 1);
+    return report_error(all_answered.error(), all_answered.error().code == ErrorCode::kInvalidArgument ? 2 : 1);
   }
   return *all_answered ? 0 : 1;
 }
@@ -363,8 +343,7 @@ void AddBenchServe(CLI::App& bench, int& exit_code) {
   CLI::App* app = bench.add_subcommand("serve",
                                        "Load an OpenAI-compatible HTTP server: latencies, "
                                        "throughput and goodput at fixed rates or concurrencies");
-  auto options =
-      std::make_shared<bench::Options>();  // lives as long as the callback that CLI11 keeps
+  auto options = std::make_shared<bench::Options>();  // lives as long as the callback that CLI11 keeps
   bench::AddRequestOptions(*app, *options);
   bench::AddLoadOptions(*app, *options);
   bench::AddWorkloadOptions(*app, *options);

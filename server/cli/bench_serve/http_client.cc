@@ -21,8 +21,7 @@ using boost::system::error_code;
 constexpr size_t kMaxFetchBytes = 16 << 20;
 constexpr size_t kMaxErrorBytes = 4096;
 
-http::request<http::string_body> MakeRequest(const Target& target, std::string_view path,
-                                             std::string body) {
+http::request<http::string_body> MakeRequest(const Target& target, std::string_view path, std::string body) {
   http::request<http::string_body> request;
   request.version(11);
   request.method(body.empty() ? http::verb::get : http::verb::post);
@@ -42,8 +41,7 @@ http::request<http::string_body> MakeRequest(const Target& target, std::string_v
 
 Error Unreachable(const Target& target, const error_code& code) {
   return MakeError(ErrorCode::kUnavailable,
-                   fmt::format("cannot reach {}:{}: {}", target.host, target.port, code.message()),
-                   "url");
+                   fmt::format("cannot reach {}:{}: {}", target.host, target.port, code.message()), "url");
 }
 
 }  // namespace
@@ -73,11 +71,9 @@ Result<Target> ParseUrl(std::string_view url) {
   if (host.size() > 2 && host.front() == '[') {
     host = host.substr(1, host.size() - 2);
   }
-  const std::string_view port =
-      colon == std::string_view::npos ? "80" : authority.substr(colon + 1);
-  const bool is_number =
-      !port.empty() && port.size() <= 5 &&
-      std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const std::string_view port = colon == std::string_view::npos ? "80" : authority.substr(colon + 1);
+  const bool is_number = !port.empty() && port.size() <= 5 &&
+                         std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (host.empty() || !is_number) {
     return wrong("expected http://HOST:PORT");
   }
@@ -110,8 +106,7 @@ Result<Reply> Fetch(const Target& target, std::string_view path, const std::stri
       if (code) {
         return;
       }
-      http::async_read(stream, buffer, parser,
-                       [&](error_code read_error, size_t) { code = read_error; });
+      http::async_read(stream, buffer, parser, [&](error_code read_error, size_t) { code = read_error; });
     });
   });
   io.run();
@@ -124,8 +119,7 @@ Result<Reply> Fetch(const Target& target, std::string_view path, const std::stri
 // One POST on one connection. Keeps itself alive through its callbacks.
 class HttpClient::Request : public std::enable_shared_from_this<HttpClient::Request> {
  public:
-  Request(HttpClient& client, std::string_view path, std::string body, OnBytes on_bytes,
-          OnDone on_done)
+  Request(HttpClient& client, std::string_view path, std::string body, OnBytes on_bytes, OnDone on_done)
       : client_(client),
         request_(MakeRequest(client.target_, path, std::move(body))),
         on_bytes_(std::move(on_bytes)),
@@ -173,14 +167,13 @@ class HttpClient::Request : public std::enable_shared_from_this<HttpClient::Requ
   }
 
   void ReadHeader() {
-    http::async_read_header(*connection_, buffer_, *parser_,
-                            [self = shared_from_this()](error_code code, size_t) {
-                              if (code) {
-                                self->FailOrReconnect(code);
-                                return;
-                              }
-                              self->ReadSome();
-                            });
+    http::async_read_header(*connection_, buffer_, *parser_, [self = shared_from_this()](error_code code, size_t) {
+      if (code) {
+        self->FailOrReconnect(code);
+        return;
+      }
+      self->ReadSome();
+    });
   }
 
   // The parser appends what it read to the body, which is handed on and emptied.
@@ -189,15 +182,14 @@ class HttpClient::Request : public std::enable_shared_from_this<HttpClient::Requ
       Finish();
       return;
     }
-    http::async_read_some(*connection_, buffer_, *parser_,
-                          [self = shared_from_this()](error_code code, size_t) {
-                            self->HandBody();
-                            if (code) {
-                              self->Fail("broken", code);
-                              return;
-                            }
-                            self->ReadSome();
-                          });
+    http::async_read_some(*connection_, buffer_, *parser_, [self = shared_from_this()](error_code code, size_t) {
+      self->HandBody();
+      if (code) {
+        self->Fail("broken", code);
+        return;
+      }
+      self->ReadSome();
+    });
   }
 
   void HandBody() {
@@ -270,8 +262,7 @@ Result<std::unique_ptr<HttpClient>> HttpClient::Make(asio::io_context& io, const
 }
 
 void HttpClient::Post(std::string_view path, std::string body, OnBytes on_bytes, OnDone on_done) {
-  std::make_shared<Request>(*this, path, std::move(body), std::move(on_bytes), std::move(on_done))
-      ->Start();
+  std::make_shared<Request>(*this, path, std::move(body), std::move(on_bytes), std::move(on_done))->Start();
 }
 
 }  // namespace causeway::server::bench

@@ -33,13 +33,11 @@ struct Reply {
 };
 
 // One request on a connection of its own; waits. An empty `body` is a GET, else a POST of JSON.
-Result<Reply> Fetch(const Target& target, std::string_view path, const std::string& body,
-                    std::chrono::seconds timeout);
+Result<Reply> Fetch(const Target& target, std::string_view path, const std::string& body, std::chrono::seconds timeout);
 
 // How a streamed request ended.
 struct StreamOutcome {
-  std::string
-      error_kind;  // empty: a 200 whose body ended; else connect, timeout, http_<status>, broken
+  std::string error_kind;  // empty: a 200 whose body ended; else connect, timeout, http_<status>, broken
   std::string error_message;
 };
 

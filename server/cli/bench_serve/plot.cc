@@ -21,27 +21,18 @@ constexpr double kTitleHeight = 36;
 constexpr double kTargetTicks = 5;
 
 // Distinguishable with the common colour-vision deficiencies (Okabe and Ito).
-constexpr auto kColours = std::to_array<std::string_view>(
-    {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"});
+constexpr auto kColours =
+    std::to_array<std::string_view>({"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"});
 
 std::string Escape(std::string_view text) {
   std::string result;
   for (const char c : text) {
     switch (c) {
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '&':
-        result += "&amp;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += c;
+      case '<': result += "&lt;"; break;
+      case '>': result += "&gt;"; break;
+      case '&': result += "&amp;"; break;
+      case '"': result += "&quot;"; break;
+      default: result += c;
     }
   }
   return result;
@@ -55,35 +46,31 @@ struct Frame {
   double Y(double value) const { return top + kPlotHeight * (1 - value / max_y); }
 };
 
-void Text(std::string& svg, double x, double y, std::string_view attributes,
-          std::string_view text) {
-  fmt::format_to(std::back_inserter(svg), "<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y,
-                 attributes, Escape(text));
+void Text(std::string& svg, double x, double y, std::string_view attributes, std::string_view text) {
+  fmt::format_to(std::back_inserter(svg), "<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, attributes,
+                 Escape(text));
 }
 
 void DrawAxes(std::string& svg, const Chart& chart, const Frame& frame) {
   const double bottom = frame.top + kPlotHeight;
   for (const double tick : AxisTicks(frame.max_x)) {
     const double x = frame.X(tick);
-    fmt::format_to(std::back_inserter(svg), "<path d=\"M{:.1f} {:.1f}V{:.1f}\" stroke=\"#ddd\"/>\n",
-                   x, frame.top, bottom);
+    fmt::format_to(std::back_inserter(svg), "<path d=\"M{:.1f} {:.1f}V{:.1f}\" stroke=\"#ddd\"/>\n", x, frame.top,
+                   bottom);
     Text(svg, x, bottom + 15, "text-anchor=\"middle\"", fmt::format("{:g}", tick));
   }
   for (const double tick : AxisTicks(frame.max_y)) {
     const double y = frame.Y(tick);
-    fmt::format_to(std::back_inserter(svg), "<path d=\"M{:.1f} {:.1f}H{:.1f}\" stroke=\"#ddd\"/>\n",
-                   frame.left, y, frame.left + kPlotWidth);
+    fmt::format_to(std::back_inserter(svg), "<path d=\"M{:.1f} {:.1f}H{:.1f}\" stroke=\"#ddd\"/>\n", frame.left, y,
+                   frame.left + kPlotWidth);
     Text(svg, frame.left - 6, y + 4, "text-anchor=\"end\"", fmt::format("{:g}", tick));
   }
-  Text(svg, frame.left + kPlotWidth / 2, frame.top - 12,
-       "text-anchor=\"middle\" font-weight=\"bold\"", chart.title);
+  Text(svg, frame.left + kPlotWidth / 2, frame.top - 12, "text-anchor=\"middle\" font-weight=\"bold\"", chart.title);
   Text(svg, frame.left + kPlotWidth / 2, bottom + 34, "text-anchor=\"middle\"", chart.x_name);
   const double name_x = frame.left - kLeft + 14;
   const double name_y = frame.top + kPlotHeight / 2;
-  Text(
-      svg, name_x, name_y,
-      fmt::format("text-anchor=\"middle\" transform=\"rotate(-90 {:.1f} {:.1f})\"", name_x, name_y),
-      chart.y_name);
+  Text(svg, name_x, name_y,
+       fmt::format("text-anchor=\"middle\" transform=\"rotate(-90 {:.1f} {:.1f})\"", name_x, name_y), chart.y_name);
 }
 
 struct Box {
@@ -108,8 +95,8 @@ void DrawLabel(std::string& svg, const Point& point, const std::string& label, c
   Box box{};
   for (const Point& corner : corners) {
     box = {corner.x, corner.y - 11, corner.x + width, corner.y + 2};
-    const bool inside = box.left > frame.left && box.right < frame.left + kPlotWidth &&
-                        box.top > frame.top && box.bottom < frame.top + kPlotHeight;
+    const bool inside = box.left > frame.left && box.right < frame.left + kPlotWidth && box.top > frame.top &&
+                        box.bottom < frame.top + kPlotHeight;
     if (inside && std::none_of(taken.begin(), taken.end(), [&](const Box& other) { return box.Meets(other); })) {
       break;
     }
@@ -118,11 +105,9 @@ void DrawLabel(std::string& svg, const Point& point, const std::string& label, c
   Text(svg, box.left, box.bottom - 2, "", label);
 }
 
-void DrawSeries(std::string& svg, const Series& series, const Frame& frame,
-                std::string_view colour) {
+void DrawSeries(std::string& svg, const Series& series, const Frame& frame, std::string_view colour) {
   auto out = std::back_inserter(svg);
-  fmt::format_to(out, "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\" points=\"",
-                 colour);
+  fmt::format_to(out, "<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\" points=\"", colour);
   for (const Point& point : series.points) {
     fmt::format_to(out, "{:.1f},{:.1f} ", frame.X(point.x), frame.Y(point.y));
   }
@@ -131,21 +116,18 @@ void DrawSeries(std::string& svg, const Series& series, const Frame& frame,
   for (size_t i = 0; i < series.point_labels.size(); ++i) {
     const double x = frame.X(series.points[i].x);
     const double y = frame.Y(series.points[i].y);
-    fmt::format_to(out, "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x, y,
-                   colour);
+    fmt::format_to(out, "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x, y, colour);
     DrawLabel(svg, {x, y}, series.point_labels[i], frame, taken);
   }
 }
 
 void DrawLegend(std::string& svg, const Chart& chart, const Frame& frame) {
   constexpr double kRowHeight = 15;
-  double y =
-      frame.top + kPlotHeight - 8 - kRowHeight * static_cast<double>(chart.series.size() - 1);
+  double y = frame.top + kPlotHeight - 8 - kRowHeight * static_cast<double>(chart.series.size() - 1);
   for (size_t i = 0; i < chart.series.size(); ++i, y += kRowHeight) {
     if (!chart.series[i].label.empty()) {
       Text(svg, frame.left + kPlotWidth - 6, y,
-           fmt::format("text-anchor=\"end\" fill=\"{}\"", kColours[i % kColours.size()]),
-           chart.series[i].label);
+           fmt::format("text-anchor=\"end\" fill=\"{}\"", kColours[i % kColours.size()]), chart.series[i].label);
     }
   }
 }

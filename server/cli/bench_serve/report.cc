@@ -44,8 +44,7 @@ Chart ThroughputChart(const std::vector<RunReport>& runs) {
   Chart chart{"throughput over load", "output tokens/s", "median end to end, ms", {}};
   Series series{"", {}};
   for (const RunReport& run : runs) {
-    series.points.push_back(
-        {run.stats.output_tokens_per_s, Quantile(run.stats.e2e, 0.5) * kMilliseconds});
+    series.points.push_back({run.stats.output_tokens_per_s, Quantile(run.stats.e2e, 0.5) * kMilliseconds});
     series.point_labels.push_back(RunLabel(run));
   }
   chart.series.push_back(std::move(series));
@@ -74,27 +73,24 @@ std::string ReportText(const RunReport& run, bool has_slo) {
   auto out = std::back_inserter(text);
   fmt::format_to(out, " in {:.2f} s, at most {} at once\n", stats.duration, stats.peak_concurrency);
   fmt::format_to(out, "  {:<24}{:>10.2f} requests/s\n", "throughput", stats.requests_per_s);
-  fmt::format_to(out, "  {:<24}{:>10.1f} output tokens/s, {:.1f} with the prompts\n", "",
-                 stats.output_tokens_per_s, stats.total_tokens_per_s);
+  fmt::format_to(out, "  {:<24}{:>10.1f} output tokens/s, {:.1f} with the prompts\n", "", stats.output_tokens_per_s,
+                 stats.total_tokens_per_s);
   if (has_slo) {
-    fmt::format_to(out, "  {:<24}{:>10.2f} requests/s ({} of {} keep the bounds)\n", "goodput",
-                   stats.goodput, stats.within_slo, stats.answered);
+    fmt::format_to(out, "  {:<24}{:>10.2f} requests/s ({} of {} keep the bounds)\n", "goodput", stats.goodput,
+                   stats.within_slo, stats.answered);
   }
-  fmt::format_to(out, "  {:<24}{:>10} prompt ({} cached), {} output\n", "tokens",
-                 stats.prompt_tokens, stats.cached_tokens, stats.output_tokens);
-  fmt::format_to(out, "  {:<24}{:>10}{:>10}{:>10}{:>10}{:>10}\n", "milliseconds", "mean", "p50",
-                 "p90", "p99", "max");
+  fmt::format_to(out, "  {:<24}{:>10} prompt ({} cached), {} output\n", "tokens", stats.prompt_tokens,
+                 stats.cached_tokens, stats.output_tokens);
+  fmt::format_to(out, "  {:<24}{:>10}{:>10}{:>10}{:>10}{:>10}\n", "milliseconds", "mean", "p50", "p90", "p99", "max");
   for (const NamedSamples& row : kLatencies) {
     const Summary summary = Summarize(stats.*row.samples);
     fmt::format_to(out, "  {:<24}{:>10.2f}{:>10.2f}{:>10.2f}{:>10.2f}{:>10.2f}\n", row.name,
-                   summary.mean * kMilliseconds, summary.p50 * kMilliseconds,
-                   summary.p90 * kMilliseconds, summary.p99 * kMilliseconds,
-                   summary.max * kMilliseconds);
+                   summary.mean * kMilliseconds, summary.p50 * kMilliseconds, summary.p90 * kMilliseconds,
+                   summary.p99 * kMilliseconds, summary.max * kMilliseconds);
   }
   constexpr double kLagWorthSaying = 0.05;
   if (stats.max_lag > kLagWorthSaying) {
-    fmt::format_to(out, "  the generator itself was up to {:.0f} ms late\n",
-                   stats.max_lag * kMilliseconds);
+    fmt::format_to(out, "  the generator itself was up to {:.0f} ms late\n", stats.max_lag * kMilliseconds);
   }
   if (!stats.first_error.empty()) {
     fmt::format_to(out, "  first error: {}\n", stats.first_error.substr(0, 300));

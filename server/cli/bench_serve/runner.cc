@@ -35,8 +35,7 @@ struct Active {
 
 class Runner {
  public:
-  Runner(const RunOptions& options, const Workload& workload,
-         const std::function<void(const Progress&)>& on_progress)
+  Runner(const RunOptions& options, const Workload& workload, const std::function<void(const Progress&)>& on_progress)
       : options_(options),
         workload_(workload),
         on_progress_(on_progress),
@@ -84,8 +83,8 @@ class Runner {
       return;
     }
     if (MayStartMore() && HasSlot()) {
-      arrival_timer_.expires_at(start_ + std::chrono::duration_cast<Duration>(
-                                             std::chrono::duration<double>(next_arrival_)));
+      arrival_timer_.expires_at(start_ +
+                                std::chrono::duration_cast<Duration>(std::chrono::duration<double>(next_arrival_)));
       arrival_timer_.async_wait([this](error_code code) {
         if (!code) {
           Pump();

@@ -25,10 +25,10 @@ struct RunOptions {
   Json extra_body;         // object merged over each request; null if none
   ArrivalKind arrivals = ArrivalKind::kPoisson;
   double request_rate = std::numeric_limits<double>::infinity();  // conversations/s
-  int64_t concurrency = 0;            // conversations at once; 0: no limit
-  int64_t num_prompts = 100;          // conversations
-  double duration_s = 0;              // start none after so long; 0: no limit
-  std::chrono::seconds timeout{600};  // of one request
+  int64_t concurrency = 0;                                        // conversations at once; 0: no limit
+  int64_t num_prompts = 100;                                      // conversations
+  double duration_s = 0;                                          // start none after so long; 0: no limit
+  std::chrono::seconds timeout{600};                              // of one request
   uint64_t seed = 0;
 };
 

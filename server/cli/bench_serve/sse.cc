@@ -18,8 +18,7 @@ Result<void> SseParser::Feed(std::string_view bytes, std::vector<std::string>& e
       continue;
     }
     if (line_.size() + data_.size() >= kMaxEventBytes) {
-      return MakeError(ErrorCode::kTooLarge,
-                       fmt::format("an event is over {} bytes", kMaxEventBytes));
+      return MakeError(ErrorCode::kTooLarge, fmt::format("an event is over {} bytes", kMaxEventBytes));
     }
     line_ += c;
   }

@@ -25,8 +25,7 @@ Summary Summarize(const std::vector<double>& sorted) {
     return summary;
   }
   summary.count = sorted.size();
-  summary.mean =
-      std::accumulate(sorted.begin(), sorted.end(), 0.0) / static_cast<double>(sorted.size());
+  summary.mean = std::accumulate(sorted.begin(), sorted.end(), 0.0) / static_cast<double>(sorted.size());
   summary.min = sorted.front();
   summary.p50 = Quantile(sorted, 0.50);
   summary.p90 = Quantile(sorted, 0.90);
@@ -40,29 +39,23 @@ namespace {
 Result<void> ParseBound(std::string_view item, Slo& slo) {
   const size_t colon = item.find(':');
   const std::string_view name = item.substr(0, colon);
-  double* bound = name == "ttft"   ? &slo.ttft
-                  : name == "tpot" ? &slo.tpot
-                  : name == "e2e"  ? &slo.e2e
-                                   : nullptr;
+  double* bound = name == "ttft" ? &slo.ttft : name == "tpot" ? &slo.tpot : name == "e2e" ? &slo.e2e : nullptr;
   if (bound == nullptr) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("no such bound '{}'; known: ttft, tpot, e2e", name), "slo");
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("no such bound '{}'; known: ttft, tpot, e2e", name),
+                     "slo");
   }
   const std::string_view value = colon == std::string_view::npos ? "" : item.substr(colon + 1);
   double milliseconds = 0;
   const auto [end, code] = std::from_chars(value.data(), value.data() + value.size(), milliseconds);
   if (code != std::errc() || end != value.data() + value.size() || !(milliseconds > 0)) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("'{}' is not a bound like {}:200 (milliseconds)", item, name),
-                     "slo");
+                     fmt::format("'{}' is not a bound like {}:200 (milliseconds)", item, name), "slo");
   }
   *bound = milliseconds / 1000;
   return {};
 }
 
-bool HasTpot(const RequestRecord& record) {
-  return record.output_tokens > 1 && record.last_text > 0;
-}
+bool HasTpot(const RequestRecord& record) { return record.output_tokens > 1 && record.last_text > 0; }
 
 double Tpot(const RequestRecord& record) {
   return (record.last_text - record.first_text) / static_cast<double>(record.output_tokens - 1);
@@ -142,8 +135,7 @@ RunStats ComputeStats(const std::vector<RequestRecord>& records, const Slo& slo)
   if (stats.duration > 0) {
     stats.requests_per_s = static_cast<double>(stats.answered) / stats.duration;
     stats.output_tokens_per_s = static_cast<double>(stats.output_tokens) / stats.duration;
-    stats.total_tokens_per_s =
-        static_cast<double>(stats.output_tokens + stats.prompt_tokens) / stats.duration;
+    stats.total_tokens_per_s = static_cast<double>(stats.output_tokens + stats.prompt_tokens) / stats.duration;
     stats.goodput = static_cast<double>(stats.within_slo) / stats.duration;
   }
   return stats;

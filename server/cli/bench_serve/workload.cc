@@ -24,26 +24,21 @@ constexpr uint64_t kConversationStream = 1ULL << 41;
 constexpr uint64_t kStreamsPerConversation = 256;
 
 constexpr auto kWords = std::to_array<std::string_view>(
-    {"the",  "of",     "and",   "a",     "to",    "in",     "he",      "was",   "that",
-     "his",  "it",     "her",   "with",  "as",    "had",    "for",     "she",   "not",
-     "at",   "but",    "on",    "they",  "be",    "have",   "him",     "which", "said",
-     "from", "all",    "this",  "were",  "by",    "one",    "little",  "then",  "old",
-     "king", "there",  "man",   "so",    "great", "when",   "came",    "house", "time",
-     "went", "down",   "day",   "out",   "upon",  "water",  "tree",    "night", "good",
-     "saw",  "long",   "could", "over",  "made",  "see",    "through", "know",  "before",
-     "two",  "after",  "again", "white", "river", "under",  "small",   "gold",  "castle",
-     "road", "garden", "bird",  "stone", "light", "forest", "horse",   "sea",   "door",
-     "fire", "green",  "hand",  "heart", "voice", "morning"});
+    {"the",    "of",    "and",   "a",     "to",    "in",      "he",    "was",    "that",  "his",    "it",
+     "her",    "with",  "as",    "had",   "for",   "she",     "not",   "at",     "but",   "on",     "they",
+     "be",     "have",  "him",   "which", "said",  "from",    "all",   "this",   "were",  "by",     "one",
+     "little", "then",  "old",   "king",  "there", "man",     "so",    "great",  "when",  "came",   "house",
+     "time",   "went",  "down",  "day",   "out",   "upon",    "water", "tree",   "night", "good",   "saw",
+     "long",   "could", "over",  "made",  "see",   "through", "know",  "before", "two",   "after",  "again",
+     "white",  "river", "under", "small", "gold",  "castle",  "road",  "garden", "bird",  "stone",  "light",
+     "forest", "horse", "sea",   "door",  "fire",  "green",   "hand",  "heart",  "voice", "morning"});
 
 Error LineError(const std::string& file, size_t line, std::string_view what) {
-  return MakeError(ErrorCode::kInvalidArgument, fmt::format("{}:{}: {}", file, line, what),
-                   "dataset");
+  return MakeError(ErrorCode::kInvalidArgument, fmt::format("{}:{}: {}", file, line, what), "dataset");
 }
 
 Result<Conversation> ParseConversation(const Json& json, int64_t default_output) {
-  const auto wrong = [](std::string_view what) {
-    return MakeError(ErrorCode::kInvalidArgument, std::string(what));
-  };
+  const auto wrong = [](std::string_view what) { return MakeError(ErrorCode::kInvalidArgument, std::string(what)); };
   if (!json.is_object()) {
     return wrong("not a JSON object");
   }
@@ -54,8 +49,7 @@ Result<Conversation> ParseConversation(const Json& json, int64_t default_output)
     }
     output_tokens = found->get<int64_t>();
   }
-  const Json turns =
-      json.contains("turns") ? json["turns"] : Json::array({json.value("prompt", Json())});
+  const Json turns = json.contains("turns") ? json["turns"] : Json::array({json.value("prompt", Json())});
   if (!turns.is_array() || turns.empty() ||
       !std::all_of(turns.begin(), turns.end(), [](const Json& turn) { return turn.is_string(); })) {
     return wrong("neither \"prompt\" (a string) nor \"turns\" (a list of strings)");
@@ -92,8 +86,7 @@ Result<std::vector<Conversation>> ReadFile(const std::string& path, int64_t defa
     result.push_back(std::move(*conversation));
   }
   if (result.empty()) {
-    return MakeError(ErrorCode::kInvalidArgument, fmt::format("{} holds no prompts", path),
-                     "dataset");
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("{} holds no prompts", path), "dataset");
   }
   return result;
 }
@@ -113,10 +106,9 @@ Result<WorkloadKind> ParseWorkloadKind(std::string_view name) {
   if (name == "file") {
     return WorkloadKind::kFile;
   }
-  return MakeError(
-      ErrorCode::kInvalidArgument,
-      fmt::format("no such workload '{}'; known: random, shared-prefix, multi-turn, file", name),
-      "workload");
+  return MakeError(ErrorCode::kInvalidArgument,
+                   fmt::format("no such workload '{}'; known: random, shared-prefix, multi-turn, file", name),
+                   "workload");
 }
 
 std::string RandomWords(int64_t words, uint64_t seed, uint64_t stream) {
@@ -137,8 +129,7 @@ Result<Workload> Workload::Make(const WorkloadOptions& options) {
 }
 
 int64_t Workload::DrawLength(int64_t tokens, uint64_t stream, uint64_t counter) const {
-  const double factor =
-      1 + options_.range * (2 * RandomUniform(options_.seed, stream, counter) - 1);
+  const double factor = 1 + options_.range * (2 * RandomUniform(options_.seed, stream, counter) - 1);
   return std::max<int64_t>(1, std::llround(static_cast<double>(tokens) * factor));
 }
 
@@ -147,24 +138,20 @@ Conversation Workload::At(uint64_t index) const {
     return from_file_[index % from_file_.size()];
   }
   const auto words = [this](int64_t tokens) {
-    return std::max<int64_t>(1,
-                             std::llround(static_cast<double>(tokens) * options_.words_per_token));
+    return std::max<int64_t>(1, std::llround(static_cast<double>(tokens) * options_.words_per_token));
   };
   const uint64_t stream = kConversationStream + index * kStreamsPerConversation;
   Conversation conversation;
   if (options_.kind == WorkloadKind::kSharedPrefix) {
-    const uint64_t which =
-        RandomBits(options_.seed, stream, 0) % static_cast<uint64_t>(options_.prefixes);
-    conversation.prefix =
-        RandomWords(words(options_.prefix_tokens), options_.seed, kPrefixStream + which);
+    const uint64_t which = RandomBits(options_.seed, stream, 0) % static_cast<uint64_t>(options_.prefixes);
+    conversation.prefix = RandomWords(words(options_.prefix_tokens), options_.seed, kPrefixStream + which);
   }
   const int64_t turns = options_.kind == WorkloadKind::kMultiTurn ? options_.turns : 1;
   for (int64_t i = 0; i < turns; ++i) {
     const auto turn = static_cast<uint64_t>(i);
     const int64_t input = DrawLength(options_.input_tokens, stream, 2 * turn + 1);
     const int64_t output = DrawLength(options_.output_tokens, stream, 2 * turn + 2);
-    conversation.turns.push_back(
-        {RandomWords(words(input), options_.seed, stream + 1 + turn), output});
+    conversation.turns.push_back({RandomWords(words(input), options_.seed, stream + 1 + turn), output});
   }
   return conversation;
 }

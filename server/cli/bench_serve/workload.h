@@ -16,7 +16,7 @@ enum class WorkloadKind : uint8_t {
   kRandom,        // independent prompts
   kSharedPrefix,  // prompts that begin with one of a few long texts
   kMultiTurn,     // each turn repeats the conversation so far
-  kFile,  // a JSON Lines file: {"prompt": text} or {"turns": [text...]}, and "output_tokens": n
+  kFile,          // a JSON Lines file: {"prompt": text} or {"turns": [text...]}, and "output_tokens": n
 };
 
 // Names the kinds known.

@@ -52,8 +52,7 @@ class CudaElementwiseTest : public ::testing::Test {
     return std::move(*buffer);
   }
 
-  static void ExpectNear(const std::vector<float>& want, const DeviceFloats& got,
-                         const std::string& what) {
+  static void ExpectNear(const std::vector<float>& want, const DeviceFloats& got, const std::string& what) {
     const auto host = got.ToHost();
     ASSERT_TRUE(host.ok()) << host.error().message;
     float largest = 0;
@@ -81,8 +80,7 @@ TEST_F(CudaElementwiseTest, RmsNormOverRowsAndGroups) {
         const auto x = Random(m * stride, 1);
         const auto weight = Random(dim, 2);
         std::vector<float> want(x.size());
-        RmsNormArgs args{x.data(), stride, weight.data(), 1e-5F, want.data(),
-                         stride,   m,      groups,        dim};
+        RmsNormArgs args{x.data(), stride, weight.data(), 1e-5F, want.data(), stride, m, groups, dim};
         Stream cpu = stream();
         ref_->rms_norm(cpu, args);
         const auto device_x = OnDevice(x);
@@ -106,9 +104,8 @@ TEST_F(CudaElementwiseTest, LayerNormWithAndWithoutBias) {
       const auto weight = Random(dim, 4);
       const auto bias = Random(dim, 5);
       std::vector<float> want(x.size());
-      LayerNormArgs args{x.data(), dim,         weight.data(), with_bias ? bias.data() : nullptr,
-                         1e-5F,    want.data(), dim,           m,
-                         dim};
+      LayerNormArgs args{x.data(), dim, weight.data(), with_bias ? bias.data() : nullptr, 1e-5F, want.data(), dim,
+                         m,        dim};
       Stream cpu = stream();
       ref_->layer_norm(cpu, args);
       const auto device_x = OnDevice(x);
@@ -136,8 +133,7 @@ TEST_F(CudaElementwiseTest, RopeRotatesTheFirstDimensions) {
       auto device_x = OnDevice(x);
       const auto device_cosine = OnDevice(cosine);
       const auto device_sine = OnDevice(sine);
-      RopeArgs args{x.data(),   heads * head_dim, m,          heads, head_dim,
-                    rotary_dim, cosine.data(),    sine.data()};
+      RopeArgs args{x.data(), heads * head_dim, m, heads, head_dim, rotary_dim, cosine.data(), sine.data()};
       Stream cpu = stream();
       ref_->rope(cpu, args);
       args.x = device_x.data();
@@ -150,16 +146,14 @@ TEST_F(CudaElementwiseTest, RopeRotatesTheFirstDimensions) {
 }
 
 TEST_F(CudaElementwiseTest, EveryActivation) {
-  for (const Activation activation :
-       {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh, Activation::kRelu}) {
+  for (const Activation activation : {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh, Activation::kRelu}) {
     for (const bool gated : {false, true}) {
       const int64_t m = 3;
       const int64_t dim = 777;
       const auto gate = Random(m * dim, 9);
       const auto up = Random(m * dim, 10);
       std::vector<float> want(gate.size());
-      ActivationArgs args{
-          activation, gate.data(), dim, gated ? up.data() : nullptr, dim, want.data(), dim, m, dim};
+      ActivationArgs args{activation, gate.data(), dim, gated ? up.data() : nullptr, dim, want.data(), dim, m, dim};
       Stream cpu = stream();
       ref_->activation(cpu, args);
       auto device_gate = OnDevice(gate);
@@ -203,13 +197,11 @@ TEST_F(CudaElementwiseTest, ARowDoesNotDependOnItsNeighbours) {
   const auto weight = OnDevice(Random(dim, 15));
   auto together = OnDevice(std::vector<float>(m * dim));
   auto alone = OnDevice(std::vector<float>(m * dim));
-  ASSERT_TRUE(
-      RmsNorm(nullptr, {x.data(), dim, weight.data(), 1e-6F, together.data(), dim, m, 1, dim})
-          .ok());
+  ASSERT_TRUE(RmsNorm(nullptr, {x.data(), dim, weight.data(), 1e-6F, together.data(), dim, m, 1, dim}).ok());
   for (int64_t row = 0; row < m; ++row) {
-    ASSERT_TRUE(RmsNorm(nullptr, {x.data() + row * dim, dim, weight.data(), 1e-6F,
-                                  alone.data() + row * dim, dim, 1, 1, dim})
-                    .ok());
+    ASSERT_TRUE(
+        RmsNorm(nullptr, {x.data() + row * dim, dim, weight.data(), 1e-6F, alone.data() + row * dim, dim, 1, 1, dim})
+            .ok());
   }
   EXPECT_EQ(*together.ToHost(), *alone.ToHost());
 }

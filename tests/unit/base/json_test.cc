@@ -81,9 +81,7 @@ TEST(JsonTest, UniqueKeysIsAChoice) {
 
 TEST(JsonTest, RefusesInvalidUtf8) { EXPECT_FALSE(ParseJson("\"\xff\"").ok()); }
 
-TEST(JsonTest, DumpReplacesInvalidUtf8) {
-  EXPECT_EQ(DumpJson(Json(std::string("a\xff"))), "\"a\xEF\xBF\xBD\"");
-}
+TEST(JsonTest, DumpReplacesInvalidUtf8) { EXPECT_EQ(DumpJson(Json(std::string("a\xff"))), "\"a\xEF\xBF\xBD\""); }
 
 }  // namespace
 }  // namespace causeway

@@ -31,9 +31,7 @@ TEST(ResultTest, CarriesTheValueOrTheError) {
   EXPECT_EQ(CheckEven(3).error().code, ErrorCode::kInvalidArgument);
 }
 
-TEST(ResultTest, ContextStandsInFront) {
-  EXPECT_EQ(Half(1).error().WithContext("file").message, "file: odd");
-}
+TEST(ResultTest, ContextStandsInFront) { EXPECT_EQ(Half(1).error().WithContext("file").message, "file: odd"); }
 
 TEST(ResultTest, MovesOutMoveOnlyValues) {
   Result<std::unique_ptr<int>> result(std::make_unique<int>(7));
@@ -41,9 +39,7 @@ TEST(ResultTest, MovesOutMoveOnlyValues) {
   EXPECT_EQ(*value, 7);
 }
 
-TEST(ResultDeathTest, ReadingTheOtherOneIsABug) {
-  EXPECT_DEATH((void)Half(1).value(), "CHECK failed.*odd");
-}
+TEST(ResultDeathTest, ReadingTheOtherOneIsABug) { EXPECT_DEATH((void)Half(1).value(), "CHECK failed.*odd"); }
 
 }  // namespace
 }  // namespace causeway

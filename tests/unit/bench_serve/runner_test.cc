@@ -22,8 +22,7 @@ namespace asio = boost::asio;
 namespace http = boost::beast::http;
 using asio::ip::tcp;
 
-constexpr char kHeader[] =
-    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+constexpr char kHeader[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 std::string Chunked(const std::string& text) {
   char size[16];
@@ -36,8 +35,9 @@ std::string Stream(int tokens) {
   for (int i = 0; i < tokens; ++i) {
     text += Chunked("data: {\"choices\":[{\"text\":\" w\",\"delta\":{\"content\":\"\"}}]}\n\n");
   }
-  text += Chunked("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":" +
-                  std::to_string(tokens) + "}}\n\n");
+  text +=
+      Chunked("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":" + std::to_string(tokens) +
+              "}}\n\n");
   return text + Chunked("data: [DONE]\n\n") + "0\r\n\r\n";
 }
 
@@ -45,8 +45,7 @@ std::string Stream(int tokens) {
 class FakeServer {
  public:
   explicit FakeServer(std::function<std::string(const Json&)> answer)
-      : answer_(std::move(answer)),
-        acceptor_(io_, tcp::endpoint(asio::ip::address_v4::loopback(), 0)) {
+      : answer_(std::move(answer)), acceptor_(io_, tcp::endpoint(asio::ip::address_v4::loopback(), 0)) {
     thread_ = std::thread([this] { Accept(); });
   }
 
@@ -61,9 +60,7 @@ class FakeServer {
     }
   }
 
-  Target target() const {
-    return {"127.0.0.1", std::to_string(acceptor_.local_endpoint().port()), "", ""};
-  }
+  Target target() const { return {"127.0.0.1", std::to_string(acceptor_.local_endpoint().port()), "", ""}; }
   int peak() const { return peak_; }
   int accepted() const { return accepted_; }
 
@@ -96,8 +93,8 @@ class FakeServer {
       const std::string reply = answer_(Json::parse(request.body()));
       --active_;
       asio::write(socket, asio::buffer(reply), code);
-      const bool cut_short = reply.find("chunked") != std::string::npos &&
-                             reply.find("\r\n0\r\n\r\n") == std::string::npos;
+      const bool cut_short =
+          reply.find("chunked") != std::string::npos && reply.find("\r\n0\r\n\r\n") == std::string::npos;
       if (code || cut_short) {
         return;
       }
@@ -113,8 +110,7 @@ class FakeServer {
   std::vector<std::thread> connections_;
 };
 
-std::vector<RequestRecord> RunAgainst(const FakeServer& server, RunOptions options,
-                                      const WorkloadOptions& work = {}) {
+std::vector<RequestRecord> RunAgainst(const FakeServer& server, RunOptions options, const WorkloadOptions& work = {}) {
   options.target = server.target();
   options.model = "m";
   options.timeout = std::chrono::seconds(20);
@@ -173,20 +169,14 @@ TEST(RunnerTest, EveryKindOfFailureIsNamed) {
   int turn = 0;
   FakeServer server([&turn](const Json&) -> std::string {
     switch (turn++) {
-      case 0:
-        return "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nfull";
+      case 0: return "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nfull";
       case 1:
         return std::string(kHeader) + Chunked("data: {\"error\":{\"message\":\"boom\"}}\n\n") +
                Chunked("data: [DONE]\n\n") + "0\r\n\r\n";
-      case 2:
-        return std::string(kHeader) + Chunked("data: {\"choices\":[]}\n\n") + "0\r\n\r\n";
-      case 3:
-        return std::string(kHeader) + Chunked("data: nonsense\n\n") + Chunked("data: [DONE]\n\n") +
-               "0\r\n\r\n";
-      case 4:
-        return std::string(kHeader) + Chunked("data: {\"choices\":[{\"text\":\"a\"}]}\n\n");
-      default:
-        return Stream(2);
+      case 2: return std::string(kHeader) + Chunked("data: {\"choices\":[]}\n\n") + "0\r\n\r\n";
+      case 3: return std::string(kHeader) + Chunked("data: nonsense\n\n") + Chunked("data: [DONE]\n\n") + "0\r\n\r\n";
+      case 4: return std::string(kHeader) + Chunked("data: {\"choices\":[{\"text\":\"a\"}]}\n\n");
+      default: return Stream(2);
     }
   });
   RunOptions options;
@@ -197,8 +187,7 @@ TEST(RunnerTest, EveryKindOfFailureIsNamed) {
   for (const RequestRecord& record : records) {
     kinds.push_back(record.error_kind);
   }
-  EXPECT_THAT(kinds, testing::ElementsAre("http_429", "error_event", "truncated", "bad_stream",
-                                          "broken", ""));
+  EXPECT_THAT(kinds, testing::ElementsAre("http_429", "error_event", "truncated", "bad_stream", "broken", ""));
 }
 
 TEST(RunnerTest, TurnsCarryTheConversation) {
@@ -232,8 +221,7 @@ TEST(RunnerTest, NobodyThereIsOneClearError) {
   tcp::endpoint free_port;
   {
     asio::io_context io;
-    free_port =
-        tcp::acceptor(io, tcp::endpoint(asio::ip::address_v4::loopback(), 0)).local_endpoint();
+    free_port = tcp::acceptor(io, tcp::endpoint(asio::ip::address_v4::loopback(), 0)).local_endpoint();
   }
   RunOptions options;
   options.target = {"127.0.0.1", std::to_string(free_port.port()), "", ""};
@@ -252,8 +240,8 @@ TEST(ParseUrlTest, HostPortAndBasePath) {
   EXPECT_EQ(ParseUrl("http://h/proxy/v1")->base_path, "/proxy");
   EXPECT_EQ(ParseUrl("http://h")->port, "80");
   EXPECT_EQ(ParseUrl("http://[::1]:9")->host, "::1");
-  for (const char* text : {"", "localhost:8000", "https://h", "http://", "http://:80", "http://h:x",
-                           "http://h:123456"}) {
+  for (const char* text :
+       {"", "localhost:8000", "https://h", "http://", "http://:80", "http://h:x", "http://h:123456"}) {
     EXPECT_FALSE(ParseUrl(text).ok()) << text;
   }
 }

@@ -22,8 +22,7 @@ std::vector<std::string> Parse(std::string_view text, size_t piece) {
 }
 
 TEST(SseParserTest, EveryLineEndAndEveryCutGivesTheSameEvents) {
-  const std::string lf =
-      "data: {\"a\":1}\n\n: comment\n\ndata:two\nevent: x\ndata: lines\n\ndata: [DONE]\n\n";
+  const std::string lf = "data: {\"a\":1}\n\n: comment\n\ndata:two\nevent: x\ndata: lines\n\ndata: [DONE]\n\n";
   for (const std::string& end : {std::string("\n"), std::string("\r\n"), std::string("\r")}) {
     std::string text;
     for (const char c : lf) {
@@ -55,8 +54,7 @@ TEST(SseParserTest, AnEndlessEventFails) {
 
 TEST(ParseChunkTest, TextOfEveryKind) {
   EXPECT_EQ(ParseChunk(R"({"choices":[{"text":"a"},{"text":"b"}]})")->text, "ab");
-  EXPECT_EQ(ParseChunk(R"({"choices":[{"delta":{"role":"assistant","content":"hi"}}]})")->text,
-            "hi");
+  EXPECT_EQ(ParseChunk(R"({"choices":[{"delta":{"role":"assistant","content":"hi"}}]})")->text, "hi");
   EXPECT_EQ(ParseChunk(R"({"choices":[{"delta":{"reasoning_content":"hm"}}]})")->text, "hm");
   EXPECT_EQ(ParseChunk(R"({"choices":[{"delta":{"content":null}}]})")->text, "");
 }
@@ -78,8 +76,8 @@ TEST(ParseChunkTest, RefusesWhatIsNoChunk) {
   for (const char* data : {"", "{", "[]", "3", "null", "{\"choices\":"}) {
     EXPECT_FALSE(ParseChunk(data).ok()) << data;
   }
-  for (const char* data : {R"({"choices":3})", R"({"choices":[null,4]})", R"({"usage":7})",
-                           R"({"choices":[{"delta":1}]})"}) {
+  for (const char* data :
+       {R"({"choices":3})", R"({"choices":[null,4]})", R"({"usage":7})", R"({"choices":[{"delta":1}]})"}) {
     EXPECT_TRUE(ParseChunk(data).ok()) << data;
   }
 }

@@ -29,8 +29,7 @@ TEST(QuantileTest, IsLinearBetweenNeighbours) {
 
 TEST(StatsTest, FiguresOfTwoRequests) {
   // 11 tokens from 1.0 to 2.0: 0.1 s a token; 1 token: no TPOT.
-  const RunStats stats =
-      ComputeStats({Answered(0.0, 1.0, 2.0, 2.5, 11), Answered(1.0, 1.5, 1.5, 5.0, 1)}, {});
+  const RunStats stats = ComputeStats({Answered(0.0, 1.0, 2.0, 2.5, 11), Answered(1.0, 1.5, 1.5, 5.0, 1)}, {});
   EXPECT_EQ(stats.answered, 2U);
   EXPECT_DOUBLE_EQ(stats.duration, 5.0);
   EXPECT_DOUBLE_EQ(stats.requests_per_s, 0.4);

@@ -91,8 +91,7 @@ TEST(WorkloadTest, MultiTurnHasItsTurns) {
 TEST(WorkloadTest, FileGivesPromptsAndTurns) {
   WorkloadOptions options;
   options.kind = WorkloadKind::kFile;
-  options.file =
-      WriteTemporary("{\"prompt\":\"one\",\"output_tokens\":9}\n\n{\"turns\":[\"a\",\"b\"]}\n");
+  options.file = WriteTemporary("{\"prompt\":\"one\",\"output_tokens\":9}\n\n{\"turns\":[\"a\",\"b\"]}\n");
   const auto workload = Workload::Make(options);
   ASSERT_TRUE(workload.ok()) << workload.error().message;
   EXPECT_EQ(workload->file_size(), 2U);
@@ -104,14 +103,12 @@ TEST(WorkloadTest, FileGivesPromptsAndTurns) {
 TEST(WorkloadTest, BadFilesNameTheLine) {
   WorkloadOptions options;
   options.kind = WorkloadKind::kFile;
-  for (const char* line :
-       {"{", "3", "{}", "{\"prompt\":1}", "{\"turns\":[]}", "{\"turns\":[1]}",
-        "{\"prompt\":\"x\",\"output_tokens\":0}", "{\"prompt\":\"x\",\"output_tokens\":1.5}"}) {
+  for (const char* line : {"{", "3", "{}", "{\"prompt\":1}", "{\"turns\":[]}", "{\"turns\":[1]}",
+                           "{\"prompt\":\"x\",\"output_tokens\":0}", "{\"prompt\":\"x\",\"output_tokens\":1.5}"}) {
     options.file = WriteTemporary("{\"prompt\":\"fine\"}\n" + std::string(line) + "\n");
     const auto workload = Workload::Make(options);
     ASSERT_FALSE(workload.ok()) << line;
-    EXPECT_NE(workload.error().message.find(".jsonl:2:"), std::string::npos)
-        << workload.error().message;
+    EXPECT_NE(workload.error().message.find(".jsonl:2:"), std::string::npos) << workload.error().message;
   }
   options.file = "/nonexistent";
   EXPECT_FALSE(Workload::Make(options).ok());

@@ -54,9 +54,8 @@ TEST(ConfigFileTest, BoundsTheNumberOfLines) {
 }
 
 TEST(ConfigFileTest, WritesWhatItReads) {
-  const std::vector<std::vector<std::string>> cases = {
-      {"8000"}, {"a b"}, {"it's"}, {"say \"hi\""}, {"back\\slash"},
-      {"[x]"},  {"a,b"}, {"#1"},   {"1.5GiB"},     {"=x"}};
+  const std::vector<std::vector<std::string>> cases = {{"8000"}, {"a b"}, {"it's"}, {"say \"hi\""}, {"back\\slash"},
+                                                       {"[x]"},  {"a,b"}, {"#1"},   {"1.5GiB"},     {"=x"}};
   for (const auto& texts : cases) {
     const Result<std::string> line = FormatSetting("name", texts, false);
     ASSERT_TRUE(line.ok());

@@ -12,8 +12,7 @@ using testing::ElementsAre;
 // CLI11 takes arguments last first.
 Resolution Parse(std::vector<std::string> arguments) {
   CLI::App app;
-  OptionFlags flags(app, {OptionGroup::kModel, OptionGroup::kAnswers, OptionGroup::kMachine,
-                          OptionGroup::kListening});
+  OptionFlags flags(app, {OptionGroup::kModel, OptionGroup::kAnswers, OptionGroup::kMachine, OptionGroup::kListening});
   std::reverse(arguments.begin(), arguments.end());
   app.parse(arguments);
   return flags.ResolveQuietly();
@@ -21,9 +20,8 @@ Resolution Parse(std::vector<std::string> arguments) {
 
 TEST(FlagsTest, CollectsEachType) {
   const Resolution resolution =
-      Parse({"--model", "m", "--served-model-name", "a", "--served-model-name=b", "--temperature",
-             "0.5", "--top-k", "-1", "--pin-threads", "--no-grpc", "--kv-cache-memory", "2GiB",
-             "--shutdown-timeout=5s"});
+      Parse({"--model", "m", "--served-model-name", "a", "--served-model-name=b", "--temperature", "0.5", "--top-k",
+             "-1", "--pin-threads", "--no-grpc", "--kv-cache-memory", "2GiB", "--shutdown-timeout=5s"});
   EXPECT_THAT(resolution.errors, ElementsAre());
   EXPECT_EQ(resolution.options.model, "m");
   EXPECT_THAT(resolution.options.served_model_name, ElementsAre("a", "b"));
@@ -35,9 +33,7 @@ TEST(FlagsTest, CollectsEachType) {
   EXPECT_EQ(resolution.options.shutdown_timeout, std::chrono::seconds(5));
 }
 
-TEST(FlagsTest, RefusesARepeatedScalar) {
-  EXPECT_EQ(Parse({"--port", "1", "--port", "2"}).errors.size(), 1);
-}
+TEST(FlagsTest, RefusesARepeatedScalar) { EXPECT_EQ(Parse({"--port", "1", "--port", "2"}).errors.size(), 1); }
 
 TEST(FlagsTest, APositionalIsTheSameAsItsFlag) {
   const auto parse = [](std::vector<std::string> arguments) {
@@ -57,8 +53,7 @@ TEST(FlagsTest, EveryRowOfItsGroupsHasAFlagAndOthersHaveNone) {
   OptionFlags flags(app, {OptionGroup::kScheduling});
   for (const OptionRow& row : OptionTable()) {
     const bool expected = row.group == OptionGroup::kScheduling;
-    EXPECT_EQ(app.get_option_no_throw("--" + std::string(row.name)) != nullptr, expected)
-        << row.name;
+    EXPECT_EQ(app.get_option_no_throw("--" + std::string(row.name)) != nullptr, expected) << row.name;
   }
 }
 

@@ -26,8 +26,7 @@ std::vector<std::string> OtherTexts(const OptionRow& row) {
   }
   if (!row.choices.empty()) {
     const std::string last(row.choices.substr(row.choices.rfind('|') + 1));
-    return {last != row.fallback ? last
-                                 : std::string(row.choices.substr(0, row.choices.find('|')))};
+    return {last != row.fallback ? last : std::string(row.choices.substr(0, row.choices.find('|')))};
   }
   if (std::holds_alternative<std::vector<std::string> Options::*>(row.member)) {
     return {"one", "it's two"};
@@ -120,8 +119,7 @@ TEST(OptionTableTest, SecretsAreNeverPrinted) {
 TEST(OptionTableTest, TheExampleFileIsTheDumpOfTheDefaults) {
   const Result<std::string> example = ReadTextFile("configs/causeway.toml", 1 << 20);
   ASSERT_TRUE(example.ok()) << example.error().message;
-  EXPECT_EQ(*example, DumpConfig(DefaultOptions()))
-      << "run: ./dev run serve --dump-config > configs/causeway.toml";
+  EXPECT_EQ(*example, DumpConfig(DefaultOptions())) << "run: ./dev run serve --dump-config > configs/causeway.toml";
 }
 
 // Each commented default of the example is a line that may be uncommented.

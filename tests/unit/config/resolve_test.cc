@@ -40,19 +40,14 @@ class World {
   Resolution Resolve() const { return ResolveOptions(sources); }
 };
 
-size_t Index(std::string_view name) {
-  return static_cast<size_t>(FindOption(name) - OptionTable().data());
-}
+size_t Index(std::string_view name) { return static_cast<size_t>(FindOption(name) - OptionTable().data()); }
 
 TEST(ResolveTest, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
-  for (const Case& c : {Case{true, true, true, 1, OptionOrigin::kFlag},
-                        Case{true, true, false, 1, OptionOrigin::kFlag},
-                        Case{true, false, true, 1, OptionOrigin::kFlag},
-                        Case{true, false, false, 1, OptionOrigin::kFlag},
-                        Case{false, true, true, 2, OptionOrigin::kEnvironment},
-                        Case{false, true, false, 2, OptionOrigin::kEnvironment},
-                        Case{false, false, true, 3, OptionOrigin::kFile},
-                        Case{false, false, false, 64, OptionOrigin::kDefault}}) {
+  for (const Case& c :
+       {Case{true, true, true, 1, OptionOrigin::kFlag}, Case{true, true, false, 1, OptionOrigin::kFlag},
+        Case{true, false, true, 1, OptionOrigin::kFlag}, Case{true, false, false, 1, OptionOrigin::kFlag},
+        Case{false, true, true, 2, OptionOrigin::kEnvironment}, Case{false, true, false, 2, OptionOrigin::kEnvironment},
+        Case{false, false, true, 3, OptionOrigin::kFile}, Case{false, false, false, 64, OptionOrigin::kDefault}}) {
     World world;
     world.sources.flags["config"] = {"here.toml"};
     if (c.flag) {
@@ -106,13 +101,10 @@ TEST(ResolveTest, ReportsEveryErrorAtOnceWithItsSource) {
   EXPECT_EQ(resolution.errors.size(), 9) << all;
   EXPECT_THAT(all, HasSubstr("--port must be a whole number, and is x"));
   EXPECT_THAT(all, HasSubstr("--threads takes one value"));
-  EXPECT_THAT(
-      all, HasSubstr(
-               "CAUSEWAY_GRPC_PORT: grpc-port must be at least 0 and at most 65535, and is 70000"));
+  EXPECT_THAT(all, HasSubstr("CAUSEWAY_GRPC_PORT: grpc-port must be at least 0 and at most 65535, and is 70000"));
   EXPECT_THAT(all, HasSubstr("CAUSEWAY_PIN_THREADS: pin-threads must be true or false"));
   EXPECT_THAT(all, HasSubstr("here.toml line 1: unknown setting max-num-seq; is it max-num-seqs?"));
-  EXPECT_THAT(
-      all, HasSubstr("here.toml line 2: log-level must be one of trace|debug|info|warning|error"));
+  EXPECT_THAT(all, HasSubstr("here.toml line 2: log-level must be one of trace|debug|info|warning|error"));
   EXPECT_THAT(all, HasSubstr("here.toml line 3: unknown setting config"));
   EXPECT_THAT(all, HasSubstr("here.toml line 5: top-k stands there twice"));
   EXPECT_THAT(all, HasSubstr("here.toml line 6"));
@@ -175,8 +167,7 @@ TEST(ResolveTest, ExampleFilesLoad) {
     sources.environment = [](std::string_view) { return std::nullopt; };
     sources.read_file = [](const std::string& path) { return ReadTextFile(path, 1 << 20); };
     const Resolution resolution = ResolveOptions(sources);
-    EXPECT_TRUE(resolution.errors.empty())
-        << entry.path() << testing::PrintToString(resolution.errors);
+    EXPECT_TRUE(resolution.errors.empty()) << entry.path() << testing::PrintToString(resolution.errors);
   }
   EXPECT_GE(files, 2);
 }

@@ -13,8 +13,7 @@ TEST(ValueTest, ReadsSizes) {
   EXPECT_EQ(ParseBytes("1.5GiB").value(), 3LL << 29);
   EXPECT_EQ(ParseBytes("1.5GB").value(), 1500000000);
   EXPECT_EQ(ParseBytes("7B").value(), 7);
-  for (const char* wrong :
-       {"", "G", "-1", "1.3", "1e400", "1e4", "4GiBs", "0x10", "9999999999TiB", "inf", "nan"}) {
+  for (const char* wrong : {"", "G", "-1", "1.3", "1e400", "1e4", "4GiBs", "0x10", "9999999999TiB", "inf", "nan"}) {
     EXPECT_FALSE(ParseBytes(wrong).ok()) << wrong;
   }
 }

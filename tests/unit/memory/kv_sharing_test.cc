@@ -208,8 +208,7 @@ struct History {
     cache->CheckInvariants();
     for (const Sharer& one : running) {
       for (size_t page = 0; (page + 1) * kT <= one.tokens.size(); ++page) {
-        ASSERT_EQ(ReadTag(one.span, static_cast<int64_t>(page)),
-                  TagOf(std::span(one.tokens).first((page + 1) * kT)))
+        ASSERT_EQ(ReadTag(one.span, static_cast<int64_t>(page)), TagOf(std::span(one.tokens).first((page + 1) * kT)))
             << "seed " << seed << " step " << step << " page " << page;
       }
     }

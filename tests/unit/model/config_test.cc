@@ -59,7 +59,8 @@ TEST(ConfigTest, TokenIdsAreOneOrAList) {
 }
 
 TEST(RopeSettingsTest, BothSpellingsAndTheirPriority) {
-  const Config v4 = Of(R"({"rope_theta":5e5,"rope_scaling":{"rope_type":"linear","factor":2},"rope_local_base_freq":7})");
+  const Config v4 =
+      Of(R"({"rope_theta":5e5,"rope_scaling":{"rope_type":"linear","factor":2},"rope_local_base_freq":7})");
   EXPECT_EQ(ReadRope(v4)->theta, 5e5);
   EXPECT_EQ(ReadRope(v4)->scaling, v4.Find("rope_scaling"));
   EXPECT_EQ(ReadLocalRope(v4)->theta, 7);

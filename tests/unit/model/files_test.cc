@@ -24,7 +24,8 @@ TEST(FolderFilesTest, OnlyPlainNamesOfRegularFilesOpen) {
   EXPECT_EQ(files->Open("a.txt")->data(), files->Open("a.txt")->data()) << "mapped once";
   EXPECT_TRUE(files->Open("empty")->empty());
   using namespace std::literals;
-  for (const std::string_view name : {"../secret.txt"sv, "/etc/passwd"sv, ".."sv, "."sv, ""sv, "./a.txt"sv, "a.txt\0x"sv}) {
+  for (const std::string_view name :
+       {"../secret.txt"sv, "/etc/passwd"sv, ".."sv, "."sv, ""sv, "./a.txt"sv, "a.txt\0x"sv}) {
     EXPECT_FALSE(files->Open(name).ok()) << name;
     EXPECT_FALSE(files->Has(name)) << name;
   }
@@ -89,8 +90,8 @@ TEST(HubCacheTest, NamesDoNotLeadOutOfTheCache) {
   cache.Write("secret/snapshots/x/config.json", "{}");
   cache.Write("hub/models--org--name/snapshots/x/config.json", "{}");
   const std::string hub = cache.path() + "/hub";
-  for (const std::string name : {"../secret", "org/..", "org/../secret", "org/name/..", "/name", "org/", "", "a/b/c",
-                                 "org/name/snapshots/x"}) {
+  for (const std::string name :
+       {"../secret", "org/..", "org/../secret", "org/name/..", "/name", "org/", "", "a/b/c", "org/name/snapshots/x"}) {
     EXPECT_THAT(Find(name, {hub}), HasSubstr("error: no model '" + name + "'")) << name;
   }
 }

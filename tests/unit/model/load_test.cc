@@ -61,8 +61,8 @@ TEST(LoadTest, EveryFieldThatIsWrongIsNamed) {
       {"llama", "quantization_config", R"({"quant_method":"awq"})", "quant_method 'awq'"},
       {"llama", "quantization_config", R"({"quant_method":5})", "quantized weights"},
       {"llama", "layer_types", R"(["full_attention"])", "layer_types has 1 entries for 4 layers"},
-      {"llama", "layer_types",
-       R"(["full_attention","sliding_attention","full_attention","full_attention"])", "layer 1 sliding_attention"},
+      {"llama", "layer_types", R"(["full_attention","sliding_attention","full_attention","full_attention"])",
+       "layer 1 sliding_attention"},
       {"mistral-window", "sliding_window", "0", "sliding_window must be"},
       {"mistral-window", "layer_types", R"(["chunked_attention","x","x","x"])", "layer type 'chunked_attention'"},
       {"gemma2", "use_bidirectional_attention", "true", "use_bidirectional_attention true is not served"},
@@ -91,8 +91,10 @@ TEST(LoadTest, FieldsThatMayBeSilentAreFilledAsUsual) {
 
 TEST(LoadTest, ConfigurationsThatAreNoJsonObject) {
   const TestModel model("llama");
-  for (const auto& [text, message] : {std::pair{"", "config.json"}, {"[]", "is no JSON object"},
-                                      {R"({"hidden_size":1e400})", "config.json"}, {R"({"a":NaN})", "config.json"}}) {
+  for (const auto& [text, message] : {std::pair{"", "config.json"},
+                                      {"[]", "is no JSON object"},
+                                      {R"({"hidden_size":1e400})", "config.json"},
+                                      {R"({"a":NaN})", "config.json"}}) {
     model.Write("config.json", text);
     const auto loaded = LoadModel({.model = model.path(), .weights = true, .progress = {}, .hub_caches = {}});
     ASSERT_FALSE(loaded.ok()) << text;
@@ -132,7 +134,9 @@ TEST(LoadTest, TensorsThatAreMissingOrExtraOrOfAnotherType) {
               HasSubstr("1 tensors have no place in this family: surplus"));
   EXPECT_THAT(error([](Json& header, std::string&) { header["model.norm.weight"]["dtype"] = "I32"; }),
               HasSubstr("tensor model.norm.weight: weights of type I32 are not served"));
-  EXPECT_THAT(error([](Json& header, std::string&) { header["model.norm.weight"]["shape"] = {8, 8}; }),
+  EXPECT_THAT(error([](Json& header, std::string&) {
+                header["model.norm.weight"]["shape"] = {8, 8};
+              }),
               HasSubstr("tensor model.norm.weight: its shape is [8, 8], the configuration wants [64]"));
   EXPECT_THAT(error([](Json&, std::string& data) { data.resize(data.size() - 1); }), HasSubstr("model.safetensors"));
 }
@@ -150,7 +154,8 @@ TEST(LoadTest, BuffersOfOldCheckpointsAreNoWeights) {
 
 TEST(LoadTest, NamesOfABareDecoderAndOfWrappersAreFound) {
   for (const auto& [body, head] : {std::pair<std::string, std::string>{"", ""},
-                                   {"language_model.model.", "language_model."}, {"model.language_model.", ""}}) {
+                                   {"language_model.model.", "language_model."},
+                                   {"model.language_model.", ""}}) {
     const TestModel model("llama");
     Rewrite(model, [&](Json& header, std::string&) {
       Json renamed = Json::object();
@@ -166,7 +171,8 @@ TEST(LoadTest, NamesOfABareDecoderAndOfWrappersAreFound) {
 
 TEST(LoadTest, AHeaderThatIsNotPaddedLeavesTensorsOffTheirBoundary) {
   const TestModel model("llama");
-  Rewrite(model, [](Json&, std::string&) {}, 1);
+  Rewrite(
+      model, [](Json&, std::string&) {}, 1);
   const auto loaded = model.Load();
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
   EXPECT_EQ(reinterpret_cast<uintptr_t>((*loaded)->network->embedding.data) % 4, 0U);
@@ -192,8 +198,8 @@ TEST(LoadTest, GenerationConfigAddsToTheConfiguration) {
   EXPECT_THAT((*loaded)->generation.eos_ids, ElementsAre(2, 7));
   EXPECT_EQ((*loaded)->generation.temperature, 0.5F);
   EXPECT_EQ((*loaded)->generation.top_k, std::nullopt);
-  for (const char* text : {R"({"eos_token_id":"x"})", R"({"eos_token_id":[-1]})", R"({"top_k":1e30})", R"({"top_p":"0.9"})",
-                           "[]", "{"}) {
+  for (const char* text :
+       {R"({"eos_token_id":"x"})", R"({"eos_token_id":[-1]})", R"({"top_k":1e30})", R"({"top_p":"0.9"})", "[]", "{"}) {
     model.Write("generation_config.json", text);
     EXPECT_NE(model.Error(), "loaded") << text;
   }

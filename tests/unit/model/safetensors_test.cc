@@ -26,14 +26,13 @@ std::string ErrorOfHeader(const std::string& members, size_t data_bytes) {
 
 std::string Entry(const std::string& name, const std::string& dtype, const std::string& shape,
                   const std::string& offsets) {
-  return "\"" + name + R"(":{"dtype":")" + dtype + R"(","shape":[)" + shape + R"(],"data_offsets":[)" + offsets +
-         "]}";
+  return "\"" + name + R"(":{"dtype":")" + dtype + R"(","shape":[)" + shape + R"(],"data_offsets":[)" + offsets + "]}";
 }
 
 TEST(SafetensorsTest, ReadsTensorsInPlace) {
-  const std::string file = SafetensorsFile(
-      R"({"__metadata__":{"format":"pt"},)" + Entry("a", "F32", "2,1", "0,8") + "," + Entry("b", "BF16", "", "8,10") + "}",
-      std::string("12345678xy"));
+  const std::string file = SafetensorsFile(R"({"__metadata__":{"format":"pt"},)" + Entry("a", "F32", "2,1", "0,8") +
+                                               "," + Entry("b", "BF16", "", "8,10") + "}",
+                                           std::string("12345678xy"));
   const auto tensors = ParseSafetensors(std::as_bytes(std::span(file)));
   ASSERT_TRUE(tensors.ok()) << tensors.error().message;
   ASSERT_EQ(tensors->size(), 2U);
@@ -43,9 +42,8 @@ TEST(SafetensorsTest, ReadsTensorsInPlace) {
 }
 
 TEST(SafetensorsTest, AFileCutAnywhereIsAnError) {
-  const std::string file =
-      SafetensorsFile("{" + Entry("a", "F32", "2", "0,8") + "," + Entry("b", "U8", "3", "8,11") + "}",
-                      std::string(11, '\0'));
+  const std::string file = SafetensorsFile(
+      "{" + Entry("a", "F32", "2", "0,8") + "," + Entry("b", "U8", "3", "8,11") + "}", std::string(11, '\0'));
   EXPECT_EQ(ErrorOf(file), "accepted");
   for (size_t size = 0; size < file.size(); ++size) {
     EXPECT_NE(ErrorOf(file.substr(0, size)), "accepted") << size;
@@ -54,8 +52,8 @@ TEST(SafetensorsTest, AFileCutAnywhereIsAnError) {
 }
 
 TEST(SafetensorsTest, HeaderLengthsBeyondTheFileOrTheLimit) {
-  for (const uint64_t length : {uint64_t{3}, uint64_t{1} << 32, uint64_t{1} << 63,
-                                std::numeric_limits<uint64_t>::max(), std::numeric_limits<uint64_t>::max() - 7}) {
+  for (const uint64_t length : {uint64_t{3}, uint64_t{1} << 32, uint64_t{1} << 63, std::numeric_limits<uint64_t>::max(),
+                                std::numeric_limits<uint64_t>::max() - 7}) {
     std::string file(8, '\0');
     std::memcpy(file.data(), &length, 8);
     EXPECT_THAT(ErrorOf(file + "{}"), HasSubstr("a header of " + std::to_string(length))) << length;
@@ -110,9 +108,9 @@ TEST(SafetensorsTest, IndicesAreCheckedAgainstTheirFiles) {
   EXPECT_EQ(ErrorOfIndex({{"1.safetensors", one}}, R"({"a":"1.safetensors"})"), "accepted");
   EXPECT_THAT(ErrorOfIndex({{"1.safetensors", one}}, R"({"a":"1.safetensors","b":"1.safetensors"})"),
               HasSubstr("tensor b is in the index but not in 1.safetensors"));
-  EXPECT_THAT(ErrorOfIndex({{"1.safetensors", one}, {"2.safetensors", one}},
-                           R"({"a":"1.safetensors","b":"2.safetensors"})"),
-              HasSubstr("tensor a is in two files"));
+  EXPECT_THAT(
+      ErrorOfIndex({{"1.safetensors", one}, {"2.safetensors", one}}, R"({"a":"1.safetensors","b":"2.safetensors"})"),
+      HasSubstr("tensor a is in two files"));
   EXPECT_THAT(ErrorOfIndex({}, R"({"a":"1.safetensors"})"), HasSubstr("1.safetensors"));
   EXPECT_THAT(ErrorOfIndex({{"1.safetensors", one.substr(0, one.size() - 1)}}, R"({"a":"1.safetensors"})"),
               HasSubstr("1.safetensors"));

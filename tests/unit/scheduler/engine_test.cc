@@ -311,7 +311,8 @@ TEST_F(EngineTest, ManyThreads) {
     CountingWaker own;
     for (int round = 0; round < rounds; ++round, ++done) {
       const uint64_t dice = RandomBits(7, static_cast<uint64_t>(thread), static_cast<uint64_t>(round));
-      GenerateRequest request = MakeTestRequest(1 + static_cast<int64_t>(dice % 60), 1 + static_cast<int64_t>(dice / 64 % 90), dice);
+      GenerateRequest request =
+          MakeTestRequest(1 + static_cast<int64_t>(dice % 60), 1 + static_cast<int64_t>(dice / 64 % 90), dice);
       request.n = 1 + static_cast<int>(dice >> 20 & 1);
       auto ticket = engine->Submit(request, own);
       if (!ticket.ok()) {

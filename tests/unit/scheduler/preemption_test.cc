@@ -8,9 +8,7 @@ namespace {
 
 struct PreemptionTest : SchedulerFixture {
   // 4 pages of 16 positions.
-  void SetUp() override {
-    Make({.max_num_seqs = 4, .max_num_batched_tokens = 64, .max_prefill_stall_steps = 4}, 4);
-  }
+  void SetUp() override { Make({.max_num_seqs = 4, .max_num_batched_tokens = 64, .max_prefill_stall_steps = 4}, 4); }
 };
 
 TEST_F(PreemptionTest, FitsIsExactToTheLastPosition) {

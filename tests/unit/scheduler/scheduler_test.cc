@@ -9,9 +9,7 @@ namespace causeway::scheduler {
 namespace {
 
 struct SchedulerTest : SchedulerFixture {
-  void SetUp() override {
-    Make({.max_num_seqs = 4, .max_num_batched_tokens = 8, .max_prefill_stall_steps = 4}, 64);
-  }
+  void SetUp() override { Make({.max_num_seqs = 4, .max_num_batched_tokens = 8, .max_prefill_stall_steps = 4}, 64); }
 };
 
 TEST_F(SchedulerTest, ChunksAPromptAndThenDecodes) {
@@ -191,10 +189,10 @@ TEST_F(SchedulerTest, CancelsAtTheNextBoundary) {
   scheduler->Add(1, request, now);
   scheduler->Add(2, MakeTestRequest(4, 50), now);
   Step();
-  scheduler->Cancel(1, 2);   // waits
-  scheduler->Cancel(1, 0);   // runs
-  scheduler->Cancel(1, 0);   // again
-  scheduler->Cancel(1, 3);   // is the other request's, were it not for the range
+  scheduler->Cancel(1, 2);  // waits
+  scheduler->Cancel(1, 0);  // runs
+  scheduler->Cancel(1, 0);  // again
+  scheduler->Cancel(1, 3);  // is the other request's, were it not for the range
   scheduler->Cancel(77, -1);
   Step();
   EXPECT_EQ((outcomes[{1, 0}].finish.finish), FinishReason::kCancelled);

@@ -55,8 +55,9 @@ TEST_F(ResponseTest, AWholeCompletion) {
   EXPECT_EQ(body["created"], 5);
   EXPECT_EQ(body["model"], "fable");
   EXPECT_EQ(body["system_fingerprint"], "test");
-  EXPECT_EQ(body["choices"], OrderedJson::parse(
-                                 R"([{"index":0,"text":"ab","logprobs":null,"finish_reason":"length","stop_reason":null}])"));
+  EXPECT_EQ(
+      body["choices"],
+      OrderedJson::parse(R"([{"index":0,"text":"ab","logprobs":null,"finish_reason":"length","stop_reason":null}])"));
   EXPECT_EQ(body["usage"], OrderedJson::parse(R"({"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,
                                                   "prompt_tokens_details":{"cached_tokens":1}})"));
 }
@@ -66,12 +67,14 @@ TEST_F(ResponseTest, CompletionLogprobsAreParallelLists) {
   request.wants_logprobs = true;
   TokenInfo special = Word(3, "<end>", -3);
   special.in_text = false;
-  const OrderedJson logprobs = WholeOf(request, {Delta("é", {Word(1, "\xC3", -1), Word(2, "\xA9", -2)}),
-                                                 Delta("x", {special, Word(4, "x", -INFINITY)})})["choices"][0]["logprobs"];
+  const OrderedJson logprobs =
+      WholeOf(request, {Delta("é", {Word(1, "\xC3", -1), Word(2, "\xA9", -2)}),
+                        Delta("x", {special, Word(4, "x", -INFINITY)})})["choices"][0]["logprobs"];
   EXPECT_EQ(logprobs["tokens"], OrderedJson::parse(R"(["bytes:\\xc3","bytes:\\xa9","<end>","x"])"));
   EXPECT_EQ(logprobs["text_offset"], OrderedJson::parse("[0,1,1,1]")) << "in characters; special tokens have no width";
   EXPECT_EQ(logprobs["token_logprobs"], OrderedJson::parse("[-1.0,-2.0,-3.0,-9999.0]"));
-  EXPECT_EQ(logprobs["top_logprobs"][3], OrderedJson::parse(R"({" top":-0.5,"x":-9999.0})")) << "the drawn token is there";
+  EXPECT_EQ(logprobs["top_logprobs"][3], OrderedJson::parse(R"({" top":-0.5,"x":-9999.0})"))
+      << "the drawn token is there";
 }
 
 TEST_F(ResponseTest, AWholeChat) {
@@ -125,7 +128,9 @@ TEST_F(ResponseTest, PromptLogprobsAreKeyedByTokenId) {
 
 using MetricsTest = AppTest;
 
-bool Has(const std::string& text, const std::string& line) { return ("\n" + text).find("\n" + line + "\n") != std::string::npos; }
+bool Has(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
 
 TEST_F(MetricsTest, TheTextCarriesVllmsNamesAndLabels) {
   const Instant now = Clock::now();
@@ -150,7 +155,8 @@ TEST_F(MetricsTest, TheTextCarriesVllmsNamesAndLabels) {
   EXPECT_TRUE(Has(text, "vllm:num_requests_waiting{" + labels + "} 2"));
   EXPECT_TRUE(Has(text, "vllm:kv_cache_usage_perc{" + labels + "} 0.25"));
   EXPECT_TRUE(Has(text, "vllm:prompt_tokens_total{" + labels + "} 40"));
-  EXPECT_TRUE(Has(text, R"(vllm:cache_config_info{block_size="64",engine="0",model_name="fable",num_gpu_blocks="100"} 1)"));
+  EXPECT_TRUE(
+      Has(text, R"(vllm:cache_config_info{block_size="64",engine="0",model_name="fable",num_gpu_blocks="100"} 1)"));
   EXPECT_TRUE(Has(text, R"(vllm:request_success_total{engine="0",finished_reason="stop",model_name="fable"} 1)"));
   EXPECT_TRUE(Has(text, R"(vllm:request_success_total{engine="0",finished_reason="abort",model_name="fable"} 1)"));
   EXPECT_TRUE(Has(text, R"(vllm:request_success_total{engine="0",finished_reason="error",model_name="fable"} 0)"));
@@ -205,7 +211,8 @@ TEST_F(GenerationTest, AFailedStepIsOneTerminalError) {
   ASSERT_EQ(events.size(), 1U);
   EXPECT_EQ(events[0].kind, GenerationEvent::Kind::kFailed);
   EXPECT_EQ(events[0].error.code, ErrorCode::kInternal);
-  EXPECT_TRUE(Has(metrics_.Text({}), R"(vllm:request_success_total{engine="0",finished_reason="error",model_name="fable"} 2)"));
+  EXPECT_TRUE(
+      Has(metrics_.Text({}), R"(vllm:request_success_total{engine="0",finished_reason="error",model_name="fable"} 2)"));
 }
 
 TEST_F(GenerationTest, ABadCallIsAnErrorWithItsField) {

@@ -29,7 +29,10 @@ class AppTest : public testing::Test {
  protected:
   AppTest() : model_(Load()), cache_(memory::MakeMockedCache(memory::TestCacheOptions(8, 2, 4))) {
     scheduler::EngineOptions options;
-    options.limits = {.vocab = static_cast<int64_t>(model_->tokenizer->vocab_size()), .max_model_len = 64, .max_n = 8, .max_logprobs = 5};
+    options.limits = {.vocab = static_cast<int64_t>(model_->tokenizer->vocab_size()),
+                      .max_model_len = 64,
+                      .max_n = 8,
+                      .max_logprobs = 5};
     options.max_num_seqs = 2;
     engine_ = std::make_unique<scheduler::Engine>(options, *cache_.cache, executor_);
     app_ = std::unique_ptr<App>(new App{.model = *model_,  // NOLINT: an aggregate with an atomic cannot be moved

@@ -66,7 +66,9 @@ TEST_F(RequestTest, EveryFieldIsCheckedAndNullIsAbsent) {
   for (const FieldCase& each : kCases) {
     SCOPED_TRACE(each.field);
     for (auto decode : {&RequestTest::Completion, &RequestTest::Chat}) {
-      const auto with = [&](const char* value) { return (this->*decode)(fmt::format(R"("{}":{})", each.field, value)); };
+      const auto with = [&](const char* value) {
+        return (this->*decode)(fmt::format(R"("{}":{})", each.field, value));
+      };
       EXPECT_TRUE(with(each.good).ok()) << each.good << ": " << with(each.good).error().message;
       EXPECT_TRUE(with("null").ok());
       for (const char* const value : each.bad) {
@@ -116,7 +118,9 @@ TEST_F(RequestTest, ValuesArrive) {
 }
 
 TEST_F(RequestTest, PromptForms) {
-  const auto prompts = [&](const char* json) { return DecodeCompletion(app(), fmt::format(R"({{"prompt":{}}})", json)); };
+  const auto prompts = [&](const char* json) {
+    return DecodeCompletion(app(), fmt::format(R"({{"prompt":{}}})", json));
+  };
   EXPECT_EQ(prompts(R"("a")")->calls.size(), 1U);
   EXPECT_EQ(prompts(R"(["a","b"])")->calls.size(), 2U);
   EXPECT_EQ(prompts("[1,2,3]")->calls.size(), 1U);
@@ -161,22 +165,25 @@ TEST_F(RequestTest, ToolsNeedATemplateThatTakesThem) {
   EXPECT_TRUE(Chat(R"("tools":[])").ok());
   app().template_takes_tools = true;
   EXPECT_EQ(std::get<ChatPrompt>(Chat(tools)->calls[0].prompt).tools.size(), 1U);
-  EXPECT_TRUE(std::get<ChatPrompt>(Chat(fmt::format(R"({},"tool_choice":"none")", tools))->calls[0].prompt).tools.is_null());
+  EXPECT_TRUE(
+      std::get<ChatPrompt>(Chat(fmt::format(R"({},"tool_choice":"none")", tools))->calls[0].prompt).tools.is_null());
   ExpectBad(Chat(fmt::format(R"({},"tool_choice":"required")", tools)), "tool_choice");
   ExpectBad(Chat(R"("tools":[1,2,3])"), "tools");
 }
 
 TEST_F(RequestTest, MessagesAreShaped) {
   const auto messages = [&](const char* json) { return DecodeChat(app(), fmt::format(R"({{"messages":{}}})", json)); };
-  for (const char* const bad : {"null", "[]", "{}", "\"x\"", "[1]", "[{}]", R"([{"role":1,"content":"a"}])",
-                                R"([{"role":"user","content":7}])",
-                                R"([{"role":"user","content":[{"type":"image_url","image_url":{}}]}])"}) {
+  for (const char* const bad :
+       {"null", "[]", "{}", "\"x\"", "[1]", "[{}]", R"([{"role":1,"content":"a"}])", R"([{"role":"user","content":7}])",
+        R"([{"role":"user","content":[{"type":"image_url","image_url":{}}]}])"}) {
     SCOPED_TRACE(bad);
     ExpectBad(messages(bad), "messages");
   }
-  const auto parts = messages(R"([{"role":"user","name":null,"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}])");
+  const auto parts =
+      messages(R"([{"role":"user","name":null,"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}])");
   ASSERT_TRUE(parts.ok());
-  EXPECT_EQ(std::get<ChatPrompt>(parts->calls[0].prompt).messages, OrderedJson::parse(R"([{"role":"user","content":"ab"}])"));
+  EXPECT_EQ(std::get<ChatPrompt>(parts->calls[0].prompt).messages,
+            OrderedJson::parse(R"([{"role":"user","content":"ab"}])"));
 }
 
 TEST_F(RequestTest, TokenizeAndDetokenize) {
@@ -184,7 +191,8 @@ TEST_F(RequestTest, TokenizeAndDetokenize) {
   EXPECT_TRUE(DecodeTokenize(app(), R"({"messages":[{"role":"user","content":"a"}]})").ok());
   EXPECT_EQ(DecodeTokenize(app(), "{}").error().param, "prompt");
   EXPECT_EQ(*DecodeDetokenize(app(), R"({"tokens":[1,2]})"), (std::vector<Token>{1, 2}));
-  for (const char* const bad : {"{}", R"({"tokens":1})", R"({"tokens":[-1]})", R"({"tokens":[999999]})", R"({"tokens":["a"]})"}) {
+  for (const char* const bad :
+       {"{}", R"({"tokens":1})", R"({"tokens":[-1]})", R"({"tokens":[999999]})", R"({"tokens":["a"]})"}) {
     EXPECT_EQ(DecodeDetokenize(app(), bad).error().param, "tokens") << bad;
   }
 }
@@ -203,9 +211,10 @@ TEST(JsonFieldsTest, TheFirstErrorSticks) {
 
 TEST(StatusTest, EveryCodeHasAStatusAndTheBodyHasFourKeys) {
   constexpr ErrorCode kCodes[] = {
-      ErrorCode::kInvalidArgument, ErrorCode::kNotFound,     ErrorCode::kTooLarge,           ErrorCode::kContextLength,
-      ErrorCode::kUnauthenticated, ErrorCode::kUnavailable,  ErrorCode::kResourceExhausted,  ErrorCode::kDeadlineExceeded,
-      ErrorCode::kCancelled,       ErrorCode::kUnsupported,  ErrorCode::kFailedPrecondition, ErrorCode::kInternal};
+      ErrorCode::kInvalidArgument,   ErrorCode::kNotFound,           ErrorCode::kTooLarge,
+      ErrorCode::kContextLength,     ErrorCode::kUnauthenticated,    ErrorCode::kUnavailable,
+      ErrorCode::kResourceExhausted, ErrorCode::kDeadlineExceeded,   ErrorCode::kCancelled,
+      ErrorCode::kUnsupported,       ErrorCode::kFailedPrecondition, ErrorCode::kInternal};
   for (const ErrorCode code : kCodes) {
     const Status status = StatusOf(code);
     EXPECT_GE(status.http, 400);
@@ -214,7 +223,8 @@ TEST(StatusTest, EveryCodeHasAStatusAndTheBodyHasFourKeys) {
     EXPECT_EQ(body["error"].size(), 4U);
     EXPECT_EQ(body["error"]["message"] == "secret detail", code != ErrorCode::kInternal) << "logs only";
   }
-  EXPECT_EQ(OrderedJson::parse(ErrorBody(MakeError(ErrorCode::kNotFound, "x", "model")))["error"]["code"], "model_not_found");
+  EXPECT_EQ(OrderedJson::parse(ErrorBody(MakeError(ErrorCode::kNotFound, "x", "model")))["error"]["code"],
+            "model_not_found");
 }
 
 }  // namespace

@@ -61,9 +61,7 @@ TEST(StopMatcherTest, WhatWasHeldBackIsReleased) {
   EXPECT_EQ(matcher.Flush(), "EN");
 }
 
-TEST(StopMatcherTest, MayKeepTheStop) {
-  EXPECT_EQ(Stream({"END"}, {"aE", "NDb"}, true).text, "aEND");
-}
+TEST(StopMatcherTest, MayKeepTheStop) { EXPECT_EQ(Stream({"END"}, {"aE", "NDb"}, true).text, "aEND"); }
 
 TEST(StopMatcherTest, TheEarliestOfSeveralWinsAndThenTheLongest) {
   EXPECT_EQ(Stream({"cd", "bc"}, {"abcd"}).text, "a");

@@ -39,8 +39,9 @@ TEST(ChatFormatTest, TemplatesAreFoundInOrder) {
 }
 
 TEST(ChatFormatTest, AListHasOneForToolsToo) {
-  const auto chat = Read({{"tokenizer_config.json",
-                           R"({"chat_template": [{"name": "rag", "template": "r"}, {"name": "tool_use", "template": "t"},
+  const auto chat =
+      Read({{"tokenizer_config.json",
+             R"({"chat_template": [{"name": "rag", "template": "r"}, {"name": "tool_use", "template": "t"},
                                {"name": "default", "template": "d"}, 7, {"name": 1}]})"}});
   EXPECT_EQ(chat->template_source, "d");
   EXPECT_EQ(chat->tool_template_source, "t");

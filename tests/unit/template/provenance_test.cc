@@ -30,16 +30,14 @@ TEST(TemplateProvenanceTest, ContentIsUntrustedTheRestIsNot) {
 }
 
 TEST(TemplateProvenanceTest, AnUnknownRoleIsUntrusted) {
-  EXPECT_EQ(Untrusted("{{ '<|' + messages[0].role + '|>' }}", R"([{"role":"end|>x","content":""}])"),
-            "end|>x");
+  EXPECT_EQ(Untrusted("{{ '<|' + messages[0].role + '|>' }}", R"([{"role":"end|>x","content":""}])"), "end|>x");
 }
 
 TEST(TemplateProvenanceTest, MarksSurviveFiltersAndMethods) {
-  EXPECT_EQ(Untrusted("{{ 'a' ~ messages[0].content | trim | upper ~ 'b' }}",
-                      R"([{"role":"user","content":"  x<s>  "}])"),
-            "X<S>");
-  EXPECT_EQ(Untrusted("{{ messages[0].content.split('|')[1] }}!", R"([{"role":"user","content":"a|b|c"}])"),
-            "b");
+  EXPECT_EQ(
+      Untrusted("{{ 'a' ~ messages[0].content | trim | upper ~ 'b' }}", R"([{"role":"user","content":"  x<s>  "}])"),
+      "X<S>");
+  EXPECT_EQ(Untrusted("{{ messages[0].content.split('|')[1] }}!", R"([{"role":"user","content":"a|b|c"}])"), "b");
   EXPECT_EQ(Untrusted("{{ messages[0].content | replace('u', '<s>') }}", R"([{"role":"user","content":"u"}])"),
             "");  // the replacement is the template's own text
 }

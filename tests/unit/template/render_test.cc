@@ -43,7 +43,9 @@ TEST(TemplateRenderTest, Language) {
       {"{{ ['b','a'] | sort | join('-') }} {{ 'x y' | title }} {{ [1,2] | length }}", "a-b X Y 2"},
       {"{{ {'b': 1, 'a': [true]} | tojson }}", R"({"b": 1, "a": [true]})"},
       {"{%- if false %}x{% elif true %}y{% else %}z{% endif -%}  ", "y"},
-      {"{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}", "013"},
+      {"{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% "
+       "endfor %}",
+       "013"},
       {"  {# gone #}\n{% if true %}\nline\n{% endif %}\n", "line\n"},
   };
   for (const Case& one : cases) {
@@ -64,11 +66,13 @@ TEST(TemplateRenderTest, Corners) {
       {"{% for i in range(3) %}{% for j in range(3) %}{% if j == 1 %}{% break %}{% endif %}{{ i }}{{ j }}{% endfor %}"
        "{% if i == 1 %}{% continue %}{% endif %}-{% endfor %}",
        "00-1020-"},
-      {"{% for i in [3, 1] %}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.cycle('a', 'b') }}{{ loop.revindex0 }};{% endfor %}",
+      {"{% for i in [3, 1] %}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.cycle('a', 'b') }}{{ loop.revindex0 }};{% "
+       "endfor %}",
        "1a1;3b0;"},
       {"{% set x = 1 %}{% for i in [1] %}{% set x = 3 %}{{ x }}{% endfor %}{{ x }}", "31"},
       {"{{ 'a</t>b'.split('</t>')[-1] }}{{ 'Straße'.casefold() }}{{ 'ab'[5:] }}{{ 'abc'[::-2] }}", "bstrasseca"},
-      {"{{ [{'n': 'a', 'g': 1}, {'n': 'b', 'g': 2}] | selectattr('g', 'gt', 1) | map(attribute='n') | list }}", "['b']"},
+      {"{{ [{'n': 'a', 'g': 1}, {'n': 'b', 'g': 2}] | selectattr('g', 'gt', 1) | map(attribute='n') | list }}",
+       "['b']"},
       {"{{ '<é>' | tojson }}{{ {'b': [1, {}]} | tojson(indent=1) }}", "\"<é>\"{\n \"b\": [\n  1,\n  {}\n ]\n}"},
       {"a\n  {%- if true %} b {% endif -%}\n  c\n    {%+ if true %}d{% endif +%}\ne", "a b c\n    d\ne"},
       {"{{ '%s-%05.1f' % ('x', 2.25) }} {{ '{:>3}|{a!r}'.format(1, a='q') }}", "x-002.2   1|'q'"},
@@ -98,14 +102,14 @@ TEST(TemplateRenderTest, RaiseExceptionGivesTheTemplatesOwnWords) {
 }
 
 TEST(TemplateRenderTest, LimitsEndWhatWouldNotEnd) {
-  for (const char* source :
-       {"{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ 'x' * 1000000000000 }}",
-        "{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"}) {
+  for (const char* source : {"{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}",
+                             "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ 'x' * 1000000000000 }}",
+                             "{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for i in range(64) %}{% set ns.s = ns.s "
+                             "~ ns.s %}{% endfor %}"}) {
     EXPECT_TRUE(Render(source).starts_with("error: ")) << source;
   }
-  EXPECT_TRUE(Render(("{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}").c_str())
-                  .starts_with("parse: "));
+  EXPECT_TRUE(
+      Render(("{{ " + std::string(5000, '(') + "1" + std::string(5000, ')') + " }}").c_str()).starts_with("parse: "));
 }
 
 TEST(TemplateRenderTest, SourcesThatAreNotUtf8AreRefused) {

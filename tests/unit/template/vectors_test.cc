@@ -18,8 +18,8 @@ TEST(TemplateVectorsTest, Shared) {
       continue;
     }
     ++templates;
-    const auto report = VerifyTemplate(ReadWholeFile(path),
-                                       ReadWholeFile(path.substr(0, path.size() - 6) + ".cases.json"));
+    const auto report =
+        VerifyTemplate(ReadWholeFile(path), ReadWholeFile(path.substr(0, path.size() - 6) + ".cases.json"));
     ASSERT_TRUE(report.ok()) << path << ": " << report.error().message;
     for (const VerifyCase& one : report->cases) {
       EXPECT_TRUE(one.passed) << path << " " << one.name << ": " << one.detail;

@@ -9,8 +9,7 @@ namespace causeway::model {
 namespace {
 
 std::unique_ptr<const Tokenizer> Load(const std::string& name) {
-  auto tokenizer =
-      Tokenizer::FromJson(ReadWholeFile("tests/golden/tokenizers/" + name + "/tokenizer.json"));
+  auto tokenizer = Tokenizer::FromJson(ReadWholeFile("tests/golden/tokenizers/" + name + "/tokenizer.json"));
   EXPECT_TRUE(tokenizer.ok());
   return std::move(tokenizer).value();
 }

@@ -24,15 +24,13 @@ TEST(TokenizerRobustnessTest, AMegabyteOfOneCharacterTakesWellUnderASecond) {
 }
 
 TEST(TokenizerRobustnessTest, InvalidUtf8IsAnError) {
-  const auto tokenizer =
-      *Tokenizer::FromJson(ReadWholeFile("tests/golden/tokenizers/gpt2-like/tokenizer.json"));
+  const auto tokenizer = *Tokenizer::FromJson(ReadWholeFile("tests/golden/tokenizers/gpt2-like/tokenizer.json"));
   EXPECT_EQ(tokenizer->Encode("a\xff", {}).error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(tokenizer->Encode("\xed\xa0\x80", {}).error().code, ErrorCode::kInvalidArgument);
 }
 
 TEST(TokenizerRobustnessTest, UnknownIdsDecodeToNothing) {
-  const auto tokenizer =
-      *Tokenizer::FromJson(ReadWholeFile("tests/golden/tokenizers/gpt2-like/tokenizer.json"));
+  const auto tokenizer = *Tokenizer::FromJson(ReadWholeFile("tests/golden/tokenizers/gpt2-like/tokenizer.json"));
   const Token ids[] = {-1, 1 << 30, 2000000000};
   EXPECT_EQ(tokenizer->Decode(ids, false), "");
   EXPECT_EQ(tokenizer->TokenText(-5), "");
@@ -72,9 +70,9 @@ TEST(TokenizerRobustnessTest, BadFilesAreNamedErrors) {
 }
 
 TEST(TokenizerRobustnessTest, EndlessPatternsHitALimit) {
-  const auto tokenizer = Tokenizer::FromJson(
-      R"({"model":{"vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"Split",)"
-      R"("pattern":{"Regex":"(a+)+(b|c)+$"},"behavior":"Isolated"}})");
+  const auto tokenizer =
+      Tokenizer::FromJson(R"({"model":{"vocab":{"a":0},"merges":[]},"pre_tokenizer":{"type":"Split",)"
+                          R"("pattern":{"Regex":"(a+)+(b|c)+$"},"behavior":"Isolated"}})");
   ASSERT_TRUE(tokenizer.ok());
   const auto ids = (*tokenizer)->Encode(std::string(40, 'a') + "d", {});
   if (!ids.ok()) {  // PCRE2 may also prove that no match exists

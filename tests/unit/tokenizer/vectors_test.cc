@@ -10,8 +10,8 @@ namespace causeway::model {
 namespace {
 
 void ExpectAllPass(const std::string& folder) {
-  const auto report = VerifyTokenizer(ReadWholeFile(folder + "/tokenizer.json"),
-                                      ReadWholeFile(folder + "/cases.jsonl"));
+  const auto report =
+      VerifyTokenizer(ReadWholeFile(folder + "/tokenizer.json"), ReadWholeFile(folder + "/cases.jsonl"));
   ASSERT_TRUE(report.ok()) << folder << ": " << report.error().message;
   EXPECT_FALSE(report->cases.empty());
   for (const VerifyCase& one : report->cases) {
@@ -35,9 +35,8 @@ TEST(TokenizerVectorsTest, Shared) {
 }
 
 TEST(TokenizerVectorsTest, AWrongAnswerIsAFailedCase) {
-  const auto report = VerifyTokenizer(
-      ReadWholeFile("tests/golden/tokenizers/gpt2-like/tokenizer.json"),
-      R"({"text":"ab","ids":[1],"ids_special":[1],"decoded":"x","decoded_skip":"x"})");
+  const auto report = VerifyTokenizer(ReadWholeFile("tests/golden/tokenizers/gpt2-like/tokenizer.json"),
+                                      R"({"text":"ab","ids":[1],"ids_special":[1],"decoded":"x","decoded_skip":"x"})");
   ASSERT_TRUE(report.ok());
   EXPECT_FALSE(report->passed());
 }
