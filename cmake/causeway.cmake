@@ -9,8 +9,10 @@ function(causeway_library name)
   target_include_directories(causeway_${name} PUBLIC ${PROJECT_SOURCE_DIR})
 endfunction()
 
-# The tests whose sanitized run is part of every CI run (`./dev asan --quick`): all that is small.
+# The tests whose sanitized run is part of every CI run: all that is small with `./dev asan --quick`, and those that hold
+# threads or simulate what threads do (label `threads`) with `./dev tsan --quick`.
 add_custom_target(sanitize_tests)
+add_custom_target(threads_tests)
 
 # causeway_test_entry(name LABELS ... TIMEOUT s TARGET t COMMAND ...): one ctest entry that runs in the source folder of
 # the repository, so that data paths are relative to it. Labels are those given, the kind and the module of its folder
@@ -29,11 +31,11 @@ function(causeway_test_entry name)
   if(folder MATCHES "^(unit|fuzz)" AND NOT "slow" IN_LIST labels)
     list(APPEND labels sanitize)
   endif()
-  if("sanitize" IN_LIST labels)
-    if(ARG_TARGET)
-      add_dependencies(sanitize_tests ${ARG_TARGET})
+  foreach(kind sanitize threads)
+    if(kind IN_LIST labels AND ARG_TARGET)
+      add_dependencies(${kind}_tests ${ARG_TARGET})
     endif()
-  endif()
+  endforeach()
   list(REMOVE_DUPLICATES labels)
   add_test(NAME ${name} COMMAND ${ARG_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT})
