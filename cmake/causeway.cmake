@@ -39,6 +39,10 @@ function(causeway_test_entry name)
   list(REMOVE_DUPLICATES labels)
   add_test(NAME ${name} COMMAND ${ARG_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT})
+  if(CAUSEWAY_SANITIZE MATCHES "thread")
+    set_tests_properties(${name} PROPERTIES
+      ENVIRONMENT "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp")
+  endif()
 endfunction()
 
 # causeway_test(name SOURCES ... DEPS ... [LABELS ...] [TIMEOUT s]): one GoogleTest binary, one ctest entry.

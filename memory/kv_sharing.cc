@@ -131,7 +131,12 @@ bool KvCache::TakeKnown(Slot& slot, const PageRef& known) {
     };
     return begins(at) + begins(at + 1);
   };
-  if (!Shed(2, slot).ok() || !backend_->Replace(AddressOf(slot, slot.sealed), known.page(), false).ok()) {
+  if (!Shed(2, slot).ok()) {
+    return false;
+  }
+  std::byte* const address = AddressOf(slot, slot.sealed);
+  if (!backend_->Replace(address, known.page(), false).ok()) {
+    CHECK_MSG(backend_->Replace(address, slot.pages[at].page(), true).ok(), "cannot map a KV page again");
     return false;
   }
   const int runs_before = runs_here();

@@ -15,7 +15,7 @@ namespace causeway::memory {
 
 using PageId = uint32_t;
 
-// Called by one thread at a time. Every call that fails leaves the state as it was before.
+// Called by one thread at a time. Every call that fails (but Replace) leaves the state as it was before.
 class VmBackend {
  public:
   virtual ~VmBackend() = default;
@@ -35,7 +35,8 @@ class VmBackend {
   virtual Result<void> Release(PageId page) = 0;
   // Maps pages[i] at address + i * page_bytes, all or none. The range must be unmapped.
   virtual Result<void> Map(std::byte* address, std::span<const PageId> pages, bool writable) = 0;
-  // Maps another page where one is mapped; on failure the old one stays.
+  // Maps another page where one is mapped. The one call that may change something when it fails: there may be no page
+  // then, and Replace by the old one mends it.
   virtual Result<void> Replace(std::byte* address, PageId page, bool writable) = 0;
   // Changes access of `count` mapped pages from `address` on.
   virtual Result<void> Protect(std::byte* address, int64_t count, bool writable) = 0;

@@ -38,7 +38,7 @@ def begun(server, raws):
 
 
 def test_sigterm_drains(start):
-    server = start()
+    server = start("--shutdown-timeout", "5m")  # slow where a sanitizer watches
     idle = server.socket()
     idle.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
     assert read_response(idle)[0] == 200
