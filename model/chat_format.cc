@@ -13,15 +13,7 @@ Result<Json> ReadObject(ModelFiles& files, const char* name) {
   if (!files.Has(name)) {
     return Json::object();
   }
-  ASSIGN_OR_RETURN(const auto bytes, files.Open(name));
-  auto json = ParseJson(AsText(bytes));
-  if (!json.ok()) {
-    return json.error().WithContext(name);
-  }
-  if (!json->is_object()) {
-    return MakeError(ErrorCode::kInvalidArgument, std::string(name) + ": is no JSON object");
-  }
-  return json;
+  return ReadJsonObject(files, name);
 }
 
 std::string TextAt(const Json& json, const char* name) {

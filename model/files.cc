@@ -163,4 +163,16 @@ Result<std::string> FindModelFolder(const std::string& model, const std::vector<
                    "model");
 }
 
+Result<Json> ReadJsonObject(ModelFiles& files, std::string_view name) {
+  ASSIGN_OR_RETURN(const auto bytes, files.Open(name));
+  auto json = ParseJson(AsText(bytes));
+  if (!json.ok()) {
+    return json.error().WithContext(name);
+  }
+  if (!json->is_object()) {
+    return MakeError(ErrorCode::kInvalidArgument, std::string(name) + ": is no JSON object");
+  }
+  return json;
+}
+
 }  // namespace causeway::model

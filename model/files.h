@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "base/result.h"
 
 namespace causeway::model {
@@ -30,6 +31,9 @@ std::unique_ptr<ModelFiles> BuiltinFiles();  // model/builtin: fable
 // A folder as given, or the snapshot of `org/name` in one of the Hugging Face caches. The error lists where
 // it looked.
 Result<std::string> FindModelFolder(const std::string& model, const std::vector<std::string>& hub_caches);
+
+// The JSON object that a file holds; errors name the file.
+Result<Json> ReadJsonObject(ModelFiles& files, std::string_view name);
 
 inline std::string_view AsText(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};

@@ -19,18 +19,6 @@
 namespace causeway::model {
 namespace {
 
-Result<Json> ReadJson(ModelFiles& files, const char* name) {
-  ASSIGN_OR_RETURN(const auto bytes, files.Open(name));
-  auto json = ParseJson(AsText(bytes));
-  if (!json.ok()) {
-    return json.error().WithContext(name);
-  }
-  if (!json->is_object()) {
-    return MakeError(ErrorCode::kInvalidArgument, std::string(name) + ": is no JSON object");
-  }
-  return json;
-}
-
 // A multimodal wrapper keeps the text model's configuration in text_config; what it says itself about tying
 // counts where the text model says nothing.
 struct TextModel {
@@ -123,7 +111,7 @@ Result<void> ReadGeneration(ModelFiles& files, const Json& config, GenerationDef
   if (!files.Has("generation_config.json")) {
     return {};
   }
-  ASSIGN_OR_RETURN(const Json json, ReadJson(files, "generation_config.json"));
+  ASSIGN_OR_RETURN(const Json json, ReadJsonObject(files, "generation_config.json"));
   ASSIGN_OR_RETURN(const std::vector<Token> more, ReadTokenIds(json, "eos_token_id"));
   for (const Token id : more) {
     if (std::find(generation.eos_ids.begin(), generation.eos_ids.end(), id) == generation.eos_ids.end()) {
@@ -187,7 +175,7 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
   auto model = std::make_unique<Model>();
   progress(0.0, "reading the configuration");
   ASSIGN_OR_RETURN(auto files, FindFiles(options, model->info));
-  ASSIGN_OR_RETURN(const Json config, ReadJson(*files, "config.json"));
+  ASSIGN_OR_RETURN(const Json config, ReadJsonObject(*files, "config.json"));
   TRY(RefuseQuantized(config));
   const TextModel text = Unwrap(config);
   TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config, model->generation));

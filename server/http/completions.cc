@@ -41,6 +41,9 @@ class CompletionAnswer {
         }
       }
     }
+    if (over_) {
+      generations_.clear();  // what one failure leaves of the other prompts holds no place in the queue
+    }
   }
 
  private:

@@ -153,19 +153,22 @@ TEST(LoadTest, BuffersOfOldCheckpointsAreNoWeights) {
 }
 
 TEST(LoadTest, NamesOfABareDecoderAndOfWrappersAreFound) {
-  for (const auto& [body, head] : {std::pair<std::string, std::string>{"", ""},
-                                   {"language_model.model.", "language_model."},
-                                   {"model.language_model.", ""}}) {
+  struct Names {
+    std::string body;
+    std::string head;
+  };
+  for (const Names& names :
+       {Names{"", ""}, Names{"language_model.model.", "language_model."}, Names{"model.language_model.", ""}}) {
     const TestModel model("llama");
     Rewrite(model, [&](Json& header, std::string&) {
       Json renamed = Json::object();
       for (const auto& [name, entry] : header.items()) {
         const bool inner = name.starts_with("model.");
-        renamed[name[0] == '_' ? name : inner ? body + name.substr(6) : head + name] = entry;
+        renamed[name[0] == '_' ? name : inner ? names.body + name.substr(6) : names.head + name] = entry;
       }
       header = renamed;
     });
-    EXPECT_EQ(model.Error(), "loaded") << body;
+    EXPECT_EQ(model.Error(), "loaded") << names.body;
   }
 }
 
