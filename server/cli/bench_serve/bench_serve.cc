@@ -26,6 +26,7 @@ namespace {
 
 constexpr auto kSetUpTimeout = std::chrono::seconds(30);
 constexpr int64_t kMaxTurns = 128;
+constexpr uint64_t kConversationsOfARun = 10'000'000;
 
 struct Options {
   std::string url = "http://127.0.0.1:8000";
@@ -250,6 +251,9 @@ Result<std::vector<RunReport>> RunAll(const Options& options, const Workload& wo
       RunOptions run = options.run;
       run.request_rate = rate;
       run.concurrency = concurrency;
+      if (options.work.kind != WorkloadKind::kFile) {
+        run.first_conversation = (reports.size() + 1) * kConversationsOfARun;  // the warm-up has the first ones
+      }
       ProgressBar bar(options.quiet);
       ASSIGN_OR_RETURN(const auto records, Run(run, workload, [&bar](const Progress& p) { bar.Show(p); }));
       reports.push_back({rate, concurrency, ComputeStats(records, slo)});

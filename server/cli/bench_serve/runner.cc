@@ -97,7 +97,7 @@ class Runner {
 
   void StartConversation() {
     auto active = std::make_shared<Active>();
-    active->conversation = workload_.At(started_++);
+    active->conversation = workload_.At(options_.first_conversation + started_++);
     ++active_;
     const std::string& prefix = active->conversation.prefix;
     if (!prefix.empty()) {

@@ -30,6 +30,7 @@ struct RunOptions {
   double duration_s = 0;                                          // start none after so long; 0: no limit
   std::chrono::seconds timeout{600};                              // of one request
   uint64_t seed = 0;
+  uint64_t first_conversation = 0;  // of the workload: a server that caches must not know a run's prompts from another
 };
 
 struct Progress {
