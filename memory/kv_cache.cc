@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "fmt/format.h"
+#include "memory/page_runs.h"
 
 namespace causeway::memory {
 namespace {
@@ -15,15 +16,6 @@ constexpr int64_t kMaxSpans = 1 << 16;
 // Beside its runs of pages, each range has an unmapped rest, and may have a run that begins sealed and ends
 // writable: two mappings to the system.
 constexpr int64_t kMappingsOfASpan = 2;
-
-// Runs that begin within pages[first, end): a page that does not follow its predecessor begins one.
-int64_t RunsBegun(const std::vector<PageRef>& pages, size_t first) {
-  int64_t runs = 0;
-  for (size_t i = first; i < pages.size(); ++i) {
-    runs += i == 0 || pages[i].page() != pages[i - 1].page() + 1 ? 1 : 0;
-  }
-  return runs;
-}
 
 Result<void> Validate(const KvCacheOptions& options, const VmBackend& backend) {
   const KvGeometry& geometry = options.geometry;

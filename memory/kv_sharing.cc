@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "memory/kv_cache.h"
+#include "memory/page_runs.h"
 
 namespace causeway::memory {
 namespace {
@@ -125,12 +126,7 @@ bool KvCache::SealNext(Slot& slot, const Digest& key, std::span<const Token> tok
 // Maps a page of the index where the span has one of its own with the same content.
 bool KvCache::TakeKnown(Slot& slot, const PageRef& known) {
   const auto at = static_cast<size_t>(slot.sealed);
-  const auto runs_here = [&] {
-    const auto begins = [&](size_t i) {
-      return i < slot.pages.size() && (i == 0 || slot.pages[i].page() != slot.pages[i - 1].page() + 1) ? 1 : 0;
-    };
-    return begins(at) + begins(at + 1);
-  };
+  const auto runs_here = [&] { return (BeginsRun(slot.pages, at) ? 1 : 0) + (BeginsRun(slot.pages, at + 1) ? 1 : 0); };
   if (!Shed(2, slot).ok()) {
     return false;
   }

@@ -21,8 +21,8 @@ struct Request {
   RequestKey key = 0;
   GenerateRequest params;
   SequenceId first_id = 0;  // its n sequences have neighbouring ids
-  Digest prefix_root{};     // of its prefix keys
   int unfinished = 0;       // of them
+  Digest prefix_root{};     // of the keys of its pages
 
   int64_t prompt_size() const { return static_cast<int64_t>(params.prompt.size()); }
   // Positions whose KV a sequence stores at most: the last token drawn is never computed.
