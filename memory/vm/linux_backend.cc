@@ -1,5 +1,6 @@
 // memfd + mmap: page i is the file range [i * page_bytes, (i + 1) * page_bytes). Measured costs and the
 // reasons for each call are in memory/README.md.
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -137,6 +138,31 @@ class LinuxBackend final : public VmBackend {
 
   Result<void> Copy(std::byte* to, const std::byte* from) override {
     std::memcpy(to, from, Bytes(1));
+    return {};
+  }
+
+  Result<void> ReadPage(PageId page, std::span<std::byte> to) override {
+    CHECK(to.size() == Bytes(1));
+    for (size_t done = 0; done < to.size();) {
+      const ssize_t got = ::pread(file_, to.data() + done, to.size() - done, Offset(page) + static_cast<off_t>(done));
+      if (got <= 0 && (got == 0 || errno != EINTR)) {
+        return SystemError(ErrorCode::kFailedPrecondition, "cannot read a KV page");
+      }
+      done += static_cast<size_t>(std::max<ssize_t>(got, 0));
+    }
+    return {};
+  }
+
+  Result<void> WritePage(PageId page, std::span<const std::byte> from) override {
+    CHECK(from.size() == Bytes(1));
+    for (size_t done = 0; done < from.size();) {
+      const ssize_t put =
+          ::pwrite(file_, from.data() + done, from.size() - done, Offset(page) + static_cast<off_t>(done));
+      if (put <= 0 && (put == 0 || errno != EINTR)) {
+        return SystemError(ErrorCode::kFailedPrecondition, "cannot write a KV page");
+      }
+      done += static_cast<size_t>(std::max<ssize_t>(put, 0));
+    }
     return {};
   }
 

@@ -129,6 +129,31 @@ Result<void> MockBackend::Copy(std::byte* to, const std::byte* from) {
   return {};
 }
 
+Result<void> MockBackend::ReadPage(PageId page, std::span<std::byte> to) {
+  TRY(Count(Call::kRead, "read"));
+  CHECK(created_.contains(page) && static_cast<int64_t>(to.size()) == options_.page_bytes);
+  if (storage_ == Storage::kHeap) {
+    const std::byte* const mapped = MappingOf(page);
+    std::copy_n(mapped != nullptr ? mapped : contents_.at(page).data(), to.size(), to.data());
+  }
+  return {};
+}
+
+Result<void> MockBackend::WritePage(PageId page, std::span<const std::byte> from) {
+  TRY(Count(Call::kWrite, "write"));
+  CHECK(created_.contains(page) && static_cast<int64_t>(from.size()) == options_.page_bytes);
+  if (storage_ == Storage::kHeap) {
+    if (const auto it = aliases_.find(page); it != aliases_.end()) {
+      for (std::byte* const alias : it->second) {
+        std::copy(from.begin(), from.end(), alias);
+      }
+    } else {
+      contents_.at(page).assign(from.begin(), from.end());
+    }
+  }
+  return {};
+}
+
 Result<void> MockBackend::Unmap(std::byte* address, int64_t count) {
   TRY(Count(Call::kUnmap, "unmap"));
   CheckRange(address, count);

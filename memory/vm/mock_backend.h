@@ -12,8 +12,8 @@
 
 namespace causeway::memory {
 
-enum class VmCall : uint8_t { kCreate, kRelease, kMap, kReplace, kProtect, kUnmap, kCopy };
-inline constexpr size_t kVmCalls = 7;
+enum class VmCall : uint8_t { kCreate, kRelease, kMap, kReplace, kProtect, kUnmap, kCopy, kRead, kWrite };
+inline constexpr size_t kVmCalls = 9;
 
 class MockBackend final : public VmBackend {
  public:
@@ -43,6 +43,8 @@ class MockBackend final : public VmBackend {
   Result<void> Protect(std::byte* address, int64_t count, bool writable) override;
   Result<void> Unmap(std::byte* address, int64_t count) override;
   Result<void> Copy(std::byte* to, const std::byte* from) override;
+  Result<void> ReadPage(PageId page, std::span<std::byte> to) override;
+  Result<void> WritePage(PageId page, std::span<const std::byte> from) override;
   int64_t PhysicalBytes() const override { return static_cast<int64_t>(created_.size()) * options_.page_bytes; }
 
   // What is mapped where, for the tests' own model.

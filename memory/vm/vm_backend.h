@@ -15,7 +15,8 @@ namespace causeway::memory {
 
 using PageId = uint32_t;
 
-// Called by one thread at a time. Every call that fails (but Replace) leaves the state as it was before.
+// Any thread; calls that concern the same page or overlapping ranges are the caller's to order. Every call that fails
+// (but Replace and WritePage) leaves the state as it was before.
 class VmBackend {
  public:
   virtual ~VmBackend() = default;
@@ -44,6 +45,16 @@ class VmBackend {
   virtual Result<void> Unmap(std::byte* address, int64_t count) = 0;
   // Copies a mapped page's bytes to another one, which is writable.
   virtual Result<void> Copy(std::byte* to, const std::byte* from) = 0;
+  // Reads or writes a page's bytes [page_bytes] by its id, mapped or not. Nobody may write the page meanwhile, nor read
+  // what is being written.
+  virtual Result<void> ReadPage(PageId page, std::span<std::byte> to) = 0;
+  virtual Result<void> WritePage(PageId page, std::span<const std::byte> from) = 0;
+  // Makes a page that exists cheap to map (a huge page), where the system can; its bytes stay. May take milliseconds.
+  // False: it is as it was.
+  virtual bool Improve(PageId /*page*/) { return false; }
+  // The engine has submitted a step. Where steps run beside the host, Unmap, Replace, Protect and Release wait for the
+  // last one submitted; where a step has ended when the engine goes on, there is nothing to wait for.
+  virtual void StepSubmitted() {}
   // Bytes of physical memory held, as the system itself counts them.
   virtual int64_t PhysicalBytes() const = 0;
 };
