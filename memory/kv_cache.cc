@@ -31,6 +31,22 @@ Result<void> Validate(const KvCacheOptions& options, const VmBackend& backend) {
                      fmt::format("a KV page of {} bytes is no multiple of the backend's {}", geometry.page_bytes,
                                  backend.granularity()));
   }
+  if (options.tenants.size() > kMaxTenants) {
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("a KV cache has at most {} tenants", kMaxTenants));
+  }
+  int64_t floors = 0;
+  for (const TenantLimits& tenant : options.tenants) {
+    if (tenant.floor_pages < 0 || tenant.quota_pages < 1 || tenant.floor_pages > tenant.quota_pages) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("tenant {}: the quota is at least a page and not below the floor", tenant.name));
+    }
+    floors += std::min(tenant.floor_pages, options.max_pages + 1);
+  }
+  if (floors > options.max_pages) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("the tenants' floors take {} pages of the {} that there are", floors,
+                                 options.max_pages));
+  }
   const int64_t arena_pages = kMaxArenaBytes / geometry.page_bytes / options.max_spans;
   if (options.positions_per_span > arena_pages * geometry.tokens_per_page) {
     return MakeError(ErrorCode::kInvalidArgument, fmt::format("{} sequences of {} tokens do not fit the address space",
@@ -73,25 +89,37 @@ int64_t Span::capacity_positions() const { return cache_->SlotOf(*this).live * c
 
 // ---- Creation --------------------------------------------------------------------------------------
 
-Result<std::unique_ptr<KvCache>> KvCache::Create(const KvCacheOptions& options, std::unique_ptr<VmBackend> backend) {
+Result<std::unique_ptr<KvCache>> KvCache::Create(const KvCacheOptions& options, std::unique_ptr<VmBackend> backend,
+                                                 KvCacheParts parts) {
   TRY(Validate(options, *backend));
+  for (auto* const control : {&parts.control, &parts.mover}) {
+    if (*control == nullptr) {
+      *control = std::make_unique<MemoryControl>(MemoryControl::Mode::kDeferred);
+    }
+  }
   const int64_t pages = options.geometry.PagesFor(options.positions_per_span);
   ASSIGN_OR_RETURN(std::byte* const arena,
                    backend->ReserveArena(pages * options.geometry.page_bytes * options.max_spans));
-  return std::unique_ptr<KvCache>(new KvCache(options, std::move(backend), arena));  // NOLINT: private
+  return std::unique_ptr<KvCache>(  // NOLINT: private
+      new KvCache(options, std::move(backend), std::move(parts), arena));
 }
 
-KvCache::KvCache(const KvCacheOptions& options, std::unique_ptr<VmBackend> backend, std::byte* arena)
+KvCache::KvCache(const KvCacheOptions& options, std::unique_ptr<VmBackend> backend, KvCacheParts parts,
+                 std::byte* arena)
     : options_(options),
       slot_bytes_(options.geometry.PagesFor(options.positions_per_span) * options.geometry.page_bytes),
       backend_(std::move(backend)),
+      parts_(std::move(parts)),
       arena_(arena),
       pool_(*backend_, options.max_pages),
-      ledger_(pool_),
-      index_(options.geometry.tokens_per_page, options.prefix_key),
+      ledger_(pool_, options.tenants),
+      index_(options.geometry.tokens_per_page, options.prefix_key, ledger_.tenants().size(), parts_.tier != nullptr),
       slots_(static_cast<size_t>(options.max_spans)) {}
 
 KvCache::~KvCache() {
+  SetWake({});
+  parts_.control->Drain();
+  parts_.mover->Drain();
   for (const Slot& slot : slots_) {
     CHECK_MSG(!slot.taken, "a span outlives its cache");
   }
@@ -99,6 +127,10 @@ KvCache::~KvCache() {
 
 std::byte* KvCache::AddressOf(const Slot& slot, int64_t page) const {
   return arena_ + (&slot - slots_.data()) * slot_bytes_ + page * options_.geometry.page_bytes;
+}
+
+int64_t KvCache::MappingLimit() const {
+  return backend_->MaxMappings() - kMappingsOfASpan * options_.max_spans - arriving_mappings_;
 }
 
 // ---- Spans -----------------------------------------------------------------------------------------
@@ -113,11 +145,18 @@ void KvCache::Park(Slot& slot) {
 void KvCache::SetLive(Slot& slot, int64_t live) {
   CHECK(live >= 0 && live <= slot.mapped());
   for (; slot.live < live; ++slot.live) {
-    ledger_.AddLive(slot.pages[static_cast<size_t>(slot.live)].page());
+    ledger_.AddLive(slot.pages[static_cast<size_t>(slot.live)].page(), slot.tenant);
   }
   for (; slot.live > live; --slot.live) {
     ledger_.DropLive(slot.pages[static_cast<size_t>(slot.live - 1)].page());
   }
+}
+
+void KvCache::ReleaseRef(PageRef& page) {
+  const PageId id = page.page();
+  const PageClass before = ledger_.ClassOf(id);
+  page.Reset();
+  ledger_.Moved(id, before);
 }
 
 Result<void> KvCache::Reserve(Span& span, int64_t positions) {
@@ -129,6 +168,10 @@ Result<void> KvCache::Reserve(Span& span, int64_t positions) {
   if (wanted <= slot.live) {
     return {};
   }
+  if (wanted > slot.mapped()) {
+    Settle(slot);
+  }
+  TRY(MakeRoom(wanted - slot.live, slot.tenant));
   const int64_t live_before = slot.live;
   SetLive(slot, std::min(wanted, slot.mapped()));  // claimed first: Reclaim must not take them
   if (wanted > slot.mapped()) {
@@ -141,25 +184,30 @@ Result<void> KvCache::Reserve(Span& span, int64_t positions) {
 }
 
 // A cached page is held by nobody, nor is any page behind it in its chain: eviction reaches it.
-bool KvCache::CanReserve(int64_t pages) const {
-  const BudgetPages budget = ledger_.Read();
-  return pages <= budget.free + budget.parked + budget.cached;
-}
+bool KvCache::CanReserve(int64_t pages, TenantId tenant) const { return pages <= ledger_.Available(tenant); }
 
 // Maps `count` pages behind the mapped ones and makes them live.
 Result<void> KvCache::MapMore(Slot& slot, int64_t count) {
-  TRY(Reclaim(count));
+  TRY(Reclaim(count, slot.tenant));
   const size_t mapped = slot.pages.size();
-  const PageId preferred = mapped == 0 ? 0 : slot.pages.back().page() + 1;
-  const auto acquired = pool_.Acquire(count, preferred, slot.pages);
-  created_pages_ = pool_.created();
-  TRY(acquired);
+  TRY(AcquirePages(count, mapped == 0 ? 0 : slot.pages.back().page() + 1, slot.pages));
   TRY(MapFrom(slot, mapped, true));
   for (size_t i = mapped; i < slot.pages.size(); ++i) {
-    ledger_.Moved(slot.pages[i].page(), PageLedger::Class::kFree);
+    ledger_.Moved(slot.pages[i].page(), PageClass::kFree);
   }
   SetLive(slot, slot.mapped());
   return {};
+}
+
+// There are so many. The ledger is told by the caller, once it is sure to keep them.
+Result<void> KvCache::AcquirePages(int64_t count, PageId preferred, std::vector<PageRef>& pages) {
+  keep_ready_ = true;
+  if (pool_.making() > 0 && pool_.created() + pool_.making() + count - pool_.free_pages() > pool_.limit()) {
+    parts_.control->Drain();
+  }
+  const auto acquired = pool_.Acquire(count, preferred, pages);
+  PublishCounts();
+  return acquired;
 }
 
 // Maps slot.pages[first, end) at their places; where that fails, drops them.
@@ -177,132 +225,123 @@ Result<void> KvCache::MapFrom(Slot& slot, size_t first, bool writable) {
     slot.pages.resize(first);
     return done;
   }
-  ++map_calls_;
+  ++counters_.map_calls;
   mappings_ += runs;
+  PublishCounts();
   return {};
 }
 
 // ---- Taking back -----------------------------------------------------------------------------------
 
-Result<void> KvCache::Reclaim(int64_t pages) {
-  if (!CanReserve(pages)) {
-    return MakeError(ErrorCode::kResourceExhausted, "no free KV pages");
+Result<void> KvCache::MakeRoom(int64_t pages, TenantId tenant) {
+  if (!CanReserve(pages, tenant)) {
+    const bool quota = pages + ledger_.ReadTenant(tenant).held() > ledger_.tenants()[tenant].quota_pages;
+    return MakeError(ErrorCode::kResourceExhausted,
+                     quota ? fmt::format("tenant {} has no KV pages left of its quota", ledger_.tenants()[tenant].name)
+                           : "no free KV pages");
   }
+  while (ledger_.OverQuota(tenant, pages) > 0) {
+    ASSIGN_OR_RETURN(const bool evicted, EvictOne(tenant, true));
+    CHECK(evicted);
+  }
+  return {};
+}
+
+Result<void> KvCache::Reclaim(int64_t pages, TenantId tenant) {
   TRY(ReclaimParked(pages));
   while (pool_.Available() < pages) {
-    ASSIGN_OR_RETURN(const bool evicted, EvictOne());
+    ASSIGN_OR_RETURN(const bool evicted, EvictOne(tenant, false));
     CHECK(evicted);
     TRY(ReclaimParked(pages));
   }
   return {};
 }
 
-// From the last slot down, as the first is preferred among equals; untaken ranges before the surplus of taken
-// ones.
+// From the last slot down, as the first is preferred among equals; untaken ranges before the surplus of taken ones.
 Result<void> KvCache::ReclaimParked(int64_t pages) {
-  for (const bool taken : {false, true}) {
-    for (auto slot = slots_.rbegin(); slot != slots_.rend() && pool_.Available() < pages; ++slot) {
-      if (slot->taken == taken) {
-        const int64_t kept = std::max(slot->live, slot->sealed);
-        TRY(UnmapTail(*slot, std::min(slot->mapped() - kept, pages - pool_.Available())));
+  for (const bool settled : {false, true}) {
+    for (const bool taken : {false, true}) {
+      for (auto slot = slots_.rbegin(); slot != slots_.rend() && pool_.Available() < pages; ++slot) {
+        if (slot->taken == taken && slot->arriving == 0) {
+          const int64_t kept = std::max(slot->live, slot->sealed);
+          TRY(UnmapBehind(*slot, std::max(kept, slot->mapped() - (pages - pool_.Available()))));
+        }
       }
     }
+    if (settled || pool_.Available() >= pages || ahead_.empty()) {
+      break;
+    }
+    parts_.control->Drain();  // what is being mapped ahead can be had, too
   }
   return {};
 }
 
 Result<void> KvCache::Shed(int64_t runs, const Slot& growing) {
-  const int64_t limit = backend_->MaxMappings() - kMappingsOfASpan * options_.max_spans;
   for (const bool taken : {false, true}) {
-    for (auto slot = slots_.rbegin(); slot != slots_.rend() && mappings_ + runs > limit; ++slot) {
+    for (auto slot = slots_.rbegin(); slot != slots_.rend() && mappings_ + runs > MappingLimit(); ++slot) {
       if (slot->taken == taken && &*slot != &growing) {
-        TRY(UnmapTail(*slot, slot->mapped() - slot->live));
+        TRY(UnmapBehind(*slot, slot->live));
       }
     }
   }
-  if (mappings_ + runs > limit) {
+  if (mappings_ + runs > MappingLimit()) {
     return MakeError(ErrorCode::kResourceExhausted,
-                     fmt::format("the system allows {} memory mappings (vm.max_map_count)", limit));
+                     fmt::format("the system allows {} memory mappings (vm.max_map_count)", MappingLimit()));
   }
   return {};
 }
 
-// Unmaps `count` pages that nobody counts on from the end of a range.
-Result<void> KvCache::UnmapTail(Slot& slot, int64_t count) {
+// Unmaps the pages behind the first `kept`; nobody counts on them.
+Result<void> KvCache::UnmapBehind(Slot& slot, int64_t kept) {
+  CHECK(kept >= slot.live);
+  Settle(slot);
+  const int64_t count = slot.mapped() - kept;
   if (count <= 0) {
     return {};
   }
-  const int64_t kept = slot.mapped() - count;
-  CHECK(kept >= slot.live);
   TRY(backend_->Unmap(AddressOf(slot, kept), count));
-  ++unmap_calls_;
+  ++counters_.unmap_calls;
   mappings_ -= RunsBegun(slot.pages, static_cast<size_t>(kept));
   while (slot.mapped() > kept) {
-    const PageId page = slot.pages.back().page();
-    const PageLedger::Class before = ledger_.ClassOf(page);
+    ReleaseRef(slot.pages.back());
     slot.pages.pop_back();
-    ledger_.Moved(page, before);
   }
   slot.sealed = std::min(slot.sealed, kept);
+  PublishCounts();
   return {};
-}
-
-Result<void> KvCache::Trim() {
-  for (Slot& slot : slots_) {
-    TRY(UnmapTail(slot, slot.mapped() - std::max(slot.live, slot.sealed)));
-  }
-  const auto trimmed = pool_.Trim(0);
-  created_pages_ = pool_.created();
-  return trimmed;
 }
 
 // ---- Figures ---------------------------------------------------------------------------------------
 
-KvCacheStats KvCache::Stats() const {
-  const BudgetPages pages = ledger_.Read();
-  KvCacheStats stats;
-  stats.budget_pages = pages.total;
-  stats.live_pages = pages.live;
-  stats.parked_pages = pages.parked;
-  stats.cached_pages = pages.cached;
-  stats.created_pages = created_pages_;
-  stats.page_bytes = options_.geometry.page_bytes;
-  stats.mappings = mappings_;
-  stats.map_calls = map_calls_;
-  stats.unmap_calls = unmap_calls_;
-  return stats;
+void KvCache::PublishCounts() {
+  counters_.created_pages = pool_.created();
+  counters_.making_pages = pool_.making();
+  counters_.mappings = mappings_;
 }
 
-void KvCache::CheckInvariants() const {
-  pool_.CheckInvariants();
-  ledger_.CheckInvariants();
-  index_.CheckInvariants();
-  std::vector<uint32_t> mapped(static_cast<size_t>(options_.max_pages), 0);
-  std::vector<uint32_t> live(static_cast<size_t>(options_.max_pages), 0);
-  int64_t runs = 0;
-  for (const Slot& slot : slots_) {
-    CHECK(slot.live >= 0 && slot.live <= slot.mapped());
-    CHECK(slot.taken ? slot.sealed <= slot.live && slot.hold.pages() == slot.sealed : slot.live == 0 && !slot.hold);
-    CHECK(slot.mapped() * options_.geometry.page_bytes <= slot_bytes_);
-    runs += RunsBegun(slot.pages, 0);
-    for (int64_t i = 0; i < slot.mapped(); ++i) {
-      const PageId page = slot.pages[static_cast<size_t>(i)].page();
-      ++mapped[page];
-      live[page] += i < slot.live ? 1 : 0;
-      CHECK(ledger_.indexed(page) == (i < slot.sealed));
-      CHECK(ledger_.indexed(page) || pool_.References(page) == 1);
-    }
+KvCacheStats KvCache::Stats() const {
+  const PageCounts pages = ledger_.Read();
+  KvCacheStats stats;
+  stats.budget_pages = pages.total();
+  stats.live_pages = pages[PageClass::kLive];
+  stats.pinned_pages = pages[PageClass::kPinned];
+  stats.moving_pages = pages[PageClass::kMoving];
+  stats.cached_pages = pages[PageClass::kCached];
+  stats.parked_pages = pages[PageClass::kParked];
+  stats.created_pages = counters_.created_pages;
+  stats.making_pages = counters_.making_pages;
+  stats.page_bytes = options_.geometry.page_bytes;
+  stats.mappings = counters_.mappings;
+  stats.map_calls = counters_.map_calls;
+  stats.ahead_calls = counters_.ahead_calls;
+  stats.unmap_calls = counters_.unmap_calls;
+  stats.spilled_pages = counters_.spilled_pages;
+  stats.restored_pages = counters_.restored_pages;
+  stats.lost_pages = counters_.lost_pages;
+  for (size_t i = 0; i < kDropReasons; ++i) {
+    stats.dropped_pages[i] = counters_.dropped_pages[i];
   }
-  int64_t indexed = 0;
-  for (int64_t id = 0; id < options_.max_pages; ++id) {
-    const auto page = static_cast<PageId>(id);
-    indexed += ledger_.indexed(page) ? 1 : 0;
-    CHECK(pool_.References(page) == mapped[page] + (ledger_.indexed(page) ? 1 : 0));
-    CHECK(ledger_.live(page) == live[page]);
-  }
-  CHECK(indexed == index_.pages());
-  CHECK(runs == mappings_ && runs + kMappingsOfASpan * options_.max_spans <= backend_->MaxMappings());
-  CHECK(created_pages_ == pool_.created());
+  return stats;
 }
 
 }  // namespace causeway::memory

@@ -61,16 +61,19 @@ KvCache::Slot* KvCache::BestParked(int64_t wanted_pages, std::span<const PageRef
 }
 
 Result<Span> KvCache::CreateSpan(int64_t expected_positions, const PrefixQuery& query) {
+  CHECK(!asleep());
   std::vector<PageRef> prefix;
   PrefixIndex::Hold hold = index_.Find(query.keys, query.tokens, query.max_pages, prefix);
   Slot* const slot = BestParked(options_.geometry.PagesFor(expected_positions), prefix);
   if (slot == nullptr) {
     return MakeError(ErrorCode::kResourceExhausted, "all KV spans are in use");
   }
-  TRY(UnmapTail(*slot, slot->mapped() - FitOf(slot->pages, slot->sealed, prefix).usable));
+  Settle(*slot);
+  TRY(UnmapBehind(*slot, FitOf(slot->pages, slot->sealed, prefix).usable));
   TRY(MapPrefix(*slot, std::move(prefix)));
   slot->taken = true;
   slot->publishes = true;
+  slot->tenant = query.tenant;
   slot->hold = std::move(hold);
   SetLive(*slot, slot->sealed);
   return Span(this, static_cast<int32_t>(slot - slots_.data()));
@@ -106,7 +109,7 @@ bool KvCache::SealNext(Slot& slot, const Digest& key, std::span<const Token> tok
     if (!TakeKnown(slot, *known)) {
       return false;
     }
-    CHECK(index_.Insert(slot.hold, key, tokens, *known) == PrefixIndex::Inserted::kKnown);
+    CHECK(index_.Insert(slot.hold, key, tokens, *known, slot.tenant) == PrefixIndex::Inserted::kKnown);
     ++slot.sealed;
     return true;
   }
@@ -114,7 +117,7 @@ bool KvCache::SealNext(Slot& slot, const Digest& key, std::span<const Token> tok
     return false;
   }
   const PageRef& page = slot.pages[static_cast<size_t>(slot.sealed)];
-  if (index_.Insert(slot.hold, key, tokens, page) != PrefixIndex::Inserted::kAdded) {
+  if (index_.Insert(slot.hold, key, tokens, page, slot.tenant) != PrefixIndex::Inserted::kAdded) {
     CHECK_MSG(backend_->Protect(address, 1, true).ok(), "cannot make a KV page writable again");
     return false;
   }
@@ -138,13 +141,11 @@ bool KvCache::TakeKnown(Slot& slot, const PageRef& known) {
   const int runs_before = runs_here();
   PageRef old = std::exchange(slot.pages[at], known.Share());
   mappings_ += runs_here() - runs_before;
-  ++map_calls_;
-  const PageId freed = old.page();
-  ledger_.DropLive(freed);
-  ledger_.AddLive(known.page());
-  const PageLedger::Class before = ledger_.ClassOf(freed);
-  old.Reset();
-  ledger_.Moved(freed, before);
+  ++counters_.map_calls;
+  PublishCounts();
+  ledger_.DropLive(old.page());
+  ledger_.AddLive(known.page(), slot.tenant);
+  ReleaseRef(old);
   return true;
 }
 
@@ -155,10 +156,29 @@ Result<void> KvCache::CopyPage(const Span& from, Span& to, int64_t page) {
   return backend_->Copy(AddressOf(target, page), AddressOf(source, page));
 }
 
+PrefixPin KvCache::PinSealed(const Span& span) {
+  const Slot& slot = SlotOf(span);
+  PrefixPin pin;
+  pin.cache_ = this;
+  pin.hold_ = slot.hold.Share();
+  for (int64_t i = 0; i < slot.sealed; ++i) {
+    pin.pages_.push_back(slot.pages[static_cast<size_t>(i)].page());
+    ledger_.AddPin(pin.pages_.back(), slot.tenant);
+  }
+  return pin;
+}
+
+KvCache::Loss KvCache::LossAt(const PrefixQuery& query, int64_t found) const {
+  const auto at = static_cast<size_t>(found);
+  return at < query.keys.size() && ghosts_.Contains(query.keys[at]) ? Loss::kEvicted : Loss::kNever;
+}
+
 // ---- Giving up -------------------------------------------------------------------------------------
 
-Result<bool> KvCache::EvictOne() {
-  const auto next = index_.NextToGo();
+Result<bool> KvCache::EvictOne(std::optional<TenantId> taker, bool own_only, Spill spill) {
+  const auto next = index_.NextToGo([&](TenantId owner) {
+    return !taker || owner == *taker || (!own_only && ledger_.MayTake(*taker, owner));
+  });
   if (!next) {
     return false;
   }
@@ -166,23 +186,17 @@ Result<bool> KvCache::EvictOne() {
   for (Slot& slot : slots_) {
     if (slot.sealed > next->place && slot.pages[static_cast<size_t>(next->place)].page() == next->page) {
       CHECK(!slot.taken);
-      TRY(UnmapTail(slot, slot.mapped() - next->place));
+      TRY(UnmapBehind(slot, next->place));
     }
   }
+  if (spill == Spill::kYes) {
+    SpillPage(*next);
+  }
+  ghosts_.Add(next->key);
   ledger_.SetIndexed(next->page, false);
-  const PageLedger::Class before = ledger_.ClassOf(next->page);
-  index_.Evict().Reset();
-  ledger_.Moved(next->page, before);
+  PageRef page = index_.Evict(next->key);
+  ReleaseRef(page);
   return true;
-}
-
-Result<void> KvCache::DropPrefixes() {
-  while (true) {
-    ASSIGN_OR_RETURN(const bool evicted, EvictOne());
-    if (!evicted) {
-      return {};
-    }
-  }
 }
 
 }  // namespace causeway::memory

@@ -26,14 +26,31 @@ PageRef PageRef::Share() const {
 }
 
 PagePool::PagePool(VmBackend& backend, int64_t max_pages)
-    : backend_(backend), references_(static_cast<size_t>(max_pages), 0), missing_(max_pages), free_(max_pages) {
+    : backend_(backend),
+      references_(static_cast<size_t>(max_pages), 0),
+      improved_(static_cast<size_t>(max_pages), false),
+      limit_(max_pages),
+      missing_(max_pages),
+      making_(max_pages),
+      free_(max_pages),
+      plain_(max_pages) {
   CHECK(max_pages > 0 && max_pages <= UINT32_MAX);
   for (int64_t page = 0; page < max_pages; ++page) {
     missing_.Insert(static_cast<PageId>(page));
   }
 }
 
-PagePool::~PagePool() { CHECK_MSG(referenced() == 0, "{} pages are still referenced", referenced()); }
+PagePool::~PagePool() {
+  CHECK_MSG(referenced() == 0, "{} pages are still referenced", referenced());
+  CHECK_MSG(making() == 0, "{} pages are still being made", making());
+}
+
+PageRef PagePool::Take(PageId page) {
+  free_.Erase(page);
+  plain_.Discard(page);
+  references_[page] = 1;
+  return PageRef(this, page);
+}
 
 Result<void> PagePool::Acquire(int64_t count, PageId preferred, std::vector<PageRef>& pages) {
   if (count > Available()) {
@@ -44,18 +61,27 @@ Result<void> PagePool::Acquire(int64_t count, PageId preferred, std::vector<Page
   }
   // Create what is missing first: a failure here leaves only more free pages behind.
   for (PageId next = preferred; free_pages() < count;) {
+    CHECK_MSG(created() + making() < limit_, "pages are being made that somebody needs now");
     next = missing_.NextFrom(next);
     TRY(backend_.Create(next));
     missing_.Erase(next);
     free_.Insert(next);
+    plain_.Insert(next);
+    improved_[next] = false;
   }
   for (PageId next = preferred; count > 0; --count) {
     next = free_.NextFrom(next);
-    free_.Erase(next);
-    references_[next] = 1;
-    pages.push_back(PageRef(this, next));
+    pages.push_back(Take(next));
   }
   return {};
+}
+
+bool PagePool::AcquireReady(PageId preferred, std::vector<PageRef>& pages) {
+  if (free_pages() == 0) {
+    return false;
+  }
+  pages.push_back(Take(free_.NextFrom(preferred >= references_.size() ? 0 : preferred)));
+  return true;
 }
 
 Result<void> PagePool::Trim(int64_t keep) {
@@ -63,15 +89,64 @@ Result<void> PagePool::Trim(int64_t keep) {
     const PageId page = free_.Last();
     TRY(backend_.Release(page));
     free_.Erase(page);
+    plain_.Discard(page);
     missing_.Insert(page);
   }
   return {};
+}
+
+Result<void> PagePool::SetLimit(int64_t limit) {
+  CHECK(limit >= referenced() + making() && limit <= max_pages());
+  if (created() + making() > limit) {
+    TRY(Trim(limit - referenced() - making()));
+  }
+  limit_ = limit;
+  return {};
+}
+
+// ---- Making ahead ----------------------------------------------------------------------------------
+
+std::optional<PageId> PagePool::BeginMaking() {
+  if (missing_.size() == 0 || created() + making() >= limit_) {
+    return std::nullopt;
+  }
+  const PageId page = missing_.NextFrom(0);
+  missing_.Erase(page);
+  making_.Insert(page);
+  return page;
+}
+
+std::optional<PageId> PagePool::BeginImproving() {
+  if (plain_.size() == 0) {
+    return std::nullopt;
+  }
+  const PageId page = plain_.NextFrom(0);
+  plain_.Erase(page);
+  free_.Erase(page);
+  making_.Insert(page);
+  return page;
+}
+
+void PagePool::EndMaking(PageId page, bool exists, bool improved) {
+  making_.Erase(page);
+  if (!exists) {
+    missing_.Insert(page);
+    return;
+  }
+  free_.Insert(page);
+  improved_[page] = improved;
+  if (!improved) {
+    plain_.Insert(page);
+  }
 }
 
 void PagePool::Unreference(PageId page) {
   CHECK(references_[page] > 0);
   if (--references_[page] == 0) {
     free_.Insert(page);
+    if (!improved_[page]) {
+      plain_.Insert(page);
+    }
   }
 }
 
@@ -79,12 +154,14 @@ void PagePool::CheckInvariants() const {
   int64_t referenced_pages = 0;
   for (size_t id = 0; id < references_.size(); ++id) {
     const auto page = static_cast<PageId>(id);
-    const int states =
-        (references_[id] > 0 ? 1 : 0) + (missing_.Contains(page) ? 1 : 0) + (free_.Contains(page) ? 1 : 0);
+    const int states = (references_[id] > 0 ? 1 : 0) + (missing_.Contains(page) ? 1 : 0) +
+                       (making_.Contains(page) ? 1 : 0) + (free_.Contains(page) ? 1 : 0);
     CHECK_MSG(states == 1, "page {} is in {} states", page, states);
+    CHECK(plain_.Contains(page) == (free_.Contains(page) && !improved_[id]));
     referenced_pages += references_[id] > 0 ? 1 : 0;
   }
-  CHECK(missing_.size() + free_.size() + referenced_pages == max_pages());
+  CHECK(missing_.size() + making_.size() + free_.size() + referenced_pages == max_pages());
+  CHECK(created() + making() <= limit_);
 }
 
 }  // namespace causeway::memory

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -35,9 +36,9 @@ class PageRef {
   PageId page_ = 0;
 };
 
-// Pages are created on first use up to `max_pages`, then recycled; none goes back to the system but by
-// Trim(). A page is missing (not created), free, or referenced:
-//   missing + free + referenced = max_pages
+// Pages are created on first use or ahead of it, then recycled; none goes back to the system but by Trim(). A page is
+// missing (not created), being made (another thread works on it), free, or referenced:
+//   missing + making + free + referenced = max_pages;  making + free + referenced <= limit
 class PagePool {
  public:
   PagePool(VmBackend& backend, int64_t max_pages);
@@ -45,20 +46,31 @@ class PagePool {
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  // Appends `count` pages, in ascending order from `preferred` on where it can: neighbours merge into one
-  // mapping. All or nothing: kResourceExhausted if the pool is dry, or the backend's error (pages that it
-  // had created by then stay, free).
+  // Appends `count` pages, in ascending order from `preferred` on where it can: neighbours merge into one mapping. All
+  // or nothing: kResourceExhausted if the pool is dry, or the backend's error (pages that it had created by then stay,
+  // free). Pages that are being made cannot be taken: the caller waits for them first.
   Result<void> Acquire(int64_t count, PageId preferred, std::vector<PageRef>& pages);
+  // Takes one free page that exists; false if there is none.
+  bool AcquireReady(PageId preferred, std::vector<PageRef>& pages);
 
   // Gives free pages back to the system until at most `keep` exist unreferenced.
   Result<void> Trim(int64_t keep);
+  // Pages that may exist at once: at least those that do, free ones apart, and at most max_pages.
+  Result<void> SetLimit(int64_t limit);
+
+  // Making pages ahead, or better, on another thread: the page is nobody's until EndMaking. None: nothing is left to do.
+  std::optional<PageId> BeginMaking();
+  std::optional<PageId> BeginImproving();
+  void EndMaking(PageId page, bool exists, bool improved);
 
   int64_t max_pages() const { return static_cast<int64_t>(references_.size()); }
-  int64_t created() const { return max_pages() - missing_.size(); }
+  int64_t limit() const { return limit_; }
+  int64_t making() const { return making_.size(); }
+  int64_t created() const { return max_pages() - missing_.size() - making_.size(); }
   int64_t free_pages() const { return free_.size(); }
   int64_t referenced() const { return created() - free_pages(); }
-  // Pages that Acquire could still hand out.
-  int64_t Available() const { return max_pages() - referenced(); }
+  // Pages that Acquire could still hand out, once those in the making are made.
+  int64_t Available() const { return limit_ - referenced(); }
   uint32_t References(PageId page) const { return references_[page]; }
 
   void CheckInvariants() const;
@@ -66,11 +78,16 @@ class PagePool {
  private:
   friend class PageRef;
   void Unreference(PageId page);
+  PageRef Take(PageId page);
 
   VmBackend& backend_;
   std::vector<uint32_t> references_;  // [max_pages]
+  std::vector<bool> improved_;        // [max_pages]: tried, at least
+  int64_t limit_;
   PageSet missing_;
+  PageSet making_;
   PageSet free_;
+  PageSet plain_;  // free ones that could be improved
 };
 
 }  // namespace causeway::memory

@@ -28,6 +28,12 @@ class PageSet {
     --size_;
   }
 
+  void Discard(PageId page) {
+    if (Contains(page)) {
+      Erase(page);
+    }
+  }
+
   // The first member at or after `from`, going round at the end. The set must not be empty.
   PageId NextFrom(PageId from) const {
     CHECK(size_ > 0);

@@ -5,6 +5,11 @@
 #include "base/check.h"
 
 namespace causeway::memory {
+namespace {
+
+constexpr size_t kMaxUnsaved = size_t{1} << 16;
+
+}  // namespace
 
 // ---- Hold ------------------------------------------------------------------------------------------
 
@@ -15,6 +20,13 @@ PrefixIndex::Hold& PrefixIndex::Hold::operator=(Hold&& other) noexcept {
     entry_ = std::exchange(other.entry_, nullptr);
   }
   return *this;
+}
+
+PrefixIndex::Hold PrefixIndex::Hold::Share() const {
+  if (entry_ != nullptr) {
+    index_->Take(*entry_);
+  }
+  return {index_, entry_};
 }
 
 int64_t PrefixIndex::Hold::pages() const { return entry_ == nullptr ? 0 : entry_->place + 1; }
@@ -32,7 +44,7 @@ void PrefixIndex::Hold::Reset() {
 
 void PrefixIndex::Take(Entry& entry) {
   if (entry.holds++ == 0 && entry.children == 0) {
-    order_.erase(entry.last_use);
+    orders_[entry.tenant].erase(entry.last_use);
   }
 }
 
@@ -41,19 +53,38 @@ void PrefixIndex::Drop(Entry& entry) {
   --entry.holds;
   entry.last_use = ++clock_;
   OrderIfFree(entry);
+  if (with_tiers_) {
+    OfferChain(entry);
+  }
+}
+
+void PrefixIndex::OfferChain(Entry& last) {
+  const auto first = static_cast<int64_t>(unsaved_.size());
+  for (Entry* one = &last; one != nullptr && one->holds == 0 && !one->offered; one = one->parent) {
+    one->offered = true;
+    unsaved_.push_back(one->key);
+  }
+  std::reverse(unsaved_.begin() + first, unsaved_.end());
+  while (unsaved_.size() > kMaxUnsaved) {
+    unsaved_.pop_front();  // is offered when it is evicted, if it still is there
+  }
 }
 
 void PrefixIndex::OrderIfFree(Entry& entry) {
   if (entry.holds == 0 && entry.children == 0) {
-    CHECK(order_.emplace(entry.last_use, &entry).second);
+    CHECK(orders_[entry.tenant].emplace(entry.last_use, &entry).second);
   }
 }
 
 // ---- Keys ------------------------------------------------------------------------------------------
 
-PrefixIndex::PrefixIndex(int64_t tokens_per_page, const Digest& key)
-    : tokens_per_page_(tokens_per_page), root_hash_(key, "causeway.root"), page_hash_(key, "causeway.page") {
-  CHECK(tokens_per_page > 0);
+PrefixIndex::PrefixIndex(int64_t tokens_per_page, const Digest& key, size_t tenants, bool with_tiers)
+    : tokens_per_page_(tokens_per_page),
+      with_tiers_(with_tiers),
+      root_hash_(key, "causeway.root"),
+      page_hash_(key, "causeway.page"),
+      orders_(tenants) {
+  CHECK(tokens_per_page > 0 && tenants > 0);
 }
 
 PrefixIndex::~PrefixIndex() {
@@ -98,7 +129,7 @@ PrefixIndex::Hold PrefixIndex::Find(std::span<const Digest> keys, std::span<cons
 }
 
 PrefixIndex::Inserted PrefixIndex::Insert(Hold& hold, const Digest& key, std::span<const Token> tokens,
-                                          const PageRef& page) {
+                                          const PageRef& page, TenantId tenant, bool from_tier) {
   CHECK(static_cast<int64_t>(tokens.size()) == tokens_per_page_);
   CHECK(hold.index_ == nullptr || hold.index_ == this);
   Entry* const parent = hold.entry_;
@@ -111,6 +142,8 @@ PrefixIndex::Inserted PrefixIndex::Insert(Hold& hold, const Digest& key, std::sp
     entry.tokens.assign(tokens.begin(), tokens.end());
     entry.page = page.Share();
     entry.holds = 1;
+    entry.tenant = tenant;
+    entry.offered = from_tier;
     if (parent != nullptr) {
       ++parent->children;  // held, so it is not in the order
     }
@@ -128,27 +161,53 @@ const PageRef* PrefixIndex::Known(const Hold& hold, const Digest& key, std::span
   return it != entries_.end() && Matches(it->second, hold.entry_, tokens) ? &it->second.page : nullptr;
 }
 
-std::optional<PrefixIndex::Candidate> PrefixIndex::NextToGo() const {
-  if (order_.empty()) {
-    return std::nullopt;
-  }
-  const Entry& entry = *order_.begin()->second;
-  return Candidate{entry.page.page(), entry.place};
+// ---- Giving up and saving --------------------------------------------------------------------------
+
+PrefixIndex::View PrefixIndex::ViewOf(const Entry& entry) {
+  return {.page = entry.page.page(),
+          .place = entry.place,
+          .tenant = entry.tenant,
+          .key = entry.key,
+          .parent = entry.parent != nullptr ? entry.parent->key : Digest{},
+          .tokens = entry.tokens};
 }
 
-PageRef PrefixIndex::Evict() {
-  CHECK(!order_.empty());
-  Entry& entry = *order_.begin()->second;
-  order_.erase(order_.begin());
+std::optional<PrefixIndex::View> PrefixIndex::NextToGo(const std::function<bool(TenantId)>& may_lose) const {
+  const Entry* oldest = nullptr;
+  for (size_t tenant = 0; tenant < orders_.size(); ++tenant) {
+    const auto& order = orders_[tenant];
+    if (!order.empty() && (oldest == nullptr || order.begin()->first < oldest->last_use) &&
+        may_lose(static_cast<TenantId>(tenant))) {
+      oldest = order.begin()->second;
+    }
+  }
+  return oldest == nullptr ? std::nullopt : std::optional(ViewOf(*oldest));
+}
+
+PageRef PrefixIndex::Evict(const Digest& key) {
+  const auto it = entries_.find(key);
+  CHECK(it != entries_.end());
+  Entry& entry = it->second;
+  CHECK(entry.holds == 0 && entry.children == 0 && orders_[entry.tenant].erase(entry.last_use) == 1);
   PageRef page = std::move(entry.page);
   if (Entry* const parent = entry.parent) {
     --parent->children;
     parent->last_use = std::max(parent->last_use, entry.last_use);
     OrderIfFree(*parent);
   }
-  const Digest key = entry.key;  // erase may not read the key from what it destroys
-  entries_.erase(key);
+  entries_.erase(it);
   return page;
+}
+
+std::optional<PrefixIndex::View> PrefixIndex::NextUnsaved() {
+  while (!unsaved_.empty()) {
+    const auto it = entries_.find(unsaved_.front());
+    unsaved_.pop_front();
+    if (it != entries_.end()) {
+      return ViewOf(it->second);
+    }
+  }
+  return std::nullopt;
 }
 
 void PrefixIndex::CheckInvariants() const {
@@ -157,7 +216,7 @@ void PrefixIndex::CheckInvariants() const {
     CHECK(entry.key == key && static_cast<int64_t>(entry.tokens.size()) == tokens_per_page_);
     CHECK(entry.place == (entry.parent == nullptr ? 0 : entry.parent->place + 1));
     if (entry.parent != nullptr) {
-      CHECK(entries_.contains(entry.parent->key));
+      CHECK(entries_.contains(entry.parent->key) && entry.parent->tenant == entry.tenant);
       ++children[entry.parent];
     }
   }
@@ -166,12 +225,17 @@ void PrefixIndex::CheckInvariants() const {
     const auto counted = children.find(&entry);
     CHECK(entry.children == (counted == children.end() ? 0 : counted->second));
     if (entry.holds == 0 && entry.children == 0) {
-      const auto ordered = order_.find(entry.last_use);
-      CHECK(ordered != order_.end() && ordered->second == &entry);
+      const auto& order = orders_[entry.tenant];
+      const auto ordered = order.find(entry.last_use);
+      CHECK(ordered != order.end() && ordered->second == &entry);
       ++free;
     }
   }
-  CHECK(free == order_.size());
+  size_t ordered = 0;
+  for (const auto& order : orders_) {
+    ordered += order.size();
+  }
+  CHECK(free == ordered);
 }
 
 }  // namespace causeway::memory

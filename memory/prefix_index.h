@@ -6,11 +6,14 @@
 // Owner: the engine thread. Invariants, checked by CheckInvariants():
 //   an entry's parent is in the index, or the entry is the first page of a chain
 //   children of an entry = entries that name it as their parent
-//   an entry may go  <=>  it has no children and nobody holds it  <=>  it is in the order of eviction, once
+//   an entry may go  <=>  it has no children and nobody holds it  <=>  it is in its tenant's order of eviction, once
+//   an entry's parent is its tenant's too
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -22,6 +25,7 @@
 #include "base/keyed_hash.h"
 #include "base/token.h"
 #include "memory/page_pool.h"
+#include "memory/tenant.h"
 
 namespace causeway::memory {
 
@@ -39,6 +43,7 @@ class PrefixIndex {
     ~Hold() { Reset(); }
 
     explicit operator bool() const { return entry_ != nullptr; }
+    Hold Share() const;           // another hold of the same entry
     int64_t pages() const;        // of the chain up to the entry
     const PageRef& page() const;  // the entry's; the hold must not be empty
     void Reset();
@@ -51,7 +56,8 @@ class PrefixIndex {
     Entry* entry_ = nullptr;
   };
 
-  PrefixIndex(int64_t tokens_per_page, const Digest& key);
+  // `with_tiers`: keeps what NextUnsaved shows.
+  PrefixIndex(int64_t tokens_per_page, const Digest& key, size_t tenants = 1, bool with_tiers = false);
   ~PrefixIndex();  // all holds must be gone
   PrefixIndex(const PrefixIndex&) = delete;
   PrefixIndex& operator=(const PrefixIndex&) = delete;
@@ -72,19 +78,33 @@ class PrefixIndex {
     kRefused  // other content has this key: the hold is as it was, and the chain cannot go on
   };
   // Adds the page behind the one that `hold` holds (an empty hold: the first of a chain) and moves the hold to it.
-  Inserted Insert(Hold& hold, const Digest& key, std::span<const Token> tokens, const PageRef& page);
+  // `from_tier`: a tier has a copy of it already.
+  Inserted Insert(Hold& hold, const Digest& key, std::span<const Token> tokens, const PageRef& page,
+                  TenantId tenant = kDefaultTenant, bool from_tier = false);
 
   // The page that Insert would find known, or null.
   const PageRef* Known(const Hold& hold, const Digest& key, std::span<const Token> tokens) const;
 
-  // The page that was used longest ago among those that may go; the end of a chain goes before its beginning.
-  struct Candidate {
+  // What an entry is, for whoever keeps a copy of its page.
+  struct View {
     PageId page = 0;
     int64_t place = 0;  // in its chain, and so in every span that maps it
+    TenantId tenant = kDefaultTenant;
+    Digest key{};
+    Digest parent{};  // of a first page: zeros
+    std::span<const Token> tokens;
   };
-  std::optional<Candidate> NextToGo() const;
-  // Takes it out. There must be one.
-  PageRef Evict();
+
+  // The page that was used longest ago among those that may go and whose tenant `may_lose` one; the end of a chain goes
+  // before its beginning. Valid until the index changes.
+  std::optional<View> NextToGo(const std::function<bool(TenantId)>& may_lose) const;
+  // Takes out an entry that may go.
+  PageRef Evict(const Digest& key);
+
+  // An entry that nobody holds and that no tier has been offered yet, parents first; each is shown once. Valid until
+  // the index changes.
+  std::optional<View> NextUnsaved();
+  bool HasUnsaved() const { return !unsaved_.empty(); }
 
   int64_t pages() const { return static_cast<int64_t>(entries_.size()); }
   void CheckInvariants() const;
@@ -97,6 +117,8 @@ class PrefixIndex {
     int64_t children = 0;
     int64_t holds = 0;
     uint64_t last_use = 0;  // of itself or of an evicted child
+    TenantId tenant = kDefaultTenant;
+    bool offered = false;  // to a tier, or waits in unsaved_ to be
     std::vector<Token> tokens;
     PageRef page;
   };
@@ -112,12 +134,16 @@ class PrefixIndex {
   void Take(Entry& entry);  // adds a hold
   void Drop(Entry& entry);
   void OrderIfFree(Entry& entry);
+  void OfferChain(Entry& last);
+  static View ViewOf(const Entry& entry);
 
   const int64_t tokens_per_page_;
+  const bool with_tiers_;
   KeyedHash root_hash_;
   KeyedHash page_hash_;
   std::unordered_map<Digest, Entry, KeyHash> entries_;  // nodes do not move
-  std::map<uint64_t, Entry*> order_;                    // of eviction, by last use
+  std::vector<std::map<uint64_t, Entry*>> orders_;      // of eviction, by last use; one a tenant
+  std::deque<Digest> unsaved_;                          // some are gone, or held again
   uint64_t clock_ = 0;                                  // counts uses
 };
 

@@ -12,6 +12,8 @@ namespace causeway::memory {
 namespace {
 
 constexpr int64_t kT = 4;
+
+bool Anyone(TenantId /*tenant*/) { return true; }
 using Inserted = PrefixIndex::Inserted;
 
 struct PrefixIndexTest : testing::Test {
@@ -104,9 +106,9 @@ TEST_F(PrefixIndexTest, EvictsLeavesLeastRecentlyUsedAndTailFirst) {
   Publish({4, 4, 4, 4});
   Lookup({1, 1, 1, 1, 2, 2, 2, 2});  // now the youngest
   std::vector<int64_t> places;
-  while (const auto next = index.NextToGo()) {
+  while (const auto next = index.NextToGo(Anyone)) {
     places.push_back(next->place);
-    EXPECT_EQ(index.Evict().page(), next->page);
+    EXPECT_EQ(index.Evict(index.NextToGo(Anyone)->key).page(), next->page);
     index.CheckInvariants();
   }
   EXPECT_EQ(places, (std::vector<int64_t>{1, 0, 1, 0}));  // 3333, 4444, 2222, 1111
@@ -115,9 +117,9 @@ TEST_F(PrefixIndexTest, EvictsLeavesLeastRecentlyUsedAndTailFirst) {
 
 TEST_F(PrefixIndexTest, WhatIsHeldStaysWithAllInFrontOfIt) {
   PrefixIndex::Hold hold = Publish({1, 1, 1, 1, 2, 2, 2, 2});
-  EXPECT_FALSE(index.NextToGo());
+  EXPECT_FALSE(index.NextToGo(Anyone));
   hold.Reset();
-  EXPECT_EQ(index.NextToGo()->place, 1);
+  EXPECT_EQ(index.NextToGo(Anyone)->place, 1);
 }
 
 // Random publishing, looking up, letting go and evicting against a map of what is there.
@@ -144,8 +146,8 @@ TEST_F(PrefixIndexTest, RandomHistoryMatchesANaiveModel) {
     }
     if (draw(10, 3) == 0) {
       while (pool.Available() < 8) {
-        ASSERT_TRUE(index.NextToGo().has_value());
-        known.erase(prefix_of[index.Evict().page()]);
+        ASSERT_TRUE(index.NextToGo(Anyone).has_value());
+        known.erase(prefix_of[index.Evict(index.NextToGo(Anyone)->key).page()]);
       }
       holds.push_back(Publish(tokens));
       const std::vector<PageId> now = Lookup(tokens);
