@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "fmt/format.h"
+#include "memory/kv_jobs.h"
 #include "memory/page_runs.h"
 
 namespace causeway::memory {
@@ -186,6 +187,14 @@ Result<void> KvCache::Reserve(Span& span, int64_t positions) {
 // A cached page is held by nobody, nor is any page behind it in its chain: eviction reaches it.
 bool KvCache::CanReserve(int64_t pages, TenantId tenant) const { return pages <= ledger_.Available(tenant); }
 
+int64_t KvCache::RoomOf(TenantId tenant, int64_t pages) const {
+  const auto tenants = ledger_.tenants();
+  for (size_t i = 0; i < tenants.size(); ++i) {
+    pages -= i == tenant ? 0 : tenants[i].floor_pages;
+  }
+  return std::clamp<int64_t>(pages, 0, tenants[tenant].quota_pages);
+}
+
 // Maps `count` pages behind the mapped ones and makes them live.
 Result<void> KvCache::MapMore(Slot& slot, int64_t count) {
   TRY(Reclaim(count, slot.tenant));
@@ -234,6 +243,10 @@ Result<void> KvCache::MapFrom(Slot& slot, size_t first, bool writable) {
 // ---- Taking back -----------------------------------------------------------------------------------
 
 Result<void> KvCache::MakeRoom(int64_t pages, TenantId tenant) {
+  const auto abandoned = [](const auto& job) { return job->abandoned; };
+  if (!CanReserve(pages, tenant) && std::any_of(restores_.begin(), restores_.end(), abandoned)) {
+    parts_.mover->Drain();  // their pages are nobody's as soon as the reading ends
+  }
   if (!CanReserve(pages, tenant)) {
     const bool quota = pages + ledger_.ReadTenant(tenant).held() > ledger_.tenants()[tenant].quota_pages;
     return MakeError(ErrorCode::kResourceExhausted,

@@ -64,6 +64,8 @@ class KvCache {
   Result<void> Reserve(Span& span, int64_t positions);
   // Whether Reserve could succeed for `pages` more pages of the tenant, parked and cached ones included.
   bool CanReserve(int64_t pages, TenantId tenant = kDefaultTenant) const;
+  // Pages that one sequence of the tenant can have of a budget of `pages`: what others' floors leave, within its quota.
+  int64_t RoomOf(TenantId tenant, int64_t pages) const;
   // Has pages up to `positions` mapped soon, off this thread, if free pages are at hand. Best effort: whoever needs them
   // earlier waits for them, and they stay up for taking.
   void MapAhead(Span& span, int64_t positions);

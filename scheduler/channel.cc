@@ -3,6 +3,8 @@
 #include <iterator>
 #include <utility>
 
+#include "scheduler/pinned.h"
+
 namespace causeway::scheduler {
 
 bool RequestChannel::Write(OutputEvent&& event) {
@@ -56,6 +58,18 @@ void RequestChannel::Tell(Cancellation cancellation) {
       const std::lock_guard lock(inbox->mutex);
       inbox->cancellations.push_back(cancellation);
     }
+    inbox->wake.notify_one();
+  }
+}
+
+PinnedPrefix::~PinnedPrefix() {
+  const auto inbox = inbox_.lock();
+  if (inbox == nullptr) {
+    return;  // the engine's thread is gone: the pin goes here
+  }
+  const std::lock_guard lock(inbox->mutex);
+  if (!inbox->stopped) {
+    inbox->unpins.push_back(std::move(pin_));
     inbox->wake.notify_one();
   }
 }

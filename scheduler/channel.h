@@ -3,10 +3,12 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
 
+#include "memory/prefix_pin.h"
 #include "scheduler/engine.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
@@ -30,14 +32,21 @@ struct Inbox {
   std::condition_variable wake;
   std::vector<Submission> submissions;
   std::vector<Cancellation> cancellations;
+  std::vector<memory::PrefixPin> unpins;        // that nobody keeps any more
+  std::vector<std::function<void()>> commands;  // to be run between two steps; each has a caller that waits
   int64_t waiting_requests = 0;  // sequences submitted and not yet running
   int64_t waiting_tokens = 0;    // prompt tokens not yet computed
   bool draining = false;         // nothing new is taken
   bool ending = false;           // what there is ends with kUnavailable
   bool stopping = false;         // and the thread ends
+  bool stopped = false;          // it has ended
+  bool memory_news = false;      // the cache's other threads have done something
 
   // Caller holds mutex.
-  bool HasNews() const { return ending || stopping || !submissions.empty() || !cancellations.empty(); }
+  bool HasNews() const {
+    return stopping || memory_news || !submissions.empty() || !cancellations.empty() || !unpins.empty() ||
+           !commands.empty();
+  }
 };
 
 // The events of one request. The engine appends; the ticket's holder takes.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <future>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "fmt/format.h"
 #include "memory/kv_cache.h"
 #include "scheduler/channel.h"
+#include "scheduler/pinned.h"
 #include "scheduler/scheduler.h"
 
 namespace causeway::scheduler {
@@ -29,6 +31,13 @@ struct Engine::Impl {
                    .prefix_caching = opts.prefix_caching,
                    .kv_switch_length = opts.kv_switch_length},
                   cache) {
+    kv.SetWake([inbox = inbox] {
+      {
+        const std::lock_guard lock(inbox->mutex);
+        inbox->memory_news = true;
+      }
+      inbox->wake.notify_one();
+    });
     thread = std::thread([this] { Loop(); });
   }
 
@@ -101,40 +110,82 @@ struct Engine::Impl {
     }
   }
 
+  Result<std::shared_ptr<const PinnedPrefix>> Load(Engine::LoadRequest request) {
+    std::promise<Result<std::shared_ptr<const PinnedPrefix>>> promise;
+    auto result = promise.get_future();
+    TRY(Call<void>([&]() -> Result<void> {
+      BeginLoad(request, std::move(promise));
+      return {};
+    }));
+    return result.get();
+  }
+
+  // Has the engine thread call `what` between two steps, and waits for its result.
+  template <typename T>
+  Result<T> Call(std::function<Result<T>()> what) {
+    auto promise = std::make_shared<std::promise<Result<T>>>();
+    auto result = promise->get_future();
+    {
+      const std::lock_guard lock(inbox->mutex);
+      if (inbox->stopping) {
+        return MakeError(ErrorCode::kUnavailable, "the server is shutting down");
+      }
+      inbox->commands.push_back([promise, what = std::move(what)] { promise->set_value(what()); });
+    }
+    inbox->wake.notify_one();
+    return result.get();
+  }
+
   // ---- Engine thread -------------------------------------------------------------------------------
 
   void Loop() {
     while (TakeInbox()) {
-      Step();
+      if (kv.asleep()) {
+        scheduler.Tick(Clock::now());
+        Publish();
+        Deliver();
+      } else {
+        Step();
+      }
     }
     Publish();
     Deliver();
+    loads.clear();
+    if (!kv.asleep()) {
+      kv.Save();
+    }
+    kv.SetWake({});
     const std::lock_guard lock(inbox->mutex);
+    inbox->unpins.clear();
+    inbox->stopped = true;
     idle = true;
     drained.notify_all();
   }
 
-  // Waits for something to do, and takes it over. False when stopping: nothing is left then, and Submit
-  // lets nothing in behind, as it looks at `stopping` under the same lock.
+  // Waits for something to do, and takes it over. False when stopping: nothing is left then, and neither Submit nor Call
+  // lets anything in behind, as they look at `stopping` under the same lock.
   bool TakeInbox() {
     bool ending = false;
     bool stopping = false;
+    bool draining = false;
     {
       std::unique_lock lock(inbox->mutex);
       idle = scheduler.idle() && inbox->submissions.empty();
       if (idle) {
         drained.notify_all();
       }
-      inbox->wake.wait(lock, [this] {
-        const bool more = inbox->stopping || !inbox->submissions.empty() || !inbox->cancellations.empty();
-        return more || !scheduler.idle();
-      });
+      WaitForWork(lock);
       idle = false;
+      inbox->memory_news = false;
       submissions.swap(inbox->submissions);
       cancellations.swap(inbox->cancellations);
+      unpins.swap(inbox->unpins);
+      commands.swap(inbox->commands);
       ending = inbox->ending;
       stopping = inbox->stopping;
+      draining = inbox->draining;
     }
+    unpins.clear();
     for (Submission& submission : submissions) {
       channels.emplace(submission.key, std::move(submission.channel));
       scheduler.Add(submission.key, std::move(submission.request), Clock::now());
@@ -144,15 +195,49 @@ struct Engine::Impl {
       scheduler.Cancel(cancellation.key, cancellation.index);
     }
     cancellations.clear();
-    if (ending) {
+    if (draining && kv.asleep() && !scheduler.idle()) {
+      if (const auto awake = WakeUp(); !awake.ok()) {
+        LOG_ERROR("cannot wake to finish what waits: {}", awake.error().message);
+      }
+    }
+    if (ending || stopping) {
       scheduler.FailAll(MakeError(ErrorCode::kUnavailable, "the server is shutting down"), Clock::now());
     }
+    for (const auto& command : commands) {
+      command();
+    }
+    commands.clear();
+    FinishLoads(stopping);
     return !stopping;
+  }
+
+  // Returns when there are news, or work that does not wait for any.
+  void WaitForWork(std::unique_lock<std::mutex>& lock) {
+    const auto ready = [this] {
+      const bool steps = !kv.asleep() || inbox->ending;
+      return inbox->HasNews() || (steps && !scheduler.idle()) || (!kv.asleep() && kv.HasWork());
+    };
+    Instant until = kv.asleep() ? scheduler.NextDeadline() : kNever;
+    const bool trims = !kv.asleep() && !trimmed && options.idle_trim > Duration::zero();
+    if (trims) {
+      until = Clock::now() + options.idle_trim;
+    }
+    if (until == kNever) {
+      inbox->wake.wait(lock, ready);
+    } else if (!inbox->wake.wait_until(lock, until, ready) && trims) {
+      trimmed = true;
+      lock.unlock();
+      if (const auto done = kv.Trim(); !done.ok()) {
+        LOG_WARNING("the KV cache could not give memory back: {}", done.error().message);
+      }
+      lock.lock();
+    }
   }
 
   void Step() {
     const Instant start = Clock::now();
     const Plan& plan = scheduler.Next(start);
+    trimmed = trimmed && plan.empty();
     const bool nothing_runs = plan.empty();  // asked now: applying the step empties the plan
     if (!nothing_runs) {
       RunPlan(plan, start);
@@ -162,6 +247,89 @@ struct Engine::Impl {
     if (nothing_runs && !scheduler.idle()) {
       WaitForPagesOrDeadline();
     }
+  }
+
+  // ---- Memory --------------------------------------------------------------------------------------
+
+  Result<void> GoToSleep(bool weights) {
+    if (kv.asleep()) {
+      return MakeError(ErrorCode::kFailedPrecondition, "the engine sleeps already");
+    }
+    if (kv.Stats().pinned_pages > 0) {
+      return MakeError(ErrorCode::kFailedPrecondition, "states keep KV pages: save and delete them first");
+    }
+    scheduler.PreemptAll();
+    FinishLoads(true);
+    TRY(kv.Sleep());
+    if (weights) {
+      if (const auto done = executor.Sleep(); !done.ok()) {
+        CHECK_MSG(kv.Wake().ok(), "cannot take the KV cache's memory back");
+        return done;
+      }
+    }
+    executor_sleeps = weights;
+    LOG_INFO("asleep: {} given back", weights ? "KV cache, weights and activations" : "the KV cache");
+    return {};
+  }
+
+  Result<void> WakeUp() {
+    if (!kv.asleep()) {
+      return {};
+    }
+    if (executor_sleeps) {
+      TRY(executor.Wake());
+      executor_sleeps = false;
+    }
+    TRY(kv.Wake());
+    LOG_INFO("awake");
+    return {};
+  }
+
+  // A load that was asked for, until its pages are there.
+  struct PendingLoad {
+    memory::Restoring restoring;
+    int64_t pages = 0;
+    std::promise<Result<std::shared_ptr<const PinnedPrefix>>> promise;
+  };
+
+  void BeginLoad(Engine::LoadRequest& request, std::promise<Result<std::shared_ptr<const PinnedPrefix>>> promise) {
+    if (kv.asleep()) {
+      promise.set_value(MakeError(ErrorCode::kUnavailable, "the engine sleeps"));
+      return;
+    }
+    auto begun = scheduler.BeginLoad(request.tokens, request.cache_salt, request.tenant, request.switched,
+                                     std::move(request.source));
+    if (!begun.ok()) {
+      promise.set_value(std::move(begun).error());
+      return;
+    }
+    const int64_t pages = static_cast<int64_t>(request.tokens.size()) / kv.geometry().tokens_per_page;
+    loads.push_back({std::move(begun).value(), pages, std::move(promise)});
+  }
+
+  // `giving_up`: none is waited for any more.
+  void FinishLoads(bool giving_up) {
+    if (!loads.empty()) {
+      kv.Poll();
+    }
+    std::erase_if(loads, [&](PendingLoad& load) {
+      if (giving_up) {
+        load.promise.set_value(MakeError(ErrorCode::kUnavailable, "the engine stops or goes to sleep"));
+      } else if (!load.restoring.done()) {
+        return false;
+      } else if (load.restoring.pages() < load.pages) {
+        load.promise.set_value(MakeError(ErrorCode::kFailedPrecondition,
+                                         fmt::format("only {} of the state's {} pages could be read",
+                                                     load.restoring.pages(), load.pages)));
+      } else {
+        load.promise.set_value(Pinned(load.restoring.TakePin()));
+      }
+      return true;
+    });
+  }
+
+  std::shared_ptr<const PinnedPrefix> Pinned(memory::PrefixPin pin) {
+    return std::make_shared<const PinnedPrefix>(std::move(pin), kv, inbox);
   }
 
   void RunPlan(const Plan& plan, Instant start) {
@@ -191,6 +359,7 @@ struct Engine::Impl {
       const double rate = static_cast<double>(step.prefill_tokens) / seconds;
       const double old = prefill_rate.load(std::memory_order_relaxed);
       prefill_rate.store(old == 0 ? rate : 0.8 * old + 0.2 * rate, std::memory_order_relaxed);
+      kv.SetComputeRate(prefill_rate);
     }
     if (observer) {
       observer(step);
@@ -204,6 +373,9 @@ struct Engine::Impl {
     for (SchedulerEvent& event : events) {
       if (event.output.kind == OutputEvent::Kind::kToken) {
         ++generation_tokens;
+      }
+      if (event.pin) {
+        event.output.pinned = Pinned(std::move(event.pin));
       }
       const auto channel = channels.find(event.request);
       CHECK(channel != channels.end());
@@ -226,6 +398,11 @@ struct Engine::Impl {
     preemptions.store(scheduler.preemptions(), std::memory_order_relaxed);
     prefix_query_tokens.store(scheduler.prefix_query_tokens(), std::memory_order_relaxed);
     prefix_hit_tokens.store(scheduler.prefix_hit_tokens(), std::memory_order_relaxed);
+    for (size_t i = 0; i < kPrefixLosses; ++i) {
+      prefix_lost_tokens[i].store(scheduler.prefix_lost_tokens()[i], std::memory_order_relaxed);
+    }
+    most_pinned_pages.store(scheduler.most_pinned(), std::memory_order_relaxed);
+    asleep.store(kv.asleep(), std::memory_order_relaxed);
     const int64_t tokens = scheduler.backlog_tokens();
     backlog.store(tokens, std::memory_order_relaxed);
     const std::lock_guard lock(inbox->mutex);
@@ -241,7 +418,7 @@ struct Engine::Impl {
   void WaitForPagesOrDeadline() {
     std::unique_lock lock(inbox->mutex);
     const Instant latest = Clock::now() + std::chrono::milliseconds(50);
-    inbox->wake.wait_until(lock, std::min(latest, scheduler.NextDeadline()), [this] { return inbox->HasNews(); });
+    inbox->wake.wait_until(lock, std::min(latest, scheduler.NextDeadline()), [this] { return inbox->HasNews() || inbox->ending; });
   }
 
   // Constant after construction.
@@ -261,8 +438,13 @@ struct Engine::Impl {
   std::unordered_map<RequestKey, std::shared_ptr<RequestChannel>> channels;  // of unfinished requests
   std::vector<Submission> submissions;                                       // scratch, as all below
   std::vector<Cancellation> cancellations;
+  std::vector<memory::PrefixPin> unpins;
+  std::vector<std::function<void()>> commands;
   std::vector<SchedulerEvent> events;
   std::vector<std::shared_ptr<RequestChannel>> to_wake;
+  std::vector<PendingLoad> loads;
+  bool executor_sleeps = false;
+  bool trimmed = false;  // nothing was done since
 
   // Written by the engine thread, read by any.
   std::atomic<int64_t> running{0};
@@ -273,6 +455,9 @@ struct Engine::Impl {
   std::atomic<uint64_t> preemptions{0};
   std::atomic<uint64_t> prefix_query_tokens{0};
   std::atomic<uint64_t> prefix_hit_tokens{0};
+  std::array<std::atomic<uint64_t>, kPrefixLosses> prefix_lost_tokens{};
+  std::atomic<int64_t> most_pinned_pages{0};
+  std::atomic<bool> asleep{false};
   std::atomic<uint64_t> steps{0};
   std::atomic<double> prefill_rate{0.0};
 
@@ -300,10 +485,35 @@ EngineStats Engine::Stats() const {
   stats.preemptions = impl_->preemptions;
   stats.prefix_query_tokens = impl_->prefix_query_tokens;
   stats.prefix_hit_tokens = impl_->prefix_hit_tokens;
+  for (size_t i = 0; i < kPrefixLosses; ++i) {
+    stats.prefix_lost_tokens[i] = impl_->prefix_lost_tokens[i];
+  }
+  stats.most_pinned_pages = impl_->most_pinned_pages;
+  stats.asleep = impl_->asleep;
   stats.steps = impl_->steps;
   stats.backlog_tokens = static_cast<double>(impl_->backlog);
   stats.prefill_rate = impl_->prefill_rate;
   return stats;
+}
+
+Result<std::shared_ptr<const PinnedPrefix>> Engine::Load(LoadRequest request) { return impl_->Load(std::move(request)); }
+Result<void> Engine::Sleep(bool weights) {
+  return impl_->Call<void>([impl = impl_.get(), weights] { return impl->GoToSleep(weights); });
+}
+Result<void> Engine::Wake() {
+  return impl_->Call<void>([impl = impl_.get()] { return impl->WakeUp(); });
+}
+Result<void> Engine::Trim() {
+  return impl_->Call<void>([impl = impl_.get()] { return impl->kv.Trim(); });
+}
+Result<void> Engine::DropPrefixes() {
+  return impl_->Call<void>([impl = impl_.get()] { return impl->kv.DropPrefixes(); });
+}
+Result<void> Engine::Resize(int64_t pages) {
+  return impl_->Call<void>([impl = impl_.get(), pages]() -> Result<void> {
+    TRY(impl->scheduler.CheckResize(pages));
+    return impl->kv.Resize(pages);
+  });
 }
 
 void Engine::Drain(Instant deadline) { impl_->Drain(deadline); }

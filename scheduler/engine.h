@@ -2,6 +2,7 @@
 // see.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -9,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "memory/page_tier.h"
 #include "scheduler/executor.h"
 #include "scheduler/request.h"
 
@@ -54,6 +56,7 @@ struct EngineOptions {
   int64_t max_prefill_stall_steps = 4;   // a parked prefill advances at least once in so many steps
   bool prefix_caching = true;            // later requests begin behind the pages of earlier ones
   int64_t kv_switch_length = 0;          // SchedulerOptions
+  Duration idle_trim{};                  // after so long without work the KV cache gives unused memory back; 0: never
   int64_t max_queued_requests = 1024;    // waiting, by requests (n counts n times)
   int64_t max_queued_tokens = 1 << 20;   // not yet computed prompt tokens, of waiting and running ones
 };
@@ -68,6 +71,9 @@ struct EngineStats {
   uint64_t preemptions = 0;
   uint64_t prefix_query_tokens = 0;  // prompt tokens looked up, and found, in the prefix index
   uint64_t prefix_hit_tokens = 0;
+  std::array<uint64_t, kPrefixLosses> prefix_lost_tokens{};
+  int64_t most_pinned_pages = 0;  // that states may keep
+  bool asleep = false;
   uint64_t steps = 0;
   double backlog_tokens = 0;  // prompt tokens waiting to be computed
   double prefill_rate = 0;    // measured prompt tokens/s, for Retry-After
@@ -93,6 +99,30 @@ class Engine {
   Result<Ticket> Submit(GenerateRequest request, Waker& waker);
 
   EngineStats Stats() const;
+
+  // ---- Memory: any thread but the engine's; each waits for the next step boundary, and for its work ----
+
+  // What a state's pages hold, by tenant and salt, and where their bytes come from.
+  struct LoadRequest {
+    std::vector<Token> tokens;
+    std::string cache_salt;
+    memory::TenantId tenant = memory::kDefaultTenant;
+    bool switched = false;  // longrope: for lengths above kv_switch_length
+    std::unique_ptr<memory::PageSource> source;  // of all full pages
+  };
+  // Puts pages that were computed elsewhere into the cache and pins them. kResourceExhausted where they find no room.
+  Result<std::shared_ptr<const PinnedPrefix>> Load(LoadRequest request);
+  // Gives all KV memory back, and with `weights` that of weights and activations too. Requests wait, with their
+  // deadlines, until Wake. kFailedPrecondition while states are kept; nothing has changed then.
+  Result<void> Sleep(bool weights);
+  // Takes the memory back, all or nothing.
+  Result<void> Wake();
+  // Gives back what is parked and free.
+  Result<void> Trim();
+  // Forgets every prefix that nobody uses.
+  Result<void> DropPrefixes();
+  // Lets the KV cache have this many pages; kResourceExhausted while more are in use.
+  Result<void> Resize(int64_t pages);
 
   // Any thread. Stops admitting; returns when all requests have ended. At `deadline` the rest is made to
   // end, with kUnavailable, at the next step boundary.

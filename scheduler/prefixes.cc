@@ -1,8 +1,22 @@
-// The part of Scheduler that begins sequences behind pages that others computed.
+// The part of Scheduler that begins sequences behind pages that are known: computed by others, or back from a tier.
+#include <algorithm>
+
+#include "fmt/format.h"
 #include "memory/kv_cache.h"
 #include "scheduler/scheduler.h"
 
 namespace causeway::scheduler {
+namespace {
+
+constexpr int64_t kMostRestoring = 4;    // sequences that wait for a tier at once
+constexpr int64_t kMapAheadTokens = 16;  // decode steps in which the control thread can map a page
+
+}  // namespace
+
+std::string PrefixScope(const memory::KvCache& kv, std::string_view cache_salt, memory::TenantId tenant, bool switched) {
+  const std::string& name = kv.tenants()[tenant].name;
+  return fmt::format("{}{}:{}{}", switched ? '+' : '-', name.size(), name, cache_salt);
+}
 
 // The running sequence that computes, or has computed, the prompt that this one has too; null if there is none.
 const Sequence* Scheduler::FirstSibling(const Sequence& sequence) const {
@@ -36,11 +50,12 @@ void Scheduler::TakePartialPage(const Sequence& sequence, Running& state) {
 // What may be found of the sequence's tokens: whole pages, and never all tokens, since the last one has to run for
 // its logits. Prompt tokens that are to be scored have to run too.
 memory::PrefixQuery Scheduler::KnownPrefix(Sequence& sequence) {
+  const memory::TenantId tenant = sequence.request->params.tenant;
   if (!options_.prefix_caching || WantsPromptScores(sequence)) {
-    return {};
+    return {.keys = {}, .tokens = {}, .max_pages = 0, .tenant = tenant};
   }
   kv_.AppendPrefixKeys(sequence.request->prefix_root, sequence.tokens, sequence.prefix_keys);
-  return {sequence.prefix_keys, sequence.tokens, (sequence.size() - 1) / kv_.geometry().tokens_per_page};
+  return {sequence.prefix_keys, sequence.tokens, (sequence.size() - 1) / kv_.geometry().tokens_per_page, tenant};
 }
 
 void Scheduler::PublishPages(Sequence& sequence) {
@@ -52,6 +67,139 @@ void Scheduler::PublishPages(Sequence& sequence) {
   const auto tokens = std::span(sequence.tokens).first(static_cast<size_t>(full * kv_.geometry().tokens_per_page));
   kv_.AppendPrefixKeys(sequence.request->prefix_root, tokens, sequence.prefix_keys);
   kv_.Publish(state.span, std::span(sequence.prefix_keys).first(static_cast<size_t>(full)), tokens);
+}
+
+// Of a sequence that starts for the first time.
+void Scheduler::CountPrefix(const Sequence& sequence, const memory::PrefixQuery& query, int64_t computed) {
+  prefix_query_tokens_ += static_cast<uint64_t>(sequence.size());
+  prefix_hit_tokens_ += static_cast<uint64_t>(computed);
+  if (!options_.prefix_caching) {
+    return;
+  }
+  const auto lose = [this](PrefixLoss loss, int64_t tokens) {
+    prefix_lost_tokens_[static_cast<size_t>(loss)] += static_cast<uint64_t>(tokens);
+  };
+  if (WantsPromptScores(sequence)) {
+    lose(PrefixLoss::kScored, sequence.size());
+    return;
+  }
+  const int64_t page_tokens = kv_.geometry().tokens_per_page;
+  const int64_t found = computed / page_tokens;
+  const int64_t missed = std::max<int64_t>(0, query.max_pages - found);
+  const bool evicted = kv_.LossAt(query, found) == memory::KvCache::Loss::kEvicted;
+  lose(evicted ? PrefixLoss::kEvicted : PrefixLoss::kNever, missed * page_tokens);
+  lose(PrefixLoss::kPartial, sequence.size() - computed - missed * page_tokens);
+}
+
+// ---- Tiers -----------------------------------------------------------------------------------------
+
+// Whether the sequence can start now, or has first to wait for pages that a tier has of it.
+Scheduler::Readiness Scheduler::AskTier(Sequence& sequence) {
+  Waiting& state = WaitingOf(sequence);
+  if (state.restoring) {
+    return state.restoring->done() ? Readiness::kReady : Readiness::kRestoring;
+  }
+  if (state.asked || !options_.prefix_caching || kv_.tier() == nullptr) {
+    return Readiness::kReady;
+  }
+  const int64_t pages = kv_.geometry().PagesFor(sequence.size()) + GrowingSequences();
+  const bool room = kv_.CanReserve(pages, sequence.request->params.tenant);
+  if (!room && running_.empty()) {
+    return Readiness::kReady;  // nobody will make room: it starts with what is here
+  }
+  const auto in_flight = std::count_if(restoring_.begin(), restoring_.end(), [](Sequence* const one) {
+    return !WaitingOf(*one).restoring->done();
+  });
+  if (!room || in_flight >= kMostRestoring) {
+    return Readiness::kBlocked;  // those end by themselves
+  }
+  state.asked = true;
+  state.restoring = kv_.Restore(KnownPrefix(sequence));
+  if (!state.restoring) {
+    return Readiness::kReady;
+  }
+  restoring_.push_back(&sequence);
+  return Readiness::kRestoring;
+}
+
+// Gives up the claims of sequences that wait for a tier, `but` one. They compute what does not stay cached. True: there
+// were some.
+bool Scheduler::DropRestores(const Sequence* but) {
+  const auto dropped = std::erase_if(restoring_, [but](Sequence* sequence) {
+    if (sequence == but) {
+      return false;
+    }
+    WaitingOf(*sequence).restoring.reset();
+    return true;
+  });
+  return dropped > 0;
+}
+
+// ---- States ----------------------------------------------------------------------------------------
+
+int64_t Scheduler::most_pinned() const {
+  const int64_t budget = kv_.Stats().budget_pages;
+  return std::max<int64_t>(0, kv_.RoomOf(memory::kDefaultTenant, budget) - kv_.geometry().PagesFor(options_.max_model_len));
+}
+
+memory::PrefixPin Scheduler::PinOf(const Sequence& sequence, Error& error) {
+  if (!options_.prefix_caching) {
+    error = MakeError(ErrorCode::kFailedPrecondition, "states need prefix caching, which is off");
+    return {};
+  }
+  memory::PrefixPin pin = kv_.PinSealed(RunningOf(sequence).span);
+  if (kv_.Stats().pinned_pages > most_pinned()) {
+    error = MakeError(ErrorCode::kResourceExhausted,
+                      fmt::format("states may keep {} KV pages, so that the longest request still fits", most_pinned()));
+    return {};
+  }
+  return pin;
+}
+
+Result<memory::Restoring> Scheduler::BeginLoad(std::span<const Token> tokens, std::string_view cache_salt,
+                                               memory::TenantId tenant, bool switched,
+                                               std::unique_ptr<memory::PageSource> source) {
+  if (!options_.prefix_caching) {
+    return MakeError(ErrorCode::kFailedPrecondition, "states need prefix caching, which is off");
+  }
+  const int64_t pages = std::ssize(tokens) / kv_.geometry().tokens_per_page;
+  if (kv_.Stats().pinned_pages + pages > most_pinned()) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     fmt::format("states may keep {} KV pages, so that the longest request still fits", most_pinned()));
+  }
+  std::vector<Digest> keys;
+  kv_.AppendPrefixKeys(kv_.PrefixRoot(PrefixScope(kv_, cache_salt, tenant, switched)), tokens, keys);
+  return kv_.Load({keys, tokens, pages, tenant}, std::move(source));
+}
+
+Result<void> Scheduler::CheckResize(int64_t pages) const {
+  for (const auto& [key, request] : requests_) {
+    if (kv_.geometry().PagesFor(request.most_positions()) > kv_.RoomOf(request.params.tenant, pages)) {
+      return MakeError(ErrorCode::kResourceExhausted,
+                       fmt::format("a request that is being served may need {} tokens of KV cache; {} pages do not hold "
+                                   "them",
+                                   request.most_positions(), pages));
+    }
+  }
+  return {};
+}
+
+void Scheduler::PreemptAll() {
+  while (!running_.empty()) {
+    Preempt(*running_.back());
+  }
+  DropRestores(nullptr);
+}
+
+// A decode that will soon cross into a page that is not there gets it mapped beside the steps.
+void Scheduler::MapAhead() {
+  for (Sequence* const sequence : planned_) {
+    Running& state = RunningOf(*sequence);
+    const int64_t soon = std::min(sequence->size() + kMapAheadTokens, sequence->request->most_positions());
+    if (soon > state.segment.positions) {
+      kv_.MapAhead(state.span, soon);
+    }
+  }
 }
 
 }  // namespace causeway::scheduler

@@ -4,14 +4,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/token.h"
+#include "memory/tenant.h"
 
 namespace causeway::scheduler {
+
+class PinnedPrefix;  // scheduler/pinned.h
 
 struct TokenBias {
   Token token;
@@ -54,6 +58,8 @@ struct GenerateRequest {
   StopParams stop;
   int n = 1;               // sequences
   std::string cache_salt;  // prefixes are shared among requests of one salt only; at most 256 bytes
+  memory::TenantId tenant = memory::kDefaultTenant;  // whom its pages are charged to, and shared with
+  bool pin = false;  // keep the KV of sequence 0 when it ends well: OutputEvent::pinned
   Priority priority = Priority::kNormal;
   Instant arrival;                  // when the front end received it
   Instant queue_deadline = kNever;  // must have started by then
@@ -90,6 +96,15 @@ struct RequestTimes {
   Instant finished;
 };
 
+// Why prompt tokens were computed although the prefix index was asked.
+enum class PrefixLoss : uint8_t {
+  kNever,    // their page was not known, as far as we remember
+  kEvicted,  // it was, and had to go
+  kPartial,  // they fill no page, or are the last token, which always runs
+  kScored,   // the client wants the prompt's log probabilities
+};
+inline constexpr size_t kPrefixLosses = 4;
+
 // One thing that happened to one sequence of a request. Each sequence gets its tokens in order and then
 // exactly one finish; prompt log probabilities come before the first token of sequence 0.
 struct OutputEvent {
@@ -108,6 +123,8 @@ struct OutputEvent {
   int64_t cached_tokens = 0;  // prompt tokens whose KV was there when it started; in kToken too
   int64_t output_tokens = 0;
   int preemptions = 0;
+  std::shared_ptr<const PinnedPrefix> pinned;  // what `pin` asked for, of sequence 0; null: `pin_error` says why
+  Error pin_error;
   RequestTimes times;  // kToken too, but for `finished`
 };
 

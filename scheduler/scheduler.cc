@@ -43,13 +43,16 @@ Instant DeadlineOf(const Sequence& sequence) {
 }  // namespace
 
 Result<void> CheckFits(const GenerateRequest& request, const memory::KvCache& kv) {
+  if (request.tenant >= kv.tenants().size()) {
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("there is no tenant {}", request.tenant));
+  }
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t most = prompt + std::max<int64_t>(0, request.stop.max_tokens - 1);
-  const int64_t room = kv.options().max_pages * kv.geometry().tokens_per_page;
+  const int64_t room = kv.RoomOf(request.tenant, kv.Stats().budget_pages) * kv.geometry().tokens_per_page;
   if (most > room) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("the request may need {} tokens of KV cache ({} in the prompt), which holds {}", most,
-                                 prompt, room),
+                     fmt::format("the request may need {} tokens of KV cache ({} in the prompt), which holds {}{}", most,
+                                 prompt, room, kv.tenants().size() > 1 ? " for this tenant" : ""),
                      prompt > room ? "prompt" : "max_tokens");
   }
   return {};
@@ -63,7 +66,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, memory::KvCache& kv) : opt
 // ---- Coming and going ------------------------------------------------------------------------------
 
 void Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
-  CHECK(CheckFits(params, kv_).ok());
+  const auto fits = CheckFits(params, kv_);  // the cache may have shrunk since the request was looked at
   const auto [place, is_new] = requests_.try_emplace(key);
   CHECK(is_new);
   Request& request = place->second;
@@ -73,7 +76,7 @@ void Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
   request.unfinished = request.params.n;
   const bool switched = options_.kv_switch_length > 0 &&
                         request.prompt_size() + request.params.stop.max_tokens > options_.kv_switch_length;
-  request.prefix_root = kv_.PrefixRoot((switched ? "+" : "-") + request.params.cache_salt);
+  request.prefix_root = kv_.PrefixRoot(PrefixScope(kv_, request.params.cache_salt, request.params.tenant, switched));
   const Instant arrival = std::min(request.params.arrival, now);
   for (int index = 0; index < request.params.n; ++index) {
     const SequenceId id = next_id_++;
@@ -87,6 +90,9 @@ void Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
     sequence.times = {request.params.arrival, kNever, kNever, kNever};
     next_deadline_ = std::min(next_deadline_, DeadlineOf(sequence));
     EnterWaiting(sequence);
+    if (!fits.ok()) {
+      Finish(sequence, FinishReason::kError, -1, fits.error(), now);
+    }
   }
 }
 
@@ -96,6 +102,7 @@ void Scheduler::EnterWaiting(Sequence& sequence) {
 }
 
 void Scheduler::LeaveWaiting(Sequence& sequence) {
+  std::erase(restoring_, &sequence);
   CHECK(waiting_.erase(&sequence) == 1);
   waiting_tokens_ -= sequence.size();
 }
@@ -168,6 +175,9 @@ void Scheduler::Finish(Sequence& sequence, FinishReason reason, Token stop_token
   event.output.preemptions = sequence.preemptions;
   event.output.times = sequence.times;
   event.output.times.finished = now;
+  if (request.params.pin && sequence.index == 0 && (reason == FinishReason::kStop || reason == FinishReason::kLength)) {
+    event.pin = PinOf(sequence, event.output.pin_error);
+  }
   event.last = --request.unfinished == 0;
   events_.push_back(std::move(event));
   if (IsRunning(sequence)) {
@@ -185,9 +195,14 @@ void Scheduler::Finish(Sequence& sequence, FinishReason reason, Token stop_token
 
 // ---- Planning --------------------------------------------------------------------------------------
 
-const Plan& Scheduler::Next(Instant now) {
+void Scheduler::Tick(Instant now) {
   RemoveCancelled(now);
   Expire(now);
+}
+
+const Plan& Scheduler::Next(Instant now) {
+  Tick(now);
+  kv_.Poll();
   for (Sequence* const sequence : running_) {
     RunningOf(*sequence).planned = 0;
   }
@@ -198,6 +213,7 @@ const Plan& Scheduler::Next(Instant now) {
   PlanPrefills(now);
   CountStalls();
   BuildPlan();
+  MapAhead();
   return plan_;
 }
 
@@ -264,37 +280,47 @@ void Scheduler::PlanPrefills(Instant now) {
   Admit(nullptr, now);
 }
 
-// Starts those who wait, first come first served, as long as they go before `before` (null: all).
+// Starts those who wait, first come first served, as long as they go before `before` (null: all). Nobody overtakes the one
+// who waits for pages; everybody may overtake those whose pages are being read from a tier.
 void Scheduler::Admit(const Sequence* before, Instant now) {
-  while (admitting_ && budget_ > 0 && running() < options_.max_num_seqs && !waiting_.empty()) {
-    Sequence& sequence = **waiting_.begin();
-    if (before != nullptr && before->precedence < sequence.precedence) {
+  auto next = waiting_.begin();
+  while (admitting_ && budget_ > 0 && running() < options_.max_num_seqs && next != waiting_.end()) {
+    Sequence& sequence = **next++;
+    if ((before != nullptr && before->precedence < sequence.precedence) || WaitsForSibling(sequence)) {
       return;
     }
-    if (WaitsForSibling(sequence)) {
-      return;
+    const Readiness readiness = AskTier(sequence);
+    if (readiness == Readiness::kRestoring) {
+      continue;
     }
-    if (!Start(sequence, now)) {
-      admitting_ = false;  // nobody overtakes the one who waits for pages
+    if (readiness == Readiness::kBlocked || !Start(sequence, now)) {
+      admitting_ = false;
       return;
     }
     Grant(sequence, std::min(budget_, Remaining(sequence)));
   }
 }
 
+// Nobody runs, and pages are short: then others hold them who wait for theirs from a tier.
 bool Scheduler::Start(Sequence& sequence, Instant now) {
+  return TryStart(sequence, now) || (running_.empty() && DropRestores(&sequence) && TryStart(sequence, now));
+}
+
+bool Scheduler::TryStart(Sequence& sequence, Instant now) {
+  const memory::TenantId tenant = sequence.request->params.tenant;
   const int64_t growing = GrowingSequences();
-  if (!kv_.CanReserve(growing)) {
+  if (!kv_.CanReserve(growing, tenant)) {
     return false;
   }
-  auto span = kv_.CreateSpan(sequence.size(), KnownPrefix(sequence));
+  const memory::PrefixQuery query = KnownPrefix(sequence);
+  auto span = kv_.CreateSpan(sequence.size(), query);
   if (!span.ok()) {
     return false;
   }
   Running state;
   state.span = std::move(span).value();
   const int64_t known_pages = state.span.sealed_pages();
-  if (!kv_.CanReserve(kv_.geometry().PagesFor(sequence.size()) - known_pages + growing) ||
+  if (!kv_.CanReserve(kv_.geometry().PagesFor(sequence.size()) - known_pages + growing, tenant) ||
       !kv_.Reserve(state.span, sequence.size()).ok()) {
     return false;  // the span parks again; the sequence waits on
   }
@@ -303,8 +329,7 @@ bool Scheduler::Start(Sequence& sequence, Instant now) {
   TakePartialPage(sequence, state);
   if (!sequence.started()) {
     sequence.cached_tokens = state.computed;
-    prefix_query_tokens_ += static_cast<uint64_t>(sequence.size());
-    prefix_hit_tokens_ += static_cast<uint64_t>(state.computed);
+    CountPrefix(sequence, query, state.computed);
   }
   LeaveWaiting(sequence);
   sequence.state = std::move(state);
@@ -335,7 +360,10 @@ bool Scheduler::EnsurePages(Sequence& sequence, int64_t positions) {
       state.segment.positions = state.span.capacity_positions();
       return true;
     }
-    // Only a want of pages is helped by other people's pages.
+    // Only a want of pages is helped by other people's pages; first by those of sequences that do not run yet.
+    if (reserved.error().code == ErrorCode::kResourceExhausted && DropRestores(nullptr)) {
+      continue;
+    }
     Sequence* const victim = reserved.error().code == ErrorCode::kResourceExhausted
                                  ? *std::max_element(running_.begin(), running_.end(), ByPrecedence())
                                  : &sequence;
@@ -517,12 +545,14 @@ void Scheduler::CheckInvariants() const {
   }
   CHECK(unfinished == static_cast<int64_t>(sequences_.size()));
   int64_t waiting_tokens = 0;
-  for (const Sequence* const sequence : waiting_) {
+  int64_t restoring = 0;
+  for (Sequence* const sequence : waiting_) {
     CHECK(!IsRunning(*sequence) && sequences_.contains(sequence->id));
+    restoring += WaitingOf(*sequence).restoring.has_value() ? 1 : 0;
     CHECK(next_deadline_ <= DeadlineOf(*sequence));
     waiting_tokens += sequence->size();
   }
-  CHECK(waiting_tokens == waiting_tokens_);
+  CHECK(waiting_tokens == waiting_tokens_ && restoring == std::ssize(restoring_));
   int64_t pages = 0;
   int64_t unshared_pages = 0;
   for (const Sequence* const sequence : running_) {

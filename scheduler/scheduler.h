@@ -10,12 +10,14 @@
 // all of its known tokens fit the free pages and the running ones could still grow by one each; when a
 // decode needs a page and none is free, the last in precedence is preempted: its pages go, its tokens
 // stay, and it computes them again later, with the same bits. Full pages are published as they are computed,
-// and whoever starts, again or for the first time, begins behind the pages that are known.
+// and whoever starts, again or for the first time, begins behind the pages that are known; if a tier has more of them, it
+// waits until they are here, while others go on.
 //
 // Cost of a step: O(running); waiting sequences cost nothing until a deadline passes. In steady state
 // (nobody comes or goes) Next, Apply and TakeEvents do not allocate.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -45,17 +47,18 @@ struct SchedulerOptions {
 struct SchedulerEvent {
   RequestKey request = 0;
   OutputEvent output;
+  memory::PrefixPin pin;  // for a request with `pin`, at its end
   bool last = false;  // the request's last sequence has ended
 };
 
-// kInvalidArgument if one sequence of the request could outgrow the whole cache. Any thread.
+// kInvalidArgument if one sequence of the request could outgrow what its tenant can have of the cache. Any thread.
 Result<void> CheckFits(const GenerateRequest& request, const memory::KvCache& kv);
 
 class Scheduler {
  public:
   Scheduler(const SchedulerOptions& options, memory::KvCache& kv);
 
-  // Takes a request that ValidateRequest and CheckFits accept.
+  // Takes a request that ValidateRequest accepts. One that CheckFits has come to refuse ends with its error.
   void Add(RequestKey key, GenerateRequest request, Instant now);
   // Ends one sequence (index >= 0) or all of a request (-1) at the next boundary. What has ended already,
   // or never was, is ignored.
@@ -69,6 +72,19 @@ class Scheduler {
   // The step could not be run: its sequences end with `error`, all others go on.
   void ApplyFailure(const Error& error, Instant now);
 
+  // Ends what was cancelled and what ran out of time, without a step: for an engine that sleeps.
+  void Tick(Instant now);
+  // All sequences wait from now on, and hold nothing.
+  void PreemptAll();
+  // Whether every unfinished request, and one of max_model_len beside the pinned pages, fits a cache of so many pages.
+  Result<void> CheckResize(int64_t pages) const;
+  // Begins to take pages in that were computed elsewhere (KvCache::Load).
+  Result<memory::Restoring> BeginLoad(std::span<const Token> tokens, std::string_view cache_salt,
+                                      memory::TenantId tenant, bool switched,
+                                      std::unique_ptr<memory::PageSource> source);
+  // Pages that states may pin: a request of max_model_len still finds room.
+  int64_t most_pinned() const;
+
   // Appends the events since the last call, in order.
   void TakeEvents(std::vector<SchedulerEvent>& events);
 
@@ -79,6 +95,7 @@ class Scheduler {
   // Prompt tokens of sequences that started, and those of them whose KV was known.
   uint64_t prefix_query_tokens() const { return prefix_query_tokens_; }
   uint64_t prefix_hit_tokens() const { return prefix_hit_tokens_; }
+  const std::array<uint64_t, kPrefixLosses>& prefix_lost_tokens() const { return prefix_lost_tokens_; }
   bool idle() const { return sequences_.empty(); }
   // No deadline passes before this; later than the `now` of the last Next. For an idle engine's sleep.
   Instant NextDeadline() const { return next_deadline_; }
@@ -97,6 +114,12 @@ class Scheduler {
   void PlanPrefills(Instant now);
   void Admit(const Sequence* before, Instant now);
   bool Start(Sequence& sequence, Instant now);
+  bool TryStart(Sequence& sequence, Instant now);
+  void CountPrefix(const Sequence& sequence, const memory::PrefixQuery& query, int64_t computed);
+  enum class Readiness : uint8_t { kReady, kRestoring, kBlocked };
+  Readiness AskTier(Sequence& sequence);
+  bool DropRestores(const Sequence* but);
+  memory::PrefixPin PinOf(const Sequence& sequence, Error& error);
   const Sequence* FirstSibling(const Sequence& sequence) const;
   bool WaitsForSibling(const Sequence& sequence) const;
   void TakePartialPage(const Sequence& sequence, Running& state);
@@ -107,6 +130,7 @@ class Scheduler {
   bool EnsurePages(Sequence& sequence, int64_t positions);
   void Preempt(Sequence& victim);
   void CountStalls();
+  void MapAhead();
   void BuildPlan();
   void FillRow(const Sequence& sequence, PlanRow& row) const;
 
@@ -125,6 +149,7 @@ class Scheduler {
   std::map<SequenceId, Sequence> sequences_;
   std::set<Sequence*, ByPrecedence> waiting_;
   std::vector<Sequence*> running_;     // in order of admission
+  std::vector<Sequence*> restoring_;   // of waiting_: pages come back for them
   int64_t waiting_tokens_ = 0;         // sum of size() over waiting_
   std::vector<SequenceId> cancelled_;  // to be ended at the next boundary
   Instant next_deadline_ = kNever;     // a lower bound
@@ -141,6 +166,7 @@ class Scheduler {
   uint64_t preemptions_ = 0;
   uint64_t prefix_query_tokens_ = 0;
   uint64_t prefix_hit_tokens_ = 0;
+  std::array<uint64_t, kPrefixLosses> prefix_lost_tokens_{};
 };
 
 }  // namespace causeway::scheduler

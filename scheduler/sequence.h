@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -15,6 +18,9 @@
 namespace causeway::scheduler {
 
 using RequestKey = uint64_t;
+
+// What the bytes of KV depend on beside tokens: whom it is for, and longrope's choice of factors.
+std::string PrefixScope(const memory::KvCache& kv, std::string_view cache_salt, memory::TenantId tenant, bool switched);
 
 // Owner: the scheduler.
 struct Request {
@@ -29,8 +35,11 @@ struct Request {
   int64_t most_positions() const { return prompt_size() + std::max<int64_t>(0, params.stop.max_tokens - 1); }
 };
 
-// A waiting sequence cannot hold pages: it has no place for them.
-struct Waiting {};
+// A waiting sequence holds no pages, but for a claim on those that come back for it from a tier.
+struct Waiting {
+  std::optional<memory::Restoring> restoring;
+  bool asked = false;  // the tier, since it began to wait
+};
 
 struct Running {
   memory::Span span;
@@ -61,6 +70,7 @@ struct Sequence {
   bool started() const { return times.scheduled != kNever; }
 };
 
+inline Waiting& WaitingOf(Sequence& sequence) { return std::get<Waiting>(sequence.state); }
 inline Running& RunningOf(Sequence& sequence) { return std::get<Running>(sequence.state); }
 inline const Running& RunningOf(const Sequence& sequence) { return std::get<Running>(sequence.state); }
 inline bool IsRunning(const Sequence& sequence) { return std::holds_alternative<Running>(sequence.state); }
