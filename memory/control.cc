@@ -39,6 +39,9 @@ void MemoryControl::Post(std::function<void()> work, std::function<void()> done)
 }
 
 bool MemoryControl::Poll() {
+  if (idle()) {
+    return false;
+  }
   std::deque<Job> completed;
   {
     std::unique_lock lock(mutex_);

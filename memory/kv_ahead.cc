@@ -18,7 +18,7 @@ constexpr int64_t kMostAhead = 2;  // pages of a span
 void KvCache::MapAhead(Span& span, int64_t positions) {
   Slot& slot = SlotOf(span);
   const int64_t wanted = options_.geometry.PagesFor(std::min(positions, options_.positions_per_span)) - slot.mapped();
-  if (wanted <= 0 || slot.arriving > 0 || mappings_ + kMostAhead > MappingLimit()) {
+  if (wanted <= 0 || slot.arriving > 0 || pool_.free_pages() == 0 || mappings_ + kMostAhead > MappingLimit()) {
     return;
   }
   auto job = std::make_shared<AheadJob>();

@@ -1,15 +1,7 @@
 // The KV cache of a replica: contiguous virtual spans over pooled physical pages.
 //
 // Owner: the engine thread. Stats() and TenantStats() may be read from any thread.
-//
-// A span is a slot of the arena: one contiguous range long enough for a whole context, of which a prefix is mapped. A
-// freed span is parked still mapped and adopted whole by the next sequence, so that in steady state no mapping call is
-// made. A sequence is charged for the pages it counts on; whatever else its range has mapped is parked too, and goes when
-// pages run short.
-//
-// Full pages that will not change can be published: they are sealed (read-only from then on) and enter the prefix index,
-// and later spans with the same prefix map the same pages. What nobody counts on any more stays cached until pages run
-// short; then it moves to the next tier, if there is one and coming back is worth it.
+// memory/README.md tells the life of a page.
 //
 // Invariants, checked by CheckInvariants():
 //   free + parked + cached + moving + pinned + live = budget, of all and of each tenant
@@ -32,6 +24,7 @@
 #include "memory/control.h"
 #include "memory/ghost_keys.h"
 #include "memory/kv_cache_options.h"
+#include "memory/kv_slot.h"
 #include "memory/page_ledger.h"
 #include "memory/page_pool.h"
 #include "memory/page_tier.h"
@@ -84,8 +77,7 @@ class KvCache {
     index_.AppendKeys(root, tokens, keys);
   }
   // Seals the span's first keys.size() pages, which are full, and makes them known; `tokens` are theirs. Where another
-  // span was first, its page takes the place of this one's: equal tokens have equal bytes. Best effort: what cannot be
-  // sealed stays private.
+  // span was first, its page takes the place of this one's. Best effort: what cannot be sealed stays private.
   void Publish(Span& span, std::span<const Digest> keys, std::span<const Token> tokens);
   // Copies page `page` of `from` into `to`, where it is reserved and not sealed.
   Result<void> CopyPage(const Span& from, Span& to, int64_t page);
@@ -137,19 +129,7 @@ class KvCache {
  private:
   friend class Span;
   friend class PrefixPin;
-  friend struct RestoreJob;
-  struct Slot {
-    std::vector<PageRef> pages;  // mapped: a prefix of the range
-    int64_t live = 0;            // of these, reserved by the span's owner
-    int64_t sealed = 0;          // of these, in the index
-    int64_t arriving = 0;        // being mapped behind them by the control thread
-    PrefixIndex::Hold hold;      // of the last sealed one, while the span is in use
-    TenantId tenant = kDefaultTenant;
-    bool taken = false;
-    bool publishes = true;  // until a page could not be sealed
-
-    int64_t mapped() const { return static_cast<int64_t>(pages.size()); }
-  };
+  using Slot = KvSlot;
 
   KvCache(const KvCacheOptions& options, std::unique_ptr<VmBackend> backend, KvCacheParts parts, std::byte* arena);
   Slot& SlotOf(const Span& span) { return slots_[static_cast<size_t>(span.slot_)]; }
