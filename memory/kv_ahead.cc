@@ -83,20 +83,19 @@ void KvCache::SetWake(std::function<void()> wake) {
 // One page at a time, so that whoever waits for the control thread does not wait long: first enough that exist, then
 // better ones.
 void KvCache::MakeReady() {
-  struct Making {
-    PageId page;
-    bool exists;
-  };
-  auto job = std::make_shared<Making>();
   std::optional<PageId> page = pool_.free_pages() < options_.ready_pages ? pool_.BeginMaking() : std::nullopt;
-  job->exists = !page.has_value();
+  const bool exists = !page.has_value();
   if (!page && options_.ready_pages > 0) {
     page = pool_.BeginImproving();
   }
   if (!page) {
     return;
   }
-  job->page = *page;
+  struct Making {
+    PageId page;
+    bool exists;
+  };
+  auto job = std::make_shared<Making>(Making{*page, exists});
   PublishCounts();
   parts_.control->Post(
       [this, job] {
