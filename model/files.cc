@@ -91,6 +91,21 @@ class FolderFiles final : public ModelFiles {
     return IsPlainName(name) && fs::is_regular_file(path_ + "/" + std::string(name), ignored);
   }
 
+  std::vector<NamedBytes> Opened() const override {
+    std::vector<NamedBytes> all;
+    for (const auto& [name, mapping] : mappings_) {
+      all.push_back({name, mapping->view()});
+    }
+    return all;
+  }
+
+  void Evict() const override {
+    for (const auto& [name, mapping] : mappings_) {
+      const auto view = mapping->view();
+      ::madvise(const_cast<std::byte*>(view.data()), view.size(), MADV_DONTNEED);
+    }
+  }
+
   std::string path() const override { return path_; }
 
  private:

@@ -21,6 +21,14 @@ class ModelFiles {
   // The whole file. kNotFound if there is none; names with a path separator are refused.
   virtual Result<std::span<const std::byte>> Open(std::string_view name) = 0;
   virtual bool Has(std::string_view name) const = 0;
+  // What was opened so far, by name.
+  struct NamedBytes {
+    std::string name;
+    std::span<const std::byte> bytes;
+  };
+  virtual std::vector<NamedBytes> Opened() const { return {}; }
+  // Lets the system take the memory that the opened files fill; reading them brings it back. Any thread.
+  virtual void Evict() const {}
   // For messages and /v1/models: the folder, or empty for the built-in model.
   virtual std::string path() const = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -53,6 +54,12 @@ struct Runner::Impl {
         widths(WidthsOf(*model.network)),
         scratch(pool.threads()),
         stream{pool, scratch} {
+    AllocateBuffers();
+  }
+
+  // ---- Memory --------------------------------------------------------------------------------------
+
+  void AllocateBuffers() {
     const int64_t rows = options.max_batched_tokens;
     const auto allocate = [&](std::vector<float>& buffer, int64_t width) {
       buffer.resize(static_cast<size_t>(rows * width));
@@ -73,6 +80,15 @@ struct Runner::Impl {
     }
     head_in.resize(static_cast<size_t>(options.max_num_seqs * widths.hidden));
     logits.resize(static_cast<size_t>(options.max_num_seqs * network.vocab));
+  }
+
+  void FreeBuffers() {
+    for (std::vector<float>* const buffer :
+         {&x, &normed, &block_out, &q, &attended, &k, &v, &gate, &up, &head_in, &logits}) {
+      *buffer = {};
+    }
+    rotations.clear();
+    network.files->Evict();
   }
 
   // ---- One step ------------------------------------------------------------------------------------
@@ -471,6 +487,22 @@ void Runner::Launch(const scheduler::Plan& plan) {
 Result<const scheduler::StepResult*> Runner::Await() {
   CHECK(impl_->launched != nullptr);
   return impl_->Run(*std::exchange(impl_->launched, nullptr));
+}
+
+Result<void> Runner::Sleep() {
+  CHECK(impl_->launched == nullptr);
+  impl_->FreeBuffers();
+  return {};
+}
+
+Result<void> Runner::Wake() {
+  try {
+    impl_->AllocateBuffers();
+  } catch (const std::bad_alloc&) {
+    impl_->FreeBuffers();
+    return MakeError(ErrorCode::kResourceExhausted, "there is no memory for activations");
+  }
+  return {};
 }
 
 void Runner::SetHiddenObserver(HiddenObserver observer) { impl_->hidden_observer = std::move(observer); }

@@ -29,6 +29,9 @@ class Runner final : public scheduler::Executor {
 
   void Launch(const scheduler::Plan& plan) override;
   Result<const scheduler::StepResult*> Await() override;
+  // Gives back activations, and what the mapped weights take; the first step after Wake reads them anew.
+  Result<void> Sleep() override;
+  Result<void> Wake() override;
 
   // For verify and eval: called in Await with the residual stream. index 0: scaled embedding; l: after
   // block l; the last one has the final norm applied (transformers' convention). values: [rows, hidden].

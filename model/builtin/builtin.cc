@@ -48,6 +48,13 @@ class BuiltinModelFiles final : public ModelFiles {
     return bytes;
   }
   bool Has(std::string_view name) const override { return !BuiltinFile(name).empty(); }
+  std::vector<NamedBytes> Opened() const override {
+    std::vector<NamedBytes> all;
+    for (const Row& row : kFiles) {
+      all.push_back({std::string(row.name), BuiltinFile(row.name)});
+    }
+    return all;
+  }
   std::string path() const override { return {}; }
 };
 
