@@ -118,6 +118,7 @@ Result<std::shared_ptr<RestoreJob>> KvCache::BeginRestore(const PrefixQuery& que
   TRY(Reclaim(count, query.tenant));
   TRY(AcquirePages(count, 0, job->pages));
   for (const PageRef& page : job->pages) {
+    ledger_.Moved(page.page(), PageClass::kFree);
     ledger_.AddMove(page.page(), query.tenant);
   }
   const auto page_tokens = static_cast<size_t>(options_.geometry.tokens_per_page);

@@ -25,10 +25,16 @@ class PageLedger {
 
   // One more span, state or move counts on the page. A page that nobody is charged for becomes the tenant's.
   void AddLive(PageId page, TenantId tenant) { Add(page, tenant, &Use::live); }
-  void AddPin(PageId page, TenantId tenant) { Add(page, tenant, &Use::pins); }
+  void AddPin(PageId page, TenantId tenant) {
+    pinned_ += pins(page) == 0 ? 1 : 0;
+    Add(page, tenant, &Use::pins);
+  }
   void AddMove(PageId page, TenantId tenant) { Add(page, tenant, &Use::moves); }
   void DropLive(PageId page) { Drop(page, &Use::live); }
-  void DropPin(PageId page) { Drop(page, &Use::pins); }
+  void DropPin(PageId page) {
+    Drop(page, &Use::pins);
+    pinned_ -= pins(page) == 0 ? 1 : 0;
+  }
   void DropMove(PageId page) { Drop(page, &Use::moves); }
   void SetIndexed(PageId page, bool indexed);
   // To be called after references came or went; `before` is the class that the page had.
@@ -45,6 +51,9 @@ class PageLedger {
   // How many cached pages of its own a tenant has to give up to be charged for `pages` more; more than it has: its
   // quota does not allow them.
   int64_t OverQuota(TenantId tenant, int64_t pages) const;
+
+  // Pages that states keep, live ones among them.
+  int64_t pinned() const { return pinned_; }
 
   std::span<const TenantLimits> tenants() const { return tenants_; }
   PageCounts Read() const { return budget_.Read(); }
@@ -65,6 +74,7 @@ class PageLedger {
   const PagePool& pool_;
   const std::vector<TenantLimits> tenants_;
   std::vector<Use> uses_;  // [max_pages]
+  int64_t pinned_ = 0;
   Budget budget_;
 };
 

@@ -255,7 +255,7 @@ struct Engine::Impl {
     if (kv.asleep()) {
       return MakeError(ErrorCode::kFailedPrecondition, "the engine sleeps already");
     }
-    if (kv.Stats().pinned_pages > 0) {
+    if (kv.PinnedPages() > 0) {
       return MakeError(ErrorCode::kFailedPrecondition, "states keep KV pages: save and delete them first");
     }
     scheduler.PreemptAll();

@@ -148,7 +148,7 @@ memory::PrefixPin Scheduler::PinOf(const Sequence& sequence, Error& error) {
     return {};
   }
   memory::PrefixPin pin = kv_.PinSealed(RunningOf(sequence).span);
-  if (kv_.Stats().pinned_pages > most_pinned()) {
+  if (kv_.PinnedPages() > most_pinned()) {
     error = MakeError(ErrorCode::kResourceExhausted,
                       fmt::format("states may keep {} KV pages, so that the longest request still fits", most_pinned()));
     return {};
@@ -163,7 +163,7 @@ Result<memory::Restoring> Scheduler::BeginLoad(std::span<const Token> tokens, st
     return MakeError(ErrorCode::kFailedPrecondition, "states need prefix caching, which is off");
   }
   const int64_t pages = std::ssize(tokens) / kv_.geometry().tokens_per_page;
-  if (kv_.Stats().pinned_pages + pages > most_pinned()) {
+  if (kv_.PinnedPages() + pages > most_pinned()) {
     return MakeError(ErrorCode::kResourceExhausted,
                      fmt::format("states may keep {} KV pages, so that the longest request still fits", most_pinned()));
   }

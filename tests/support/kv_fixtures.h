@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -31,6 +32,9 @@ inline KvCacheOptions TestCacheOptions(int64_t pages, int64_t spans, int64_t pag
           .positions_per_span = pages_per_span * kTestTokensPerPage};
 }
 
+// Those that need no device.
+inline std::vector<std::string> TestBackends() { return {"mock", "linux"}; }
+
 inline std::unique_ptr<VmBackend> MakeTestBackend(const std::string& name, int64_t pages) {
   const VmOptions options{.page_bytes = TestGeometry().page_bytes, .max_pages = pages};
   if (name == "mock") {
@@ -48,11 +52,12 @@ struct MockedCache {
 };
 
 inline MockedCache MakeMockedCache(const KvCacheOptions& options,
-                                   MockBackend::Storage storage = MockBackend::Storage::kNone) {
+                                   MockBackend::Storage storage = MockBackend::Storage::kNone,
+                                   KvCacheParts parts = {}) {
   auto backend = std::make_unique<MockBackend>(
       VmOptions{.page_bytes = options.geometry.page_bytes, .max_pages = options.max_pages}, storage);
   MockBackend* const mock = backend.get();
-  auto cache = KvCache::Create(options, std::move(backend));
+  auto cache = KvCache::Create(options, std::move(backend), std::move(parts));
   EXPECT_TRUE(cache.ok()) << cache.error().message;
   return {std::move(cache).value(), mock};
 }

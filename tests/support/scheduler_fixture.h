@@ -10,6 +10,7 @@
 
 #include "scheduler/scheduler.h"
 #include "tests/support/fake_executor.h"
+#include "tests/support/fake_tier.h"
 #include "tests/support/kv_fixtures.h"
 
 namespace causeway::scheduler {
@@ -30,8 +31,16 @@ struct SchedulerFixture : testing::Test {
   void Make(SchedulerOptions options, int64_t pages) {
     options.max_model_len = 1 << 12;
     options.prefix_caching = prefix_caching;
-    mocked =
-        memory::MakeMockedCache(memory::TestCacheOptions(pages, options.max_num_seqs, options.max_model_len / kPage));
+    auto cache_options = memory::TestCacheOptions(pages, options.max_num_seqs, options.max_model_len / kPage);
+    cache_options.tenants = tenants;
+    memory::KvCacheParts parts;
+    if (with_tier) {
+      auto owned = std::make_unique<memory::FakeTier>(cache_options.geometry.page_bytes);
+      tier = owned.get();
+      parts.tier = std::move(owned);
+    }
+    scheduler.reset();
+    mocked = memory::MakeMockedCache(cache_options, memory::MockBackend::Storage::kNone, std::move(parts));
     scheduler = std::make_unique<Scheduler>(options, *mocked.cache);
     max_tokens = options.max_num_batched_tokens;
   }
@@ -65,6 +74,7 @@ struct SchedulerFixture : testing::Test {
       } else {
         outcome.finished = true;
         outcome.finish = std::move(event.output);
+        outcome.pin = std::move(event.pin);
         last_events += event.last ? 1 : 0;
       }
     }
@@ -89,10 +99,14 @@ struct SchedulerFixture : testing::Test {
     std::vector<float> prompt_scores;
     bool finished = false;
     OutputEvent finish;
+    memory::PrefixPin pin;
   };
 
   bool prefix_caching = false;  // test prompts are all alike: most tests want them computed
   Instant now = Instant() + std::chrono::hours(1);
+  bool with_tier = false;
+  std::vector<memory::TenantLimits> tenants;  // empty: one
+  memory::FakeTier* tier = nullptr;
   memory::MockedCache mocked;
   FakeExecutor executor;
   std::unique_ptr<Scheduler> scheduler;
