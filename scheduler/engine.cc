@@ -90,6 +90,7 @@ struct Engine::Impl {
   void Drain(Instant deadline) {
     std::unique_lock lock(inbox->mutex);
     inbox->draining = true;
+    inbox->wake.notify_one();  // who sleeps wakes up to finish
     const auto done = [this] { return idle && inbox->submissions.empty(); };
     if (!drained.wait_until(lock, deadline, done)) {
       inbox->ending = true;
@@ -195,8 +196,10 @@ struct Engine::Impl {
       scheduler.Cancel(cancellation.key, cancellation.index);
     }
     cancellations.clear();
-    if (draining && kv.asleep() && !scheduler.idle()) {
-      if (const auto awake = WakeUp(); !awake.ok()) {
+    if (draining && kv.asleep() && !scheduler.idle() && !wake_failed) {
+      const auto awake = WakeUp();
+      wake_failed = !awake.ok();
+      if (wake_failed) {
         LOG_ERROR("cannot wake to finish what waits: {}", awake.error().message);
       }
     }
@@ -214,7 +217,7 @@ struct Engine::Impl {
   // Returns when there are news, or work that does not wait for any.
   void WaitForWork(std::unique_lock<std::mutex>& lock) {
     const auto ready = [this] {
-      const bool steps = !kv.asleep() || inbox->ending;
+      const bool steps = !kv.asleep() || inbox->ending || (inbox->draining && !wake_failed);
       return inbox->HasNews() || (steps && !scheduler.idle()) || (!kv.asleep() && kv.HasWork());
     };
     Instant until = kv.asleep() ? scheduler.NextDeadline() : kNever;
@@ -445,6 +448,7 @@ struct Engine::Impl {
   std::vector<PendingLoad> loads;
   bool executor_sleeps = false;
   bool trimmed = false;  // nothing was done since
+  bool wake_failed = false;  // to drain
 
   // Written by the engine thread, read by any.
   std::atomic<int64_t> running{0};
