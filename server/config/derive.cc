@@ -48,6 +48,7 @@ scheduler::EngineOptions ToEngineOptions(const Options& options, const scheduler
   engine.prefix_caching = options.enable_prefix_caching;
   engine.max_queued_requests = options.max_queued_requests;
   engine.max_queued_tokens = options.max_queued_tokens;
+  engine.idle_trim = options.kv_idle_trim;
   return engine;
 }
 

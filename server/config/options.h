@@ -38,6 +38,11 @@ struct Options {
   std::string force_kernels;
   std::optional<int64_t> kv_cache_memory;
   std::string kv_cache_dtype;
+  std::string kv_huge_pages;
+  int64_t kv_host_memory = 0;
+  std::string kv_disk_dir;
+  std::optional<int64_t> kv_disk_size;
+  Duration kv_idle_trim{};
   // Scheduling
   int64_t max_num_seqs = 0;
   int64_t max_num_batched_tokens = 0;
