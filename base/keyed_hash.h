@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -15,6 +16,15 @@
 namespace causeway {
 
 using Digest = std::array<std::byte, 32>;
+
+// For tables by digest: digests are uniform already.
+struct DigestHash {
+  size_t operator()(const Digest& digest) const {
+    size_t word = 0;
+    std::memcpy(&word, digest.data(), sizeof word);
+    return word;
+  }
+};
 
 // Used by one thread at a time; makes no allocation after construction.
 class KeyedHash {

@@ -12,6 +12,8 @@ find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(LIBURING REQUIRED IMPORTED_TARGET liburing)
+find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)  # used inline: there is no library to carry
 if(CAUSEWAY_TESTS)
   find_package(GTest REQUIRED)
 endif()

@@ -13,32 +13,9 @@
 #include "base/json.h"
 #include "model/model.h"
 #include "tests/support/shared_data.h"
+#include "tests/support/test_folder.h"
 
 namespace causeway::model {
-
-// A folder that ends with the object.
-class TestFolder {
- public:
-  TestFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "causeway-test-XXXXXX").string();
-    EXPECT_NE(::mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  TestFolder(const TestFolder&) = delete;
-  TestFolder& operator=(const TestFolder&) = delete;
-  ~TestFolder() { std::filesystem::remove_all(path_); }
-
-  std::string path() const { return path_; }
-  std::string Read(const std::string& name) const { return ReadWholeFile(path_ + "/" + name); }
-  void Write(const std::string& name, std::string_view bytes) const {
-    const std::filesystem::path file = path_ + "/" + name;
-    std::filesystem::create_directories(file.parent_path());
-    std::ofstream(file, std::ios::binary) << bytes;
-  }
-
- private:
-  std::string path_;
-};
 
 // tests/golden/models/NAME, to be changed.
 class TestModel : public TestFolder {

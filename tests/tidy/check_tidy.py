@@ -42,7 +42,8 @@ HOMES = [
     (r"pcre2|utf8proc", ["model/tokenizer/", "server/template/"]),
     (r"immintrin|simde|x86intrin|arm_neon", ["kernels/"]),
     (r"cuda|cooperative_groups|cub/|cublas|nccl", ["kernels/cuda/", "kernels/cuda_stub/"]),
-    (r"sys/mman\.h", ["memory/vm/", "model/", "base/", "kernels/"]),
+    (r"liburing|xxhash", ["memory/tier/"]),
+    (r"sys/mman\.h", ["memory/vm/", "memory/tier/", "model/", "base/", "kernels/"]),
     (r"regex$", []),
     (r"coroutine|source_location", []),
 ]

@@ -1,0 +1,36 @@
+// A page that the tiers know, and where its bytes are.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "memory/tier/page_identity.h"
+
+namespace causeway::memory {
+
+inline constexpr int32_t kNowhere = -1;
+
+// Owner: PageTable, under its lock; what is constant, the I/O thread reads without it while `writing`.
+struct PageEntry {
+  // Constant.
+  Digest key{};
+  Digest parent{};
+  int64_t place = 0;
+  uint32_t tenant = 0;
+  std::vector<Token> tokens;
+
+  int32_t slot = kNowhere;    // in host memory
+  int32_t extent = kNowhere;  // on disk; its bytes are there once `on_disk`
+  bool on_disk = false;
+  bool writing = false;    // a write of slot to extent is queued or under way
+  int64_t pins = 0;        // of tickets, and of a Put that gives the page a slot again
+  uint64_t last_use = 0;   // unique
+  uint64_t waiting = 0;    // its place among the pages that wait for the write queue; 0: it does not wait
+  Checksum checksum;       // of the extent
+
+  bool Readable() const { return slot != kNowhere || on_disk; }
+  bool MayGo() const { return pins == 0 && !writing; }
+  PageIdentity Identity() const { return {key, parent, place, tenant, tokens}; }
+};
+
+}  // namespace causeway::memory
