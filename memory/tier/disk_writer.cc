@@ -9,18 +9,20 @@
 namespace causeway::memory {
 namespace {
 
-constexpr int kMaxErrorsInARow = 16;       // then the disk is left alone
-constexpr int64_t kExtentsPerLook = 256;   // that a rewrite of the log copies under the table's lock at a time
-constexpr int64_t kSpareRecords = 1024;    // that a small log may have too many
+constexpr int kMaxErrorsInARow = 16;      // then the disk is left alone for a while
+constexpr int64_t kExtentsPerLook = 256;  // that a rewrite of the log copies under the table's lock at a time
+constexpr int64_t kSpareRecords = 1024;   // that a small log may have too many
 
 }  // namespace
 
 DiskWriter::DiskWriter(PageTable& table, const PageSlots& slots, const ExtentFile& extents,
-                       std::unique_ptr<IndexLog> log, const LogFormat& format, std::span<const int32_t> logged)
+                       std::unique_ptr<IndexLog> log, const LogFormat& format, std::span<const int32_t> logged,
+                       Duration pause)
     : table_(table),
       slots_(slots),
       extents_(extents),
       format_(format),
+      pause_(pause),
       log_(std::move(log)),
       queue_(extents.NewQueue(kBatch)),
       logged_(static_cast<size_t>(extents.extents())) {
@@ -37,7 +39,10 @@ DiskWriter::~DiskWriter() {
 
 void DiskWriter::Loop() {
   for (;;) {
-    PageTable::Work work = table_.WaitForWork(kBatch);
+    PageTable::Work work = table_.WaitForWork(kBatch, paused_until_);
+    if (paused_until_ != kNever && Clock::now() >= paused_until_) {
+      EndPause();
+    }
     if (work.stop) {
       RewriteLog();  // with the latest order of uses
       return;
@@ -45,6 +50,9 @@ void DiskWriter::Loop() {
     if (work.flush != 0) {
       SyncLog();
       table_.FinishFlush(work.flush);
+      continue;
+    }
+    if (work.jobs.empty()) {
       continue;
     }
     WriteBatch(work.jobs);
@@ -56,7 +64,7 @@ void DiskWriter::Loop() {
 }
 
 void DiskWriter::WriteBatch(std::span<Job> jobs) {
-  if (stopped_ || (!log_good_ && !RewriteLog()) || !DropFormerPages(jobs)) {
+  if (paused_until_ != kNever || (!log_good_ && !RewriteLog()) || !DropFormerPages(jobs)) {
     return;
   }
   const Instant start = Clock::now();
@@ -75,9 +83,9 @@ bool DiskWriter::DropFormerPages(std::span<const Job> jobs) {
     }
   }
   if (const int error = log_->Write(); error != 0) {
-    Failed("its index", error);
     log_good_ = false;
-    return RewriteLog();
+    Failed("its index", error);
+    return paused_until_ == kNever && RewriteLog();
   }
   return true;
 }
@@ -134,9 +142,6 @@ void DiskWriter::RecordPages(std::span<const Job> jobs) {
 }
 
 bool DiskWriter::RewriteLog() {
-  if (stopped_) {
-    return false;
-  }
   std::vector<bool> logged(logged_.size());
   int64_t next = 0;
   const int error = log_->Rewrite([&](std::vector<PageRecord>& pages) {
@@ -149,7 +154,7 @@ bool DiskWriter::RewriteLog() {
   });
   if (error != 0) {
     Failed("its index", error);
-    return log_good_;  // an append may still do
+    return false;
   }
   logged_ = std::move(logged);
   log_good_ = true;
@@ -157,7 +162,7 @@ bool DiskWriter::RewriteLog() {
 }
 
 void DiskWriter::SyncLog() {
-  if (stopped_ || (!log_good_ && !RewriteLog())) {
+  if (paused_until_ != kNever || (!log_good_ && !RewriteLog())) {
     return;
   }
   if (const int error = log_->Sync(); error != 0) {
@@ -172,10 +177,21 @@ void DiskWriter::Failed(std::string_view what, int error) {
     LOG_WARNING("the disk tier cannot write {}: {}; prompts are computed again instead", what, ErrorText(error));
   }
   if (++errors_in_a_row_ == kMaxErrorsInARow) {
-    stopped_ = true;
-    table_.StopWriting();
-    LOG_WARNING("the disk tier writes no more after {} errors in a row; what is there is still read",
-                kMaxErrorsInARow);
+    paused_until_ = Clock::now() + pause_;
+    table_.SetWritable(false);
+    LOG_WARNING("the disk tier writes nothing for {:.0f} s after {} errors in a row; what is there is still read",
+                ToSeconds(pause_), kMaxErrorsInARow);
+  }
+}
+
+// A log that can be written anew shows that the disk takes writes again.
+void DiskWriter::EndPause() {
+  paused_until_ = kNever;
+  errors_in_a_row_ = kMaxErrorsInARow - 1;  // one more, and it pauses again
+  if (RewriteLog()) {
+    errors_in_a_row_ = 0;
+    table_.SetWritable(true);
+    LOG_INFO("the disk tier writes again");
   }
 }
 

@@ -23,9 +23,9 @@ class DiskWriter {
  public:
   static constexpr int kBatch = 8;  // pages that share a sync, and transfers under way at once
 
-  // `logged`: extents in which the log says that a page is. All references outlive the writer.
+  // `logged`: extents in which the log says that a page is. `pause`: for which a disk that fails is left alone. All references outlive the writer.
   DiskWriter(PageTable& table, const PageSlots& slots, const ExtentFile& extents, std::unique_ptr<IndexLog> log,
-             const LogFormat& format, std::span<const int32_t> logged);
+             const LogFormat& format, std::span<const int32_t> logged, Duration pause);
   ~DiskWriter();  // writes what is queued
   DiskWriter(const DiskWriter&) = delete;
   DiskWriter& operator=(const DiskWriter&) = delete;
@@ -44,12 +44,14 @@ class DiskWriter {
   bool RewriteLog();
   void SyncLog();
   void Failed(std::string_view what, int error);
+  void EndPause();
 
   // Constant, or with locks of their own.
   PageTable& table_;
   const PageSlots& slots_;
   const ExtentFile& extents_;
   const LogFormat format_;
+  const Duration pause_;
   RateMeter meter_;
 
   // The I/O thread's.
@@ -58,7 +60,7 @@ class DiskWriter {
   std::vector<bool> logged_;  // [extents]: the log says that a page is there
   bool log_good_ = true;      // false: its end is unknown, and it must be written anew
   int errors_in_a_row_ = 0;
-  bool stopped_ = false;
+  Instant paused_until_ = kNever;  // kNever: not paused
   WarningGate gate_;
 
   std::thread thread_;

@@ -190,7 +190,8 @@ void PageStore::StartDisk(std::vector<PageRecord> pages, std::unique_ptr<IndexLo
     }
   }
   table_->Restore(pages);
-  writer_ = std::make_unique<DiskWriter>(*table_, slots_, *extents_, std::move(log), format, logged);
+  writer_ = std::make_unique<DiskWriter>(*table_, slots_, *extents_, std::move(log), format, logged,
+                                         options_.disk_pause);
   LOG_INFO("disk tier {}: {} pages ({} bytes) of {} found, {} dropped; {} by {}", options_.folder, pages.size(),
            static_cast<int64_t>(pages.size()) * SlotBytes(options_.page_bytes),
            extents_->extents(), found - pages.size(), extents_->direct() ? "direct I/O" : "buffered I/O",

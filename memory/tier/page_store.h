@@ -42,6 +42,7 @@ struct PageStoreOptions {
   std::string folder;      // empty: no disk tier; made if it is missing
   int64_t disk_bytes = 0;  // never more; allocated at the start
   Digest fingerprint{};    // of all that a page's bytes depend on beside its key: model, layout, kernels, build
+  Duration disk_pause = std::chrono::minutes(1);  // for which a disk that fails to write is left alone
   std::unordered_map<uint32_t, TenantShares> tenants;
   TenantShares other_tenants;  // without floors
 };

@@ -19,7 +19,7 @@ enum class PageLoss : uint8_t {
   kUnwritten,   // left host memory before the disk took it
   kFillFailed,  // its bytes could not be read
   kKeyClash,    // another page has this key
-  kDiskFailed,  // a write failed, or writing was given up
+  kDiskFailed,  // a write failed, or the disk is left alone because many did
   kNoMemory,    // the system had no memory for a slot
 };
 inline constexpr size_t kPageLosses = 8;

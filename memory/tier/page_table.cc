@@ -269,9 +269,14 @@ void PageTable::ReportUnreadable(const Pinned& page, bool corrupt) {
 
 // ---- Writing behind --------------------------------------------------------------------------------
 
-PageTable::Work PageTable::WaitForWork(size_t most) {
+PageTable::Work PageTable::WaitForWork(size_t most, Instant deadline) {
   std::unique_lock lock(mutex_);
-  work_.wait(lock, [&] { return !queue_.empty() || flushes_wanted_ > flushes_done_ || stop_; });
+  const auto ready = [&] { return !queue_.empty() || flushes_wanted_ > flushes_done_ || stop_; };
+  if (deadline == kNever) {
+    work_.wait(lock, ready);
+  } else {
+    work_.wait_until(lock, deadline, ready);
+  }
   Work work;
   while (!queue_.empty() && work.jobs.size() < most) {
     work.jobs.push_back(queue_.front());
@@ -315,9 +320,12 @@ void PageTable::FinishFlush(uint64_t flush) {
   flushed_.notify_all();
 }
 
-void PageTable::StopWriting() {
+void PageTable::SetWritable(bool writable) {
   const std::lock_guard lock(mutex_);
-  writable_ = false;
+  writable_ = writable;
+  if (writable) {
+    return;
+  }
   for (const auto& [order, entry] : waiting_) {
     entry->waiting = 0;
     Lose(PageLoss::kDiskFailed);

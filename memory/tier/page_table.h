@@ -17,6 +17,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/clock.h"
 #include "memory/tier/index_log.h"
 #include "memory/tier/page_entry.h"
 #include "memory/tier/page_store_stats.h"
@@ -83,10 +84,11 @@ class PageTable {
     uint64_t flush = 0;  // there are no jobs, and this flush waits
     bool stop = false;   // nothing else is left
   };
-  Work WaitForWork(size_t most);
+  // At the deadline, if not before: work of nothing.
+  Work WaitForWork(size_t most, Instant deadline);
   void FinishWrites(std::span<const WriteJob> jobs);
   void FinishFlush(uint64_t flush);
-  void StopWriting();  // for good: the disk fails
+  void SetWritable(bool writable);  // false: the disk fails, nothing is queued for it
   void ReportWriteError();
   int64_t OnDisk() const;  // pages
   // Appends the pages on disk in extents [first, first + count).

@@ -1,5 +1,7 @@
 // The tiers when things break: a killed process, a torn index, flipped bits, calls that fail. A page that is found must
 // have the bytes that were put, whatever happened.
+#include <thread>
+
 #include "tests/support/run_scale.h"
 #include "tests/support/tier_fixtures.h"
 
@@ -14,7 +16,7 @@ void CopyStore(const TestFolder& from, const TestFolder& to) {
 }
 
 TEST(TierCrash, ATornIndexKeepsWhatIsInFrontOfTheTear) {
-  const TestFolder whole;
+  const QuickFolder whole;
   TestOps ops;
   const TestChain chain(1, 6);
   {
@@ -27,7 +29,7 @@ TEST(TierCrash, ATornIndexKeepsWhatIsInFrontOfTheTear) {
   }
   ops.Mend();
   const std::string log = whole.Read("index.log");
-  const TestFolder torn;
+  const QuickFolder torn;
   CopyStore(whole, torn);
   int64_t last = 0;
   for (size_t bytes = 0; bytes <= log.size(); ++bytes) {
@@ -45,14 +47,14 @@ TEST(TierCrash, ATornIndexKeepsWhatIsInFrontOfTheTear) {
 }
 
 TEST(TierCrash, AChangedByteIsFoundWhereverItIs) {
-  const TestFolder whole;
+  const QuickFolder whole;
   TestOps ops;
   const TestChain chain(1, 4);
   {
     auto store = OpenStore(TierOptions(0, 4, whole.path()), &ops);
     chain.PutAll(*store);
   }
-  const TestFolder changed;
+  const QuickFolder changed;
   for (const std::string name : {"index.log", "pages.data"}) {
     const std::string bytes = whole.Read(name);
     const size_t stride = name == "index.log" ? 1 : kQuickBuild ? 31 : 311;
@@ -109,7 +111,7 @@ TEST(TierCrash, AKilledProcessLeavesAnIndexThatNamesOnlyWhatIsThere) {
     int64_t deaths = 0;
     for (int64_t at = 1;; ++at) {
       SCOPED_TRACE(testing::Message() << "killed in call " << at << ", host pages " << host_pages);
-      const TestFolder folder;
+      const QuickFolder folder;
       TestOps ops;
       const TestChain first(100, 3, 9);
       auto store = OpenStore(TierOptions(host_pages, 8, folder.path()), &ops);
@@ -136,7 +138,7 @@ TEST(TierCrash, AKilledProcessLeavesAnIndexThatNamesOnlyWhatIsThere) {
 
 TEST(TierCrash, WhatWasFlushedSurvivesAKill) {
   for (int64_t at = 1; at < 40; ++at) {
-    const TestFolder folder;
+    const QuickFolder folder;
     TestOps ops;
     const TestChain first(100, 3, 9);
     auto store = OpenStore(TierOptions(0, 64, folder.path()), &ops);
@@ -155,7 +157,7 @@ TEST(TierFaults, AnyCallMayFailOnce) {
   int64_t opened_without = 0;
   for (int64_t at = 1;; ++at) {
     SCOPED_TRACE(testing::Message() << "call " << at << " fails");
-    const TestFolder folder;
+    const QuickFolder folder;
     TestOps ops;
     ops.FailAt(at);
     auto store = PageStore::Open(TierOptions(4, 8, folder.path()), &ops);
@@ -188,9 +190,11 @@ TEST(TierFaults, AnyCallMayFailOnce) {
 }
 
 TEST(TierFaults, ADiskThatAlwaysFailsIsLeftAlone) {
-  const TestFolder folder;
+  const QuickFolder folder;
   TestOps ops;
-  auto store = OpenStore(TierOptions(4, 64, folder.path()), &ops);
+  PageStoreOptions options = TierOptions(4, 64, folder.path());
+  options.disk_pause = std::chrono::hours(1);
+  auto store = OpenStore(options, &ops);
   const TestChain kept(200, 2);
   kept.PutAll(*store);
   store->Flush();
@@ -211,8 +215,31 @@ TEST(TierFaults, ADiskThatAlwaysFailsIsLeftAlone) {
   store->CheckInvariants();
 }
 
+TEST(TierFaults, ADiskThatWorksAgainIsUsedAgain) {
+  const QuickFolder folder;
+  TestOps ops;
+  PageStoreOptions options = TierOptions(0, 64, folder.path());
+  options.disk_pause = std::chrono::milliseconds(1);
+  auto store = OpenStore(options, &ops);
+  ops.DieAt(1);
+  while (store->Stats().disk_writable) {
+    Work(*store);
+  }
+  ops.Mend();
+  while (!store->Stats().disk_writable) {
+    std::this_thread::yield();
+  }
+  const TestChain chain(1, 4);
+  EXPECT_EQ(chain.PutAll(*store), 4);
+  store->Flush();
+  EXPECT_EQ(chain.Read(*store), 4);
+  store = nullptr;
+  store = OpenStore(options, &ops);
+  EXPECT_EQ(chain.Read(*store), 4);
+}
+
 TEST(TierFaults, ADiskThatCannotBeReadIsNotKnown) {
-  const TestFolder folder;
+  const QuickFolder folder;
   TestOps ops;
   auto store = OpenStore(TierOptions(0, 8, folder.path()), &ops);
   const TestChain chain(1, 4);

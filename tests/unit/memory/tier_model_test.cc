@@ -3,6 +3,7 @@
 #include <set>
 #include <thread>
 
+#include "base/bounded_queue.h"
 #include "tests/support/run_scale.h"
 #include "tests/support/tier_fixtures.h"
 
@@ -111,7 +112,7 @@ class Random {
 
   const uint64_t seed_;
   uint64_t draws_ = 0;
-  TestFolder folder_;
+  QuickFolder folder_;
   TestOps ops_;
   PageStoreOptions options_;
   std::vector<TestChain> chains_;
