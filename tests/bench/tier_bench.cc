@@ -24,9 +24,10 @@ struct Chain {
   std::vector<Digest> keys;
   std::vector<Token> tokens;
 
-  explicit Chain(int64_t pages) : keys(static_cast<size_t>(pages)), tokens(static_cast<size_t>(pages * kTokens)) {
+  Chain(uint64_t name, int64_t pages)
+      : keys(static_cast<size_t>(pages)), tokens(static_cast<size_t>(pages * kTokens)) {
     for (size_t i = 0; i < keys.size(); ++i) {
-      const uint64_t bits = RandomBits(1, 0, i);
+      const uint64_t bits = RandomBits(name, 0, i);
       std::memcpy(keys[i].data(), &bits, sizeof bits);
       tokens[i * kTokens] = static_cast<Token>(i);
     }
@@ -88,7 +89,8 @@ void Measure(const std::string& folder, int64_t page_kib) {
   options.page_bytes = page_kib << 10;
   options.tokens_per_page = kTokens;
   const int64_t pages = kBytes / options.page_bytes;
-  const Chain chain(pages);
+  const Chain chain(1, pages);
+  const Chain other(2, pages);
   std::vector<std::byte> page(static_cast<size_t>(options.page_bytes), std::byte{1});
   fmt::print("pages of {} KiB, {} of them\n", page_kib, pages);
 
@@ -96,6 +98,9 @@ void Measure(const std::string& folder, int64_t page_kib) {
   auto store = PageStore::Open(options).value();
   Print("host: put, first use of the memory", pages, options.page_bytes,
         Time([&] { CHECK(PutAll(*store, chain, page, false) == pages); }));
+  Print("host: put in the place of another page", pages, options.page_bytes, Time([&] {
+          CHECK(PutAll(*store, other, page, false) == pages && PutAll(*store, chain, page, false) == pages);
+        }) / 2);
   Print("host: read", pages, options.page_bytes, Time([&] { ReadAll(*store, chain, page, pages); }));
   int64_t known = 0;
   const Duration lookup = Time([&] { known = store->Known(chain.keys, 0, chain.tokens, pages); });
