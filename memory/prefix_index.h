@@ -11,7 +11,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <functional>
 #include <map>
@@ -122,13 +121,6 @@ class PrefixIndex {
     std::vector<Token> tokens;
     PageRef page;
   };
-  struct KeyHash {  // keys are uniform already
-    size_t operator()(const Digest& key) const {
-      size_t word = 0;
-      std::memcpy(&word, key.data(), sizeof word);
-      return word;
-    }
-  };
 
   bool Matches(const Entry& entry, const Entry* parent, std::span<const Token> tokens) const;
   void Take(Entry& entry);  // adds a hold
@@ -141,7 +133,7 @@ class PrefixIndex {
   const bool with_tiers_;
   KeyedHash root_hash_;
   KeyedHash page_hash_;
-  std::unordered_map<Digest, Entry, KeyHash> entries_;  // nodes do not move
+  std::unordered_map<Digest, Entry, DigestHash> entries_;  // nodes do not move
   std::vector<std::map<uint64_t, Entry*>> orders_;      // of eviction, by last use; one a tenant
   std::deque<Digest> unsaved_;                          // some are gone, or held again
   uint64_t clock_ = 0;                                  // counts uses

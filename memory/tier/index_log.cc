@@ -133,7 +133,7 @@ PageRecord ToPage(const PutHead& put, std::span<const std::byte> tokens) {
   PageRecord page{.key = put.key,
                   .parent = put.parent,
                   .place = put.place,
-                  .tenant = static_cast<uint32_t>(put.tenant),
+                  .tenant = static_cast<TenantId>(put.tenant),
                   .extent = put.head.extent,
                   .last_use = put.last_use,
                   .checksum = put.checksum,
@@ -289,7 +289,7 @@ int IndexLog::WriteOut(File& to) {
   return error;
 }
 
-int IndexLog::Rewrite(FunctionRef<bool(std::vector<PageRecord>&)> next) {
+int IndexLog::Rewrite(const NextPages& next) {
   const std::string path = LogPath(folder_);
   const std::string fresh_path = path + ".new";
   File fresh;
@@ -319,7 +319,7 @@ int IndexLog::Rewrite(FunctionRef<bool(std::vector<PageRecord>&)> next) {
   return 0;
 }
 
-int IndexLog::WriteAfresh(File& to, FunctionRef<bool(std::vector<PageRecord>&)> next) {
+int IndexLog::WriteAfresh(File& to, const NextPages& next) {
   const Digest salt = RandomKey();
   std::memcpy(&to.salt, salt.data(), sizeof to.salt);
   AppendHeader(to);

@@ -8,14 +8,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "base/function_ref.h"
 #include "base/result.h"
 #include "memory/tier/file_ops.h"
-#include "memory/tier/page_identity.h"
+#include "memory/tier/checksum.h"
 
 namespace causeway::memory {
 
@@ -24,7 +24,7 @@ struct PageRecord {
   Digest key{};
   Digest parent{};
   int64_t place = 0;
-  uint32_t tenant = 0;
+  TenantId tenant = 0;
   int32_t extent = 0;
   uint64_t last_use = 0;  // orders pages by their last use
   Checksum checksum;
@@ -62,7 +62,8 @@ class IndexLog {
 
   // Puts a new file in the place of the log, whole or not at all. `next` appends some pages and returns false once
   // there are no more.
-  int Rewrite(FunctionRef<bool(std::vector<PageRecord>&)> next);
+  using NextPages = std::function<bool(std::vector<PageRecord>&)>;
+  int Rewrite(const NextPages& next);
 
  private:
   struct File {
@@ -82,7 +83,7 @@ class IndexLog {
   static void AppendRecord(File& to, std::span<const std::byte> head, std::span<const std::byte> tokens);
   static void Append(File& to, const PageRecord& page);
   int WriteOut(File& to);
-  int WriteAfresh(File& to, FunctionRef<bool(std::vector<PageRecord>&)> next);
+  int WriteAfresh(File& to, const NextPages& next);
 
   FileOps& ops_;
   const std::string folder_;

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "memory/tier/page_identity.h"
+#include "memory/tier/checksum.h"
 
 namespace causeway::memory {
 
@@ -16,14 +16,14 @@ struct PageEntry {
   Digest key{};
   Digest parent{};
   int64_t place = 0;
-  uint32_t tenant = 0;
+  TenantId tenant = 0;
   std::vector<Token> tokens;
 
   int32_t slot = kNowhere;    // in host memory
   int32_t extent = kNowhere;  // on disk; its bytes are there once `on_disk`
   bool on_disk = false;
   bool writing = false;    // a write of slot to extent is queued or under way
-  int64_t pins = 0;        // of tickets, and of a Put that gives the page a slot again
+  int64_t pins = 0;        // of sources, and of a Put that gives the page a slot again
   uint64_t last_use = 0;   // unique
   uint64_t waiting = 0;    // its place among the pages that wait for the write queue; 0: it does not wait
   Checksum checksum;       // of the extent

@@ -62,7 +62,7 @@ void PageReader::Unreadable(const PageTable::Pinned& page, int error) {
   }
 }
 
-int64_t PageReader::Read(std::span<const PageTable::Pinned> pages, Sink sink) {
+int64_t PageReader::Read(std::span<const PageTable::Pinned> pages, const PageSource::Sink& sink) {
   std::array<int64_t, kTiers> good{};
   std::array<Duration, kTiers> time{};
   size_t begun = 0;
@@ -92,6 +92,7 @@ int64_t PageReader::Read(std::span<const PageTable::Pinned> pages, Sink sink) {
     table_.ReportRead(tier, good[at]);
     meters_[at].Add(good[at] * format_.page_bytes, time[at]);
   }
+  meter_.Add(static_cast<int64_t>(done) * format_.page_bytes, time[0] + time[1]);
   return static_cast<int64_t>(done);
 }
 

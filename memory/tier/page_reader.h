@@ -1,4 +1,4 @@
-// Reads pages of a ticket, several from disk at once, and checks what it read.
+// Reads pages of a source, several from disk at once, and checks what it read.
 #pragma once
 
 #include <array>
@@ -6,7 +6,6 @@
 #include <span>
 
 #include "base/clock.h"
-#include "base/function_ref.h"
 #include "memory/tier/extent_file.h"
 #include "memory/tier/index_log.h"
 #include "memory/tier/page_slots.h"
@@ -19,15 +18,14 @@ namespace causeway::memory {
 // Used by one thread at a time; rates by any.
 class PageReader {
  public:
-  using Sink = FunctionRef<bool(int64_t, std::span<const std::byte>)>;
-
   // `extents` is null where there is no disk tier. All references outlive the reader.
   PageReader(PageTable& table, const PageSlots& slots, const ExtentFile* extents, const LogFormat& format);
 
-  // As PageStore::Read.
-  int64_t Read(std::span<const PageTable::Pinned> pages, Sink sink);
+  // As PageSource::Read. A page that cannot be read, or is not what was written, ends it, and is not known any more.
+  int64_t Read(std::span<const PageTable::Pinned> pages, const PageSource::Sink& sink);
 
   double bytes_per_s(Tier tier) const { return meters_[static_cast<size_t>(tier)].rate(); }
+  double bytes_per_s() const { return meter_.rate(); }  // of both, as they were mixed
 
  private:
   static constexpr size_t kDepth = 8;  // reads under way
@@ -41,6 +39,7 @@ class PageReader {
   const ExtentFile* const extents_;
   const LogFormat format_;
   std::array<RateMeter, kTiers> meters_;
+  RateMeter meter_;
 
   PageSlots buffers_;  // [kDepth]
   std::unique_ptr<IoQueue> queue_;

@@ -99,25 +99,27 @@ Result<int> LockFolder(FileOps& ops, const std::string& folder) {
 
 }  // namespace
 
-// ---- ReadTicket ------------------------------------------------------------------------------------
+// ---- Source ----------------------------------------------------------------------------------------
 
-ReadTicket::ReadTicket(ReadTicket&& other) noexcept
-    : table_(std::exchange(other.table_, nullptr)), pages_(std::move(other.pages_)) {}
+class PageStore::Source final : public PageSource {
+ public:
+  Source(PageStore& store, std::vector<PageTable::Pinned> pages) : store_(store), pages_(std::move(pages)) {}
+  ~Source() override { store_.table_->Unpin(pages_); }
+  Source(const Source&) = delete;
+  Source& operator=(const Source&) = delete;
 
-ReadTicket& ReadTicket::operator=(ReadTicket&& other) noexcept {
-  if (this != &other) {
-    Reset();
-    table_ = std::exchange(other.table_, nullptr);
-    pages_ = std::move(other.pages_);
+  int64_t Read(const Sink& sink) override {
+    const std::lock_guard lock(store_.read_mutex_);
+    return store_.reader_->Read(pages_, sink);
   }
-  return *this;
-}
 
-void ReadTicket::Reset() {
-  if (table_ != nullptr) {
-    std::exchange(table_, nullptr)->Unpin(pages_);
-  }
-  pages_.clear();
+ private:
+  PageStore& store_;
+  const std::vector<PageTable::Pinned> pages_;
+};
+
+std::unique_ptr<PageSource> PageStore::BeginRead(std::span<const Digest> keys, int64_t first, int64_t count) {
+  return std::make_unique<Source>(*this, table_->Pin(keys, first, count));
 }
 
 // ---- Opening ---------------------------------------------------------------------------------------
@@ -209,7 +211,7 @@ PageStore::~PageStore() {
 
 // ---- Use -------------------------------------------------------------------------------------------
 
-bool PageStore::Put(const PageIdentity& page, FunctionRef<Result<void>(std::span<std::byte>)> fill) {
+bool PageStore::Put(const PageIdentity& page, const Fill& fill) {
   CHECK(static_cast<int64_t>(page.tokens.size()) == options_.tokens_per_page);
   const PageTable::Claim claim = table_->BeginPut(page);
   if (claim.action != PageTable::Claim::Do::kFill) {
@@ -226,15 +228,6 @@ bool PageStore::Put(const PageIdentity& page, FunctionRef<Result<void>(std::span
   }
   table_->CommitPut(page, claim);
   return true;
-}
-
-ReadTicket PageStore::BeginRead(std::span<const Digest> keys, int64_t first, int64_t count) {
-  return {table_.get(), table_->Pin(keys, first, count)};
-}
-
-int64_t PageStore::Read(const ReadTicket& ticket, FunctionRef<bool(int64_t, std::span<const std::byte>)> sink) {
-  const std::lock_guard lock(read_mutex_);
-  return reader_->Read(ticket.pages_, sink);
 }
 
 PageStoreStats PageStore::Stats() const {

@@ -6,6 +6,8 @@
 #include <map>
 #include <string_view>
 
+#include "memory/tenant.h"
+
 namespace causeway::memory {
 
 enum class Tier : uint8_t { kHost, kDisk };
@@ -32,10 +34,10 @@ struct TierStats {
   int64_t pages = 0;
   int64_t bytes = 0;
   int64_t evictions = 0;   // pages that made room for others
-  int64_t pages_read = 0;  // of tickets, good
+  int64_t pages_read = 0;  // good
   double read_bytes_per_s = 0;   // as measured lately, with the sink's time; 0: not yet
   double write_bytes_per_s = 0;  // as measured lately; 0: not yet
-  std::map<uint32_t, int64_t> tenant_bytes;
+  std::map<TenantId, int64_t> tenant_bytes;
 };
 
 struct PageStoreStats {

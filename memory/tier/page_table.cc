@@ -81,7 +81,7 @@ void PageTable::LeaveDisk(PageEntry& entry) {
   });
 }
 
-int32_t PageTable::TakePlace(Tier tier, uint32_t tenant) {
+int32_t PageTable::TakePlace(Tier tier, TenantId tenant) {
   TierLedger& ledger = Ledger(tier);
   const TierLedger::Room room = ledger.FindRoom(tenant);
   switch (room.answer) {
@@ -227,7 +227,7 @@ int64_t PageTable::Known(std::span<const Digest> keys, int64_t first, std::span<
   return known;
 }
 
-// ---- Tickets ---------------------------------------------------------------------------------------
+// ---- Sources ---------------------------------------------------------------------------------------
 
 std::vector<PageTable::Pinned> PageTable::Pin(std::span<const Digest> keys, int64_t first, int64_t count) {
   std::vector<Pinned> pages;
@@ -262,7 +262,7 @@ void PageTable::ReportRead(Tier tier, int64_t pages) {
 void PageTable::ReportUnreadable(const Pinned& page, bool corrupt) {
   const std::lock_guard lock(mutex_);
   ++(corrupt ? stats_.corrupt : stats_.read_errors);
-  if (page.entry->on_disk && page.entry->extent == page.extent) {  // else another ticket was here before
+  if (page.entry->on_disk && page.entry->extent == page.extent) {  // else another source was here before
     LeaveDisk(*page.entry);
   }
 }
@@ -361,8 +361,8 @@ void PageTable::Restore(std::vector<PageRecord>& pages) {
   const std::lock_guard lock(mutex_);
   std::stable_sort(pages.begin(), pages.end(),
                    [](const PageRecord& a, const PageRecord& b) { return a.last_use < b.last_use; });
-  std::unordered_map<uint32_t, int64_t> used;
-  std::vector<std::optional<uint32_t>> tenants(extents_.size());
+  std::unordered_map<TenantId, int64_t> used;
+  std::vector<std::optional<TenantId>> tenants(extents_.size());
   std::vector<bool> fits(pages.size());
   for (size_t i = pages.size(); i-- > 0;) {  // the latest first
     const PageRecord& page = pages[i];
@@ -428,7 +428,7 @@ PageStoreStats PageTable::Stats() const {
       to.pages = ledger.used();
       to.bytes = ledger.used() * options_.slot_bytes;
       ledger.ForEachTenant(
-          [&](uint32_t tenant, int64_t pages) { to.tenant_bytes[tenant] = pages * options_.slot_bytes; });
+          [&](TenantId tenant, int64_t pages) { to.tenant_bytes[tenant] = pages * options_.slot_bytes; });
     }
   }
   return stats;

@@ -33,7 +33,7 @@ struct PageTableOptions {
   int64_t extents = 0;     // 0: no disk tier
   int64_t max_queued = 0;  // writes
   PageShare host_others, disk_others;
-  std::unordered_map<uint32_t, PageShare> host_shares, disk_shares;
+  std::unordered_map<TenantId, PageShare> host_shares, disk_shares;
 };
 
 class PageTable {
@@ -48,7 +48,7 @@ class PageTable {
     int32_t slot = kNowhere;
     int32_t extent = kNowhere;    // without a host tier it is chosen before the bytes are copied
     PageEntry* entry = nullptr;   // pinned: it is there and has no slot
-    uint32_t tenant = 0;          // who pays for slot and extent
+    TenantId tenant = 0;          // who pays for slot and extent
     bool known = false;           // it can be read, whatever becomes of this Put
   };
   Claim BeginPut(const PageIdentity& identity);
@@ -57,7 +57,7 @@ class PageTable {
   // Of keys[first...], as PageStore::Known.
   int64_t Known(std::span<const Digest> keys, int64_t first, std::span<const Token> tokens, int64_t most) const;
 
-  // ---- Tickets: what a read needs stays as it is while the page is pinned.
+  // ---- Sources: what a read needs stays as it is while the page is pinned.
   struct Pinned {
     PageEntry* entry = nullptr;
     int32_t slot = kNowhere;    // read it from here, or else
@@ -107,7 +107,7 @@ class PageTable {
   void Change(PageEntry& entry, F change);
   PageEntry* Find(const Digest& key);
   bool Matches(const PageEntry& entry, const PageIdentity& identity) const;
-  int32_t TakePlace(Tier tier, uint32_t tenant);  // kNowhere: refused, and counted
+  int32_t TakePlace(Tier tier, TenantId tenant);  // kNowhere: refused, and counted
   void LeaveHost(PageEntry& entry);
   void LeaveDisk(PageEntry& entry);
   void Queue(PageEntry& entry, int32_t extent);

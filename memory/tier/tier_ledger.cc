@@ -6,15 +6,15 @@
 
 namespace causeway::memory {
 
-TierLedger::TierLedger(int64_t capacity, const PageShare& others, std::unordered_map<uint32_t, PageShare> shares)
+TierLedger::TierLedger(int64_t capacity, const PageShare& others, std::unordered_map<TenantId, PageShare> shares)
     : capacity_(capacity), others_(others), shares_(std::move(shares)) {}
 
-PageShare TierLedger::ShareOf(uint32_t tenant) const {
+PageShare TierLedger::ShareOf(TenantId tenant) const {
   const auto it = shares_.find(tenant);
   return it == shares_.end() ? others_ : it->second;
 }
 
-TierLedger::Account& TierLedger::AccountOf(uint32_t tenant) {
+TierLedger::Account& TierLedger::AccountOf(TenantId tenant) {
   const auto [it, added] = tenants_.try_emplace(tenant);
   if (added) {
     it->second.share = ShareOf(tenant);
@@ -22,12 +22,12 @@ TierLedger::Account& TierLedger::AccountOf(uint32_t tenant) {
   return it->second;
 }
 
-int64_t TierLedger::Used(uint32_t tenant) const {
+int64_t TierLedger::Used(TenantId tenant) const {
   const auto it = tenants_.find(tenant);
   return it == tenants_.end() ? 0 : it->second.used;
 }
 
-TierLedger::Room TierLedger::FindRoom(uint32_t tenant) const {
+TierLedger::Room TierLedger::FindRoom(TenantId tenant) const {
   const auto it = tenants_.find(tenant);
   const std::map<uint64_t, PageEntry*>* own = it == tenants_.end() || it->second.order.empty() ? nullptr
                                                                                                : &it->second.order;
@@ -44,7 +44,7 @@ TierLedger::Room TierLedger::FindRoom(uint32_t tenant) const {
   return {Answer::kEvict, from_own ? own->begin()->second : givers_.begin()->second};
 }
 
-int32_t TierLedger::Acquire(uint32_t tenant) {
+int32_t TierLedger::Acquire(TenantId tenant) {
   CHECK(used_ < capacity_);
   int32_t place = fresh_;
   if (freed_.empty()) {
@@ -60,7 +60,7 @@ int32_t TierLedger::Acquire(uint32_t tenant) {
   return place;
 }
 
-void TierLedger::Release(int32_t place, uint32_t tenant) {
+void TierLedger::Release(int32_t place, TenantId tenant) {
   Account& account = AccountOf(tenant);
   CHECK(used_ > 0 && account.used > 0 && place >= 0 && place < fresh_);
   freed_.push_back(place);
@@ -72,7 +72,7 @@ void TierLedger::Release(int32_t place, uint32_t tenant) {
   tenants_.erase(tenant);
 }
 
-void TierLedger::Restore(const std::vector<std::optional<uint32_t>>& tenants) {
+void TierLedger::Restore(const std::vector<std::optional<TenantId>>& tenants) {
   CHECK(used_ == 0 && fresh_ == 0 && static_cast<int64_t>(tenants.size()) == capacity_);
   for (size_t place = tenants.size(); place-- > 0;) {
     if (tenants[place].has_value()) {

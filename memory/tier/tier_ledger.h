@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "memory/tenant.h"
 #include "memory/tier/page_entry.h"
 
 namespace causeway::memory {
@@ -24,7 +25,7 @@ struct PageShare {
 class TierLedger {
  public:
   // Places are numbered [0, capacity).
-  TierLedger(int64_t capacity, const PageShare& others, std::unordered_map<uint32_t, PageShare> shares);
+  TierLedger(int64_t capacity, const PageShare& others, std::unordered_map<TenantId, PageShare> shares);
 
   // What one more page of a tenant needs: a free place (nothing to do), or that `evict` goes first.
   enum class Answer : uint8_t { kFree, kEvict, kQuota, kFull };
@@ -32,13 +33,13 @@ class TierLedger {
     Answer answer = Answer::kFree;
     PageEntry* evict = nullptr;
   };
-  Room FindRoom(uint32_t tenant) const;
+  Room FindRoom(TenantId tenant) const;
 
   // A free place, which there must be. The lowest that was never used, or the one that was freed last.
-  int32_t Acquire(uint32_t tenant);
-  void Release(int32_t place, uint32_t tenant);
+  int32_t Acquire(TenantId tenant);
+  void Release(int32_t place, TenantId tenant);
   // Takes the places, all of them free, for one page each of the tenants; used once, before anything else.
-  void Restore(const std::vector<std::optional<uint32_t>>& tenants);
+  void Restore(const std::vector<std::optional<TenantId>>& tenants);
 
   // Whether the page may be pushed out, from now on; its last_use must not change in between.
   void Offer(PageEntry& entry);
@@ -46,7 +47,7 @@ class TierLedger {
 
   int64_t capacity() const { return capacity_; }
   int64_t used() const { return used_; }
-  int64_t Used(uint32_t tenant) const;
+  int64_t Used(TenantId tenant) const;
   template <typename Visit>  // Visit(tenant, pages)
   void ForEachTenant(Visit visit) const {
     for (const auto& [tenant, account] : tenants_) {
@@ -64,17 +65,17 @@ class TierLedger {
     uint64_t given = 0;                    // its key in givers_; 0: none
   };
 
-  PageShare ShareOf(uint32_t tenant) const;
-  Account& AccountOf(uint32_t tenant);
+  PageShare ShareOf(TenantId tenant) const;
+  Account& AccountOf(TenantId tenant);
   void Refresh(Account& account);
 
   const int64_t capacity_;
   const PageShare others_;
-  const std::unordered_map<uint32_t, PageShare> shares_;
+  const std::unordered_map<TenantId, PageShare> shares_;
   int64_t used_ = 0;
   int32_t fresh_ = 0;           // places from here on were never used
   std::vector<int32_t> freed_;  // places before it that are free
-  std::unordered_map<uint32_t, Account> tenants_;  // those that have pages
+  std::unordered_map<TenantId, Account> tenants_;  // those that have pages
   std::map<uint64_t, PageEntry*> givers_;          // the oldest page on offer of each tenant above its floor
 };
 

@@ -75,8 +75,7 @@ void ReadAll(PageStore& store, const Chain& chain, std::span<std::byte> target, 
   const auto pages = static_cast<int64_t>(chain.keys.size());
   for (int64_t first = 0; first < pages; first += at_once) {
     const int64_t count = std::min(at_once, pages - first);
-    const ReadTicket ticket = store.BeginRead(chain.keys, first, count);
-    const int64_t read = store.Read(ticket, [&](int64_t, std::span<const std::byte> bytes) {
+    const int64_t read = store.BeginRead(chain.keys, first, count)->Read([&](int64_t, std::span<const std::byte> bytes) {
       std::memcpy(target.data(), bytes.data(), bytes.size());
       return true;
     });
@@ -120,9 +119,9 @@ void Measure(const std::string& folder, int64_t page_kib) {
         }));
   store = nullptr;
   Print("disk: open again", pages, options.page_bytes, Time([&] { store = PageStore::Open(options).value(); }));
-  Print("disk: read, all in one ticket", pages, options.page_bytes,
+  Print("disk: read, all at once", pages, options.page_bytes,
         Time([&] { ReadAll(*store, chain, page, pages); }));
-  Print("disk: read, one page a ticket", pages, options.page_bytes, Time([&] { ReadAll(*store, chain, page, 1); }));
+  Print("disk: read, page by page", pages, options.page_bytes, Time([&] { ReadAll(*store, chain, page, 1); }));
   const PageIdentity identity = chain.Page(0);
   uint64_t sum = 0;
   Print("checksum", pages, options.page_bytes, Time([&] {

@@ -35,8 +35,7 @@ class QuickFolder : public TestFolder {
 // A chain of pages of one tenant. Two chains of the same name are the same.
 class TestChain {
  public:
-  TestChain(uint64_t name, int64_t pages, uint32_t tenant = 0) : tenant_(tenant), keys_(static_cast<size_t>(pages)) {
-    std::memcpy(root_.data(), &name, sizeof name);
+  TestChain(uint64_t name, int64_t pages, TenantId tenant = 0) : tenant_(tenant), keys_(static_cast<size_t>(pages)) {
     for (int64_t i = 0; i < pages; ++i) {
       for (uint64_t word = 0; word < 4; ++word) {
         const uint64_t bits = RandomBits(name, static_cast<uint64_t>(i), word);
@@ -53,7 +52,7 @@ class TestChain {
   std::span<const Token> tokens() const { return tokens_; }
   PageIdentity Page(int64_t place) const {
     const auto at = static_cast<size_t>(place);
-    return {keys_[at], place == 0 ? root_ : keys_[at - 1], place, tenant_,
+    return {keys_[at], place == 0 ? Digest{} : keys_[at - 1], place, tenant_,
             tokens().subspan(at * kTierTokens, kTierTokens)};
   }
   // The page's bytes, all of them a function of whose they are and of where.
@@ -85,18 +84,15 @@ class TestChain {
     }
     return taken;
   }
-  int64_t Known(const PageStore& store, int64_t first = 0) const {
+  int64_t Known(PageStore& store, int64_t first = 0) const {
     return store.Known(keys_, first, tokens_, pages());
   }
   // How many pages from `first` on are read; fails the test if one has other bytes than it should.
   int64_t Read(PageStore& store, int64_t first = 0) const {
-    const int64_t known = Known(store, first);
-    const ReadTicket ticket = store.BeginRead(keys_, first, known);
-    EXPECT_LE(ticket.pages(), known);  // fewer where a write failed in between
-    return ReadTicketPages(store, ticket, first);
+    return Read(*store.BeginRead(keys_, first, Known(store, first)), first);
   }
-  int64_t ReadTicketPages(PageStore& store, const ReadTicket& ticket, int64_t first = 0) const {
-    return store.Read(ticket, [&](int64_t i, std::span<const std::byte> bytes) {
+  int64_t Read(PageSource& source, int64_t first) const {
+    return source.Read([&](int64_t i, std::span<const std::byte> bytes) {
       EXPECT_EQ(static_cast<int64_t>(bytes.size()), kTierPage);
       EXPECT_TRUE(IsPage(first + i, bytes)) << "page " << first + i << " has another page's bytes";
       return true;
@@ -104,8 +100,7 @@ class TestChain {
   }
 
  private:
-  const uint32_t tenant_;
-  Digest root_{};
+  const TenantId tenant_;
   std::vector<Digest> keys_;
   std::vector<Token> tokens_;
 };

@@ -113,7 +113,7 @@ TEST(TierCrash, AChangedByteIsFoundWhereverItIs) {
 void Work(PageStore& store) {
   for (uint64_t round = 0; round < 3; ++round) {
     for (uint64_t name = 0; name < 3; ++name) {
-      const TestChain chain(name + round, 4, static_cast<uint32_t>(name));
+      const TestChain chain(name + round, 4, static_cast<TenantId>(name));
       chain.PutAll(store);
       chain.Read(store);
     }
@@ -126,7 +126,7 @@ void Work(PageStore& store) {
 int64_t ReadEverything(PageStore& store) {
   int64_t read = 0;
   for (uint64_t name = 0; name < 5; ++name) {
-    for (uint32_t tenant = 0; tenant < 3; ++tenant) {
+    for (TenantId tenant = 0; tenant < 3; ++tenant) {
       const TestChain chain(name, 4, tenant);
       for (int64_t place = 0; place < 4; ++place) {
         read += chain.Read(store, place) > 0 ? 1 : 0;

@@ -23,7 +23,7 @@ class Random {
     options_.tenants[2].host.floor_bytes = std::min<int64_t>(host_pages, 2) * kTierPage;
     options_.tenants[2].disk.floor_bytes = std::min<int64_t>(disk_pages, 2) * kTierPage;
     for (uint64_t name = 0; name < kChains; ++name) {
-      chains_.emplace_back(name, kChainPages, static_cast<uint32_t>(name % 3));
+      chains_.emplace_back(name, kChainPages, static_cast<TenantId>(name % 3));
     }
     store_ = OpenStore(options_, &ops_);
   }
@@ -40,7 +40,7 @@ class Random {
       case 3:
         return Hold(chain, place);
       case 4:
-        return tickets_.clear();
+        return held_.clear();
       case 5:
       case 6:
         chain.Read(*store_, place);
@@ -83,17 +83,15 @@ class Random {
   // Known pages are pages that were put, and stay while they are held.
   void Hold(const TestChain& chain, int64_t place) {
     const int64_t known = chain.Known(*store_, place);
-    ReadTicket ticket = store_->BeginRead(chain.keys(), place, known);
-    ASSERT_EQ(ticket.pages(), known);
-    if (known > 0 && tickets_.size() < 2) {
-      tickets_.push_back({&chain, place, std::move(ticket)});
+    if (known > 0 && held_.size() < 2) {
+      held_.push_back({&chain, place, known, store_->BeginRead(chain.keys(), place, known)});
     }
-    for (const Held& held : tickets_) {
-      ASSERT_EQ(held.chain->ReadTicketPages(*store_, held.ticket, held.place), held.ticket.pages());
+    for (const Held& held : held_) {
+      ASSERT_EQ(held.chain->Read(*held.source, held.place), held.pages);
     }
   }
   void Reopen() {
-    tickets_.clear();
+    held_.clear();
     store_->Flush();
     const PageStoreStats before = store_->Stats();
     store_ = nullptr;
@@ -107,7 +105,8 @@ class Random {
   struct Held {
     const TestChain* chain = nullptr;
     int64_t place = 0;
-    ReadTicket ticket;
+    int64_t pages = 0;
+    std::unique_ptr<PageSource> source;
   };
 
   const uint64_t seed_;
@@ -118,7 +117,7 @@ class Random {
   std::vector<TestChain> chains_;
   std::unique_ptr<PageStore> store_;
   std::set<std::pair<const TestChain*, int64_t>> put_;
-  std::vector<Held> tickets_;
+  std::vector<Held> held_;
 };
 
 TEST(TierModel, RandomWorkKeepsEveryPromise) {
@@ -139,15 +138,15 @@ TEST(TierModel, RandomWorkKeepsEveryPromise) {
 // The order in which pages go, against lists that are searched from their ends.
 TEST(TierModel, TheLedgerPicksWhatANaiveSearchPicks) {
   constexpr int64_t kCapacity = 7;
-  const std::unordered_map<uint32_t, PageShare> shares = {{1, {.max = 3, .floor = 0}}, {2, {.max = 99, .floor = 2}}};
+  const std::unordered_map<TenantId, PageShare> shares = {{1, {.max = 3, .floor = 0}}, {2, {.max = 99, .floor = 2}}};
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(seed);
     TierLedger ledger(kCapacity, {.max = 99, .floor = 0}, shares);
     std::map<uint64_t, PageEntry> pages;  // by last use
     for (uint64_t step = 1; step <= 400; ++step) {
-      const auto tenant = static_cast<uint32_t>(RandomBits(seed, 1, step) % 4);
+      const auto tenant = static_cast<TenantId>(RandomBits(seed, 1, step) % 4);
       const auto share = shares.contains(tenant) ? shares.at(tenant) : PageShare{99, 0};
-      std::map<uint32_t, int64_t> used;
+      std::map<TenantId, int64_t> used;
       for (const auto& [use, page] : pages) {
         ++used[page.tenant];
       }
@@ -192,7 +191,7 @@ TEST(TierModel, TheLedgerPicksWhatANaiveSearchPicks) {
 TEST(TierThreads, PutsAndLookupsRunBesideReadsAndStats) {
   const TestFolder folder;
   auto store = OpenStore(TierOptions(6, 24, folder.path()));
-  BoundedQueue<std::pair<const TestChain*, ReadTicket>> reads(8);
+  BoundedQueue<std::pair<const TestChain*, std::unique_ptr<PageSource>>> reads(8);
   std::vector<TestChain> chains;
   for (uint64_t name = 0; name < 12; ++name) {
     chains.emplace_back(name, 4);
@@ -200,7 +199,8 @@ TEST(TierThreads, PutsAndLookupsRunBesideReadsAndStats) {
   std::atomic<int64_t> pages_read = 0;
   std::thread control([&] {
     while (auto read = reads.Pop()) {
-      pages_read += read->first->ReadTicketPages(*store, read->second);
+      pages_read += read->first->Read(*read->second, 0);
+      read->second = nullptr;
     }
   });
   std::thread watcher([&] {

@@ -1,9 +1,8 @@
 // The tiers as their user sees them: what is kept, what goes first, what a second start finds.
+#include <filesystem>
+
 #include <sys/stat.h>
 
-#include <thread>
-
-#include "memory/tier/worth_keeping.h"
 #include "tests/support/tier_fixtures.h"
 
 namespace causeway::memory {
@@ -24,6 +23,8 @@ TEST(TierStore, HostMemoryGivesBackWhatWasPut) {
   EXPECT_GT(stats.tier(Tier::kHost).read_bytes_per_s, 0);
   EXPECT_EQ(stats.tier(Tier::kDisk).capacity_bytes, 0);
   EXPECT_FALSE(stats.disk_writable);
+  EXPECT_FALSE(store->persistent());
+  EXPECT_GT(store->ReadRate(), 0);
   store->CheckInvariants();
 }
 
@@ -63,18 +64,16 @@ TEST(TierStore, TheLeastRecentlyUsedPageGoesFirst) {
   EXPECT_EQ(store->Stats().tier(Tier::kHost).evictions, 1);
 }
 
-TEST(TierStore, WhatATicketHoldsStays) {
+TEST(TierStore, WhatASourceHoldsStays) {
   auto store = OpenStore(TierOptions(2, 0, ""));
   const TestChain chain(1, 2), other(2, 1);
   chain.PutAll(*store);
-  ReadTicket ticket = store->BeginRead(chain.keys(), 0, 2);
-  EXPECT_EQ(ticket.pages(), 2);
+  auto source = store->BeginRead(chain.keys(), 0, 2);
   EXPECT_FALSE(other.Put(*store, 0));
   EXPECT_EQ(store->Stats().lost(PageLoss::kFull), 1);
-  ReadTicket moved = std::move(ticket);
-  ticket.Reset();  // is empty: nothing happens
-  EXPECT_EQ(chain.ReadTicketPages(*store, moved), 2);
-  moved.Reset();
+  EXPECT_EQ(chain.Read(*source, 0), 2);
+  EXPECT_EQ(chain.Read(*source, 0), 2);
+  source = nullptr;
   EXPECT_TRUE(other.Put(*store, 0));
   EXPECT_EQ(chain.Known(*store), 1);  // its end went first
 }
@@ -96,8 +95,8 @@ TEST(TierStore, ASinkMayEndTheRead) {
   const TestChain chain(1, 12);
   EXPECT_EQ(chain.PutAll(*store), 12);
   store->Flush();
-  const ReadTicket ticket = store->BeginRead(chain.keys(), 0, 12);
-  EXPECT_EQ(store->Read(ticket, [](int64_t i, std::span<const std::byte>) { return i < 3; }), 3);
+  const auto source = store->BeginRead(chain.keys(), 0, 12);
+  EXPECT_EQ(source->Read([](int64_t i, std::span<const std::byte>) { return i < 3; }), 3);
   EXPECT_EQ(chain.Read(*store), 12);
 }
 
@@ -258,8 +257,8 @@ TEST(TierDisk, PagesOfAnySizeAreRoundedUp) {
   }));
   store->Flush();
   EXPECT_EQ(store->Stats().tier(Tier::kDisk).capacity_bytes, 3 * 8192);
-  const ReadTicket ticket = store->BeginRead(std::span(&page.key, 1), 0, 1);
-  EXPECT_EQ(store->Read(ticket, [](int64_t, std::span<const std::byte> bytes) {
+  const auto source = store->BeginRead(std::span(&page.key, 1), 0, 1);
+  EXPECT_EQ(source->Read([](int64_t, std::span<const std::byte> bytes) {
     return bytes.size() == 5000U && bytes.back() == std::byte{7};
   }), 1);
 }
@@ -392,11 +391,11 @@ TEST(TierDisk, ASlowDiskRefusesAndNeverWaits) {
 
 TEST(TierPolicy, ReadingMustBeFasterThanComputing) {
   constexpr int64_t kMiB = int64_t{1} << 20;
-  EXPECT_TRUE(WorthKeeping(2 * kMiB, 1e9, 1000, 16));    // 2 ms against 16 ms
-  EXPECT_FALSE(WorthKeeping(2 * kMiB, 1e9, 10000, 16));  // against 1.6 ms
-  EXPECT_FALSE(WorthKeeping(1000, 1000, 16, 16));        // a draw is not worth the write
-  EXPECT_TRUE(WorthKeeping(2 * kMiB, 0, 1e9, 16));       // not measured yet
-  EXPECT_TRUE(WorthKeeping(2 * kMiB, 1, 0, 16));
+  EXPECT_TRUE(WorthMoving(2 * kMiB, 16, 1e9, 1000));    // 2 ms against 16 ms
+  EXPECT_FALSE(WorthMoving(2 * kMiB, 16, 1e9, 10000));  // against 1.6 ms
+  EXPECT_FALSE(WorthMoving(1000, 16, 1000, 16));        // a draw is not worth the write
+  EXPECT_TRUE(WorthMoving(2 * kMiB, 16, 0, 1e9));       // not measured yet
+  EXPECT_TRUE(WorthMoving(2 * kMiB, 16, 1, 0));
 }
 
 }  // namespace

@@ -1,23 +1,13 @@
-// What a page of the tiers is: which tokens' KV, whose, and how its bytes are recognized again.
+// How a page's bytes are recognized again.
 #pragma once
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "base/keyed_hash.h"
-#include "base/token.h"
+#include "memory/page_tier.h"
 
 namespace causeway::memory {
-
-// What identifies a page's content: its link in the prefix index's chain of keys, and its tokens.
-struct PageIdentity {
-  Digest key;
-  Digest parent;       // of the page in front of it; of the first page: the root of its chain
-  int64_t place = 0;   // in its chain, from 0
-  uint32_t tenant = 0;  // who pays for it; means the same after a restart
-  std::span<const Token> tokens;  // of this page [tokens_per_page]
-};
 
 // 128 bits that find every accidental change of a page: of its bytes, of whose bytes they are, of what made them.
 // Not a defence against who can write the folder, who has the index as well; so XXH3 does, which is an order of

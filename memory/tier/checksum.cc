@@ -1,4 +1,4 @@
-#include "memory/tier/page_identity.h"
+#include "memory/tier/checksum.h"
 
 #include <cstring>
 
