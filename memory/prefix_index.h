@@ -134,9 +134,9 @@ class PrefixIndex {
   KeyedHash root_hash_;
   KeyedHash page_hash_;
   std::unordered_map<Digest, Entry, DigestHash> entries_;  // nodes do not move
-  std::vector<std::map<uint64_t, Entry*>> orders_;      // of eviction, by last use; one a tenant
-  std::deque<Digest> unsaved_;                          // some are gone, or held again
-  uint64_t clock_ = 0;                                  // counts uses
+  std::vector<std::map<uint64_t, Entry*>> orders_;         // of eviction, by last use; one a tenant
+  std::deque<Digest> unsaved_;                             // some are gone, or held again
+  uint64_t clock_ = 0;                                     // counts uses
 };
 
 }  // namespace causeway::memory

@@ -15,9 +15,8 @@ Checksum PageChecksum(const Digest& fingerprint, const PageIdentity& identity, s
     int64_t place;
     uint64_t tenant, bytes, tokens;
     XXH128_hash_t content_hash, token_hash;
-  } const all{fingerprint,     identity.key, identity.parent,        identity.place,
-              identity.tenant, bytes.size(), identity.tokens.size(), content,
-              tokens};
+  } const all{fingerprint,  identity.key,           identity.parent, identity.place, identity.tenant,
+              bytes.size(), identity.tokens.size(), content,         tokens};
   static_assert(std::has_unique_object_representations_v<decltype(all)>, "padding would be hashed");
   const XXH128_hash_t hash = XXH3_128bits(&all, sizeof all);
   return {hash.low64, hash.high64};

@@ -101,8 +101,8 @@ bool DiskWriter::WriteExtents(std::span<Job> jobs) {
     requests[i].offset = extents_.Offset(job.extent);
     requests[i].bytes = bytes;
     queue_->Submit(requests[i]);
-    job.checksum = PageChecksum(format_.fingerprint, job.entry->Identity(),
-                                bytes.first(static_cast<size_t>(format_.page_bytes)));
+    job.checksum =
+        PageChecksum(format_.fingerprint, job.entry->Identity(), bytes.first(static_cast<size_t>(format_.page_bytes)));
   }
   bool any = false;
   for (size_t i = 0; i < jobs.size(); ++i) {
@@ -129,8 +129,8 @@ void DiskWriter::RecordPages(std::span<const Job> jobs) {
   for (const Job& job : jobs) {
     if (!job.failed) {
       const PageEntry& entry = *job.entry;
-      log_->Put({entry.key, entry.parent, entry.place, entry.tenant, job.extent, job.last_use, job.checksum,
-                 entry.tokens});
+      log_->Put(
+          {entry.key, entry.parent, entry.place, entry.tenant, job.extent, job.last_use, job.checksum, entry.tokens});
       logged_[static_cast<size_t>(job.extent)] = true;
     }
   }

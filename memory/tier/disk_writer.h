@@ -23,7 +23,8 @@ class DiskWriter {
  public:
   static constexpr int kBatch = 8;  // pages that share a sync, and transfers under way at once
 
-  // `logged`: extents in which the log says that a page is. `pause`: for which a disk that fails is left alone. All references outlive the writer.
+  // `logged`: extents in which the log says that a page is. `pause`: for which a disk that fails is left alone. All
+  // references outlive the writer.
   DiskWriter(PageTable& table, const PageSlots& slots, const ExtentFile& extents, std::unique_ptr<IndexLog> log,
              const LogFormat& format, std::span<const int32_t> logged, Duration pause);
   ~DiskWriter();  // writes what is queued

@@ -27,9 +27,8 @@ class BlockingQueue final : public IoQueue {
   BlockingQueue(FileOps& ops, int file) : ops_(ops), file_(file) {}
   std::string_view name() const override { return "pread and pwrite"; }
   void Submit(IoRequest& request) override {
-    request.error = request.kind == IoRequest::Kind::kRead
-                        ? -ReadAll(ops_, file_, request.bytes, request.offset)
-                        : -WriteAll(ops_, file_, request.bytes, request.offset);
+    request.error = request.kind == IoRequest::Kind::kRead ? -ReadAll(ops_, file_, request.bytes, request.offset)
+                                                           : -WriteAll(ops_, file_, request.bytes, request.offset);
     request.done = true;
   }
   void Wait(IoRequest& /*request*/) override {}

@@ -35,7 +35,7 @@ class FileOps {
  public:
   virtual ~FileOps() = default;
 
-  virtual int MakeFolder(const std::string& path);  // mode 0700; there already is fine
+  virtual int MakeFolder(const std::string& path);       // mode 0700; there already is fine
   virtual int Open(const std::string& path, int flags);  // a descriptor; new files have mode 0600
   virtual void Close(int file);
   virtual int LockFile(int file);  // for this process alone; -EWOULDBLOCK: another has it

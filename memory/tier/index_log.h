@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "memory/tier/file_ops.h"
 #include "memory/tier/checksum.h"
+#include "memory/tier/file_ops.h"
 
 namespace causeway::memory {
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "memory/tier/checksum.h"
@@ -22,11 +23,15 @@ struct PageEntry {
   int32_t slot = kNowhere;    // in host memory
   int32_t extent = kNowhere;  // on disk; its bytes are there once `on_disk`
   bool on_disk = false;
-  bool writing = false;    // a write of slot to extent is queued or under way
-  int64_t pins = 0;        // of sources, and of a Put that gives the page a slot again
-  uint64_t last_use = 0;   // unique
-  uint64_t waiting = 0;    // its place among the pages that wait for the write queue; 0: it does not wait
-  Checksum checksum;       // of the extent
+  bool writing = false;   // a write of slot to extent is queued or under way
+  int64_t pins = 0;       // of sources, and of a Put that gives the page a slot again
+  uint64_t last_use = 0;  // of itself or of a page behind it that has gone
+  uint64_t waiting = 0;   // its place among the pages that wait for the write queue; 0: it does not wait
+  Checksum checksum;      // of the extent
+
+  // Orders pages by when they go; unique, for a page takes last_use only from one that is behind it in its chain.
+  using Use = std::pair<uint64_t, int64_t>;
+  Use use() const { return {last_use, -place}; }
 
   bool Readable() const { return slot != kNowhere || on_disk; }
   bool MayGo() const { return pins == 0 && !writing; }

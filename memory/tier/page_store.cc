@@ -14,8 +14,8 @@ namespace causeway::memory {
 namespace {
 
 constexpr int64_t kMaxPlaces = std::numeric_limits<int32_t>::max();
-constexpr int64_t kStagingSlots = 32;   // between the engine and the disk where there is no host tier
-constexpr int64_t kMaxQueued = 64;      // writes, where there is one
+constexpr int64_t kStagingSlots = 32;  // between the engine and the disk where there is no host tier
+constexpr int64_t kMaxQueued = 64;     // writes, where there is one
 
 Error BadOption(std::string message) { return MakeError(ErrorCode::kInvalidArgument, std::move(message)); }
 
@@ -55,8 +55,9 @@ Result<void> CheckOptions(const PageStoreOptions& options) {
   const int64_t slot_bytes = SlotBytes(options.page_bytes);
   const auto check_tier = [&](std::string_view tier, int64_t bytes, TierShare TenantShares::*which) -> Result<void> {
     if (bytes < slot_bytes || bytes / slot_bytes > kMaxPlaces) {
-      return BadOption(fmt::format("a {} tier of {} bytes cannot be: pages of {} bytes need from one to {} times as many",
-                                   tier, bytes, slot_bytes, kMaxPlaces));
+      return BadOption(
+          fmt::format("a {} tier of {} bytes cannot be: pages of {} bytes need from one to {} times as many", tier,
+                      bytes, slot_bytes, kMaxPlaces));
     }
     return CheckShares(options, tier, which, bytes / slot_bytes);
   };
@@ -166,7 +167,8 @@ Result<void> PageStore::MakeTable() {
   table.slot_bytes = slot_bytes;
   table.extents = extents;
   table.host_tier = options_.host_bytes > 0;
-  table.slots = table.host_tier ? options_.host_bytes / slot_bytes : std::min(kStagingSlots, std::max<int64_t>(extents, 1));
+  table.slots =
+      table.host_tier ? options_.host_bytes / slot_bytes : std::min(kStagingSlots, std::max<int64_t>(extents, 1));
   table.max_queued = table.host_tier ? std::min(kMaxQueued, std::max<int64_t>(table.slots / 2, 1)) : table.slots;
   table.disk_others = ToPages(options_.other_tenants.disk, slot_bytes);
   // Slots that only carry pages to the disk are nobody's.
@@ -192,12 +194,11 @@ void PageStore::StartDisk(std::vector<PageRecord> pages, std::unique_ptr<IndexLo
     }
   }
   table_->Restore(pages);
-  writer_ = std::make_unique<DiskWriter>(*table_, slots_, *extents_, std::move(log), format, logged,
-                                         options_.disk_pause);
+  writer_ =
+      std::make_unique<DiskWriter>(*table_, slots_, *extents_, std::move(log), format, logged, options_.disk_pause);
   LOG_INFO("disk tier {}: {} pages ({} bytes) of {} found, {} dropped; {} by {}", options_.folder, pages.size(),
-           static_cast<int64_t>(pages.size()) * SlotBytes(options_.page_bytes),
-           extents_->extents(), found - pages.size(), extents_->direct() ? "direct I/O" : "buffered I/O",
-           writer_->queue_name());
+           static_cast<int64_t>(pages.size()) * SlotBytes(options_.page_bytes), extents_->extents(),
+           found - pages.size(), extents_->direct() ? "direct I/O" : "buffered I/O", writer_->queue_name());
 }
 
 PageStore::~PageStore() {

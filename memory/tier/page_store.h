@@ -1,7 +1,7 @@
 // Where KV pages go when device memory is short, and what survives a restart: host memory and a folder on a local disk.
 //
-// A cache: whatever goes wrong with it, a page is not known any more, and its tokens are computed again. Owner: the engine
-// thread, where a call says nothing else. The disk is written by a thread of the store's own.
+// A cache: whatever goes wrong with it, a page is not known any more, and its tokens are computed again. Owner: the
+// engine thread, where a call says nothing else. The disk is written by a thread of the store's own.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "memory/tier/checksum.h"
 #include "memory/tier/disk_writer.h"
 #include "memory/tier/file_ops.h"
-#include "memory/tier/checksum.h"
 #include "memory/tier/page_reader.h"
 #include "memory/tier/page_slots.h"
 #include "memory/tier/page_store_stats.h"
@@ -46,8 +46,8 @@ struct PageStoreOptions {
   TenantShares other_tenants;  // without floors
 };
 
-// The tier that a server has. BeginRead's sources keep their pages as they are, in memory or on disk; they end before the
-// store, on any thread, and are read by any, one at a time.
+// The tier that a server has. BeginRead's sources keep their pages as they are, in memory or on disk; they end before
+// the store, on any thread, and are read by any, one at a time.
 class PageStore final : public PageTier {
  public:
   // Reads the index of the folder, if there is one, and logs what it found. kInvalidArgument: sizes and shares that do
@@ -61,8 +61,8 @@ class PageStore final : public PageTier {
   // The key for the prefix index. Kept in the folder, so that page keys mean the same after a restart.
   const Digest& prefix_key() const { return prefix_key_; }
 
-  // Never waits for the disk. What was put last is evicted last: put a chain's end before its beginning. A page that is
-  // known is touched, and gets a copy in host memory if it has none; who put it first pays for it.
+  // Never waits for the disk. The page that was used longest ago goes first, of a chain its end. A page that is known
+  // is touched, and gets a copy in host memory if it has none; who put it first pays for it.
   bool Put(const PageIdentity& page, const Fill& fill) override;
   int64_t Known(std::span<const Digest> keys, int64_t first, std::span<const Token> tokens, int64_t most) override {
     return table_->Known(keys, first, tokens, most);

@@ -33,22 +33,22 @@ struct TierStats {
   int64_t capacity_bytes = 0;
   int64_t pages = 0;
   int64_t bytes = 0;
-  int64_t evictions = 0;   // pages that made room for others
-  int64_t pages_read = 0;  // good
+  int64_t evictions = 0;         // pages that made room for others
+  int64_t pages_read = 0;        // good
   double read_bytes_per_s = 0;   // as measured lately, with the sink's time; 0: not yet
   double write_bytes_per_s = 0;  // as measured lately; 0: not yet
   std::map<TenantId, int64_t> tenant_bytes;
 };
 
 struct PageStoreStats {
-  std::array<TierStats, kTiers> tiers;  // by Tier
-  int64_t pages = 0;                    // that are known; one in both tiers counts once
-  int64_t puts = 0;                     // of pages that were not known
-  int64_t touches = 0;                  // of pages that were
+  std::array<TierStats, kTiers> tiers;        // by Tier
+  int64_t pages = 0;                          // that are known; one in both tiers counts once
+  int64_t puts = 0;                           // of pages that were not known
+  int64_t touches = 0;                        // of pages that were
   std::array<int64_t, kPageLosses> losses{};  // by PageLoss
-  int64_t corrupt = 0;       // extents whose checksum did not hold
-  int64_t read_errors = 0;   // of the disk
-  int64_t write_errors = 0;  // of the disk, transfers and records
+  int64_t corrupt = 0;                        // extents whose checksum did not hold
+  int64_t read_errors = 0;                    // of the disk
+  int64_t write_errors = 0;                   // of the disk, transfers and records
   int64_t queued_writes = 0;
   bool disk_writable = false;  // false also where there is no disk tier
 

@@ -18,8 +18,8 @@ PageTable::PageTable(const PageTableOptions& options)
 }
 
 std::string_view PageLossName(PageLoss loss) {
-  constexpr std::array<std::string_view, kPageLosses> kNames = {
-      "full", "quota", "queue_full", "unwritten", "fill_failed", "key_clash", "disk_failed", "no_memory"};
+  constexpr std::array<std::string_view, kPageLosses> kNames = {"full",        "quota",     "queue_full",  "unwritten",
+                                                                "fill_failed", "key_clash", "disk_failed", "no_memory"};
   return kNames[static_cast<size_t>(loss)];
 }
 
@@ -29,27 +29,67 @@ std::string_view PageLossName(PageLoss loss) {
 // carried the page to the disk, and forgets a page that is nowhere. `entry` may be gone afterwards.
 template <typename F>
 void PageTable::Change(PageEntry& entry, F change) {
-  const auto offered = [&](Tier tier) {
-    return entry.MayGo() && (tier == Tier::kHost ? options_.host_tier && entry.slot != kNowhere : entry.on_disk);
-  };
-  for (const Tier tier : {Tier::kHost, Tier::kDisk}) {
-    if (offered(tier)) {
-      Ledger(tier).Withdraw(entry);
-    }
-  }
+  const InTier before = Presence(entry);
+  Withdraw(entry);
   change();
   if (!options_.host_tier && entry.slot != kNowhere && entry.MayGo()) {
     host_.Release(std::exchange(entry.slot, kNowhere), entry.tenant);
   }
-  for (const Tier tier : {Tier::kHost, Tier::kDisk}) {
-    if (offered(tier)) {
-      Ledger(tier).Offer(entry);
-    }
+  Offer(entry);
+  if (const InTier after = Presence(entry); entry.place > 0 && after != before) {
+    CountForParent(entry, before, after);
   }
   if (entry.MayGo() && !entry.Readable()) {
     CHECK(entry.extent == kNowhere && entry.waiting == 0);
     const Digest key = entry.key;  // erase may not read the key from what it destroys
     entries_.erase(key);
+  }
+}
+
+PageTable::InTier PageTable::Presence(const PageEntry& entry) const {
+  return {entry.slot != kNowhere ? 1 : 0, entry.extent != kNowhere ? 1 : 0};
+}
+
+bool PageTable::MayLeave(const PageEntry& entry, Tier tier) const {
+  if (!entry.MayGo() || !(tier == Tier::kHost ? options_.host_tier && entry.slot != kNowhere : entry.on_disk)) {
+    return false;
+  }
+  const auto children = children_.find(entry.key);
+  return children == children_.end() || children->second[static_cast<size_t>(tier)] == 0;
+}
+
+void PageTable::Withdraw(const PageEntry& entry) {
+  for (const Tier tier : {Tier::kHost, Tier::kDisk}) {
+    if (MayLeave(entry, tier)) {
+      Ledger(tier).Withdraw(entry);
+    }
+  }
+}
+
+void PageTable::Offer(PageEntry& entry) {
+  for (const Tier tier : {Tier::kHost, Tier::kDisk}) {
+    if (MayLeave(entry, tier)) {
+      Ledger(tier).Offer(entry);
+    }
+  }
+}
+
+// A page is of no use without those in front of it, so a chain's end goes first, whatever was put or used last.
+void PageTable::CountForParent(const PageEntry& entry, const InTier& before, const InTier& after) {
+  PageEntry* const parent = Find(entry.parent);
+  if (parent != nullptr) {
+    Withdraw(*parent);
+  }
+  InTier& count = children_[entry.parent];
+  for (size_t tier = 0; tier < kTiers; ++tier) {
+    count[tier] += after[tier] - before[tier];
+  }
+  if (count == InTier{}) {
+    children_.erase(entry.parent);
+  }
+  if (parent != nullptr) {
+    parent->last_use = std::max(parent->last_use, entry.last_use);
+    Offer(*parent);
   }
 }
 
@@ -81,13 +121,17 @@ void PageTable::LeaveDisk(PageEntry& entry) {
   });
 }
 
-int32_t PageTable::TakePlace(Tier tier, TenantId tenant) {
+int32_t PageTable::TakePlace(Tier tier, TenantId tenant, PageEntry* parent) {
   TierLedger& ledger = Ledger(tier);
+  if (parent != nullptr) {
+    Change(*parent, [&] { ++parent->pins; });
+  }
   const TierLedger::Room room = ledger.FindRoom(tenant);
+  if (parent != nullptr) {
+    Change(*parent, [&] { --parent->pins; });
+  }
   switch (room.answer) {
-    case TierLedger::Answer::kQuota:
-      Lose(PageLoss::kQuota);
-      return kNowhere;
+    case TierLedger::Answer::kQuota: Lose(PageLoss::kQuota); return kNowhere;
     case TierLedger::Answer::kFull:
       Lose(tier == Tier::kHost && !options_.host_tier ? PageLoss::kQueueFull : PageLoss::kFull);
       return kNowhere;
@@ -95,8 +139,7 @@ int32_t PageTable::TakePlace(Tier tier, TenantId tenant) {
       tier == Tier::kHost ? LeaveHost(*room.evict) : LeaveDisk(*room.evict);
       ++stats_.tiers[static_cast<size_t>(tier)].evictions;
       break;
-    case TierLedger::Answer::kFree:
-      break;
+    case TierLedger::Answer::kFree: break;
   }
   return ledger.Acquire(tenant);
 }
@@ -114,12 +157,12 @@ void PageTable::Queue(PageEntry& entry, int32_t extent) {
 
 // Moves pages from the host tier's waiting line to the queue.
 void PageTable::QueueWaiting() {
-  while (writable_ && !waiting_.empty() &&
-         static_cast<int64_t>(queue_.size()) + under_way_ < options_.max_queued) {
+  while (writable_ && !waiting_.empty() && static_cast<int64_t>(queue_.size()) + under_way_ < options_.max_queued) {
     PageEntry& entry = *waiting_.begin()->second;
     waiting_.erase(waiting_.begin());
     entry.waiting = 0;
-    if (const int32_t extent = TakePlace(Tier::kDisk, entry.tenant); extent != kNowhere) {
+    PageEntry* const parent = entry.place > 0 ? Find(entry.parent) : nullptr;
+    if (const int32_t extent = TakePlace(Tier::kDisk, entry.tenant, parent); extent != kNowhere) {
       Queue(entry, extent);
     }
   }
@@ -155,9 +198,10 @@ PageTable::Claim PageTable::BeginPut(const PageIdentity& identity) {
   }
   // Who put a page first pays for it, whoever else comes with the same.
   claim.tenant = entry != nullptr ? entry->tenant : identity.tenant;
-  claim.slot = TakePlace(Tier::kHost, claim.tenant);
+  PageEntry* const parent = identity.place > 0 ? Find(identity.parent) : nullptr;
+  claim.slot = TakePlace(Tier::kHost, claim.tenant, parent);
   if (claim.slot != kNowhere && !options_.host_tier) {
-    claim.extent = TakePlace(Tier::kDisk, claim.tenant);
+    claim.extent = TakePlace(Tier::kDisk, claim.tenant, parent);
     if (claim.extent == kNowhere) {
       host_.Release(std::exchange(claim.slot, kNowhere), claim.tenant);
     }
@@ -183,8 +227,10 @@ void PageTable::CommitPut(const PageIdentity& identity, const Claim& claim) {
     entry->pins = 1;
     ++stats_.puts;
   }
-  entry->slot = claim.slot;  // pinned: in no order of eviction
-  entry->last_use = ++clock_;
+  Change(*entry, [&] {
+    entry->slot = claim.slot;
+    entry->last_use = ++clock_;
+  });
   if (claim.extent != kNowhere) {
     Queue(*entry, claim.extent);
   } else if (writable_ && entry->extent == kNowhere && entry->waiting == 0) {
@@ -359,8 +405,9 @@ void PageTable::CopyRecords(int64_t first, int64_t count, std::vector<PageRecord
 
 void PageTable::Restore(std::vector<PageRecord>& pages) {
   const std::lock_guard lock(mutex_);
-  std::stable_sort(pages.begin(), pages.end(),
-                   [](const PageRecord& a, const PageRecord& b) { return a.last_use < b.last_use; });
+  std::stable_sort(pages.begin(), pages.end(), [](const PageRecord& a, const PageRecord& b) {
+    return std::pair(a.last_use, -a.place) < std::pair(b.last_use, -b.place);
+  });
   std::unordered_map<TenantId, int64_t> used;
   std::vector<std::optional<TenantId>> tenants(extents_.size());
   std::vector<bool> fits(pages.size());
@@ -392,13 +439,18 @@ void PageTable::Restore(std::vector<PageRecord>& pages) {
              .last_use = ++clock_,
              .checksum = page.checksum};
     extents_[static_cast<size_t>(page.extent)] = &entry;
-    disk_.Offer(entry);
+    if (page.place > 0) {
+      ++children_[page.parent][static_cast<size_t>(Tier::kDisk)];
+    }
     if (kept != i) {
       pages[kept] = std::move(pages[i]);
     }
     ++kept;
   }
   pages.resize(kept);
+  for (auto& [key, entry] : entries_) {
+    Offer(entry);
+  }
 }
 
 void PageTable::Flush() {
@@ -440,6 +492,7 @@ void PageTable::CheckInvariants() const {
   int64_t extents = 0;
   int64_t writing = 0;
   size_t waiting = 0;
+  std::unordered_map<Digest, InTier, DigestHash> children;
   for (const auto& [key, entry] : entries_) {
     CHECK(entry.key == key && static_cast<int64_t>(entry.tokens.size()) == options_.tokens_per_page);
     CHECK(entry.Readable() || !entry.MayGo());
@@ -450,9 +503,13 @@ void PageTable::CheckInvariants() const {
     slots += entry.slot != kNowhere ? 1 : 0;
     extents += entry.extent != kNowhere ? 1 : 0;
     writing += entry.writing ? 1 : 0;
+    if (const InTier in = Presence(entry); entry.place > 0 && in != InTier{}) {
+      children[entry.parent][0] += in[0];
+      children[entry.parent][1] += in[1];
+    }
     waiting += entry.waiting != 0 ? 1 : 0;
   }
-  CHECK(waiting == waiting_.size());
+  CHECK(children == children_ && waiting == waiting_.size());
   CHECK(writing == static_cast<int64_t>(queue_.size()) + under_way_ && writing <= options_.max_queued);
   host_.CheckInvariants(slots);
   disk_.CheckInvariants(extents);

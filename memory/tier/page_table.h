@@ -3,10 +3,12 @@
 // Every call is atomic (one lock, held for bookkeeping alone), so any thread may call; who calls what is said below.
 // Invariants, checked by CheckInvariants():
 //   a page is in memory, on disk, on its way there, or pinned; else it is unknown
-//   a slot or an extent is one page's        it may be pushed out  <=>  it is neither pinned nor being written
+//   a slot or an extent is one page's
+//   a page may be pushed out of a tier  <=>  it is neither pinned nor being written, and none behind it is in that tier
 //   queued writes + those under way <= max_queued
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -46,10 +48,10 @@ class PageTable {
     enum class Do : uint8_t { kNothing, kRefuse, kFill };
     Do action = Do::kNothing;
     int32_t slot = kNowhere;
-    int32_t extent = kNowhere;    // without a host tier it is chosen before the bytes are copied
-    PageEntry* entry = nullptr;   // pinned: it is there and has no slot
-    TenantId tenant = 0;          // who pays for slot and extent
-    bool known = false;           // it can be read, whatever becomes of this Put
+    int32_t extent = kNowhere;   // without a host tier it is chosen before the bytes are copied
+    PageEntry* entry = nullptr;  // pinned: it is there and has no slot
+    TenantId tenant = 0;         // who pays for slot and extent
+    bool known = false;          // it can be read, whatever becomes of this Put
   };
   Claim BeginPut(const PageIdentity& identity);
   void CommitPut(const PageIdentity& identity, const Claim& claim);
@@ -66,8 +68,8 @@ class PageTable {
   };
   // Of keys[first...], at most `count`; stops at the first that is not readable.
   std::vector<Pinned> Pin(std::span<const Digest> keys, int64_t first, int64_t count);  // engine thread
-  void Unpin(std::span<const Pinned> pages);                                           // any thread
-  void ReportRead(Tier tier, int64_t pages);                                           // any thread
+  void Unpin(std::span<const Pinned> pages);                                            // any thread
+  void ReportRead(Tier tier, int64_t pages);                                            // any thread
   void ReportUnreadable(const Pinned& page, bool corrupt);  // the extent does not hold it; any thread
 
   // ---- The I/O thread.
@@ -97,8 +99,8 @@ class PageTable {
   // ---- Others.
   // Before anything else: pages of the last run, from which those that do not fit are taken out, the oldest first.
   void Restore(std::vector<PageRecord>& pages);
-  void Flush();  // waits until all that was put is on disk or given up; not the I/O thread
-  void Stop();   // the I/O thread's WaitForWork says so once all is written
+  void Flush();                  // waits until all that was put is on disk or given up; not the I/O thread
+  void Stop();                   // the I/O thread's WaitForWork says so once all is written
   PageStoreStats Stats() const;  // any thread; rates are not this class's
   void CheckInvariants() const;
 
@@ -106,8 +108,15 @@ class PageTable {
   template <typename F>
   void Change(PageEntry& entry, F change);
   PageEntry* Find(const Digest& key);
+  using InTier = std::array<int32_t, kTiers>;  // by Tier
+  InTier Presence(const PageEntry& entry) const;
+  bool MayLeave(const PageEntry& entry, Tier tier) const;
+  void Withdraw(const PageEntry& entry);
+  void Offer(PageEntry& entry);
+  void CountForParent(const PageEntry& entry, const InTier& before, const InTier& after);
   bool Matches(const PageEntry& entry, const PageIdentity& identity) const;
-  int32_t TakePlace(Tier tier, TenantId tenant);  // kNowhere: refused, and counted
+  // For a page behind `parent` (null: it has none here), which is not what goes for it. kNowhere: refused, and counted.
+  int32_t TakePlace(Tier tier, TenantId tenant, PageEntry* parent);
   void LeaveHost(PageEntry& entry);
   void LeaveDisk(PageEntry& entry);
   void Queue(PageEntry& entry, int32_t extent);
@@ -121,9 +130,11 @@ class PageTable {
   std::condition_variable flushed_;  // for Flush
   // Guarded by mutex_.
   std::unordered_map<Digest, PageEntry, DigestHash> entries_;  // nodes do not move
+  std::unordered_map<Digest, InTier, DigestHash>
+      children_;  // by the parent's key, be it known or not: how many are there
   TierLedger host_;
   TierLedger disk_;
-  std::vector<PageEntry*> extents_;        // [extents]: whose it is, or null
+  std::vector<PageEntry*> extents_;         // [extents]: whose it is, or null
   std::map<uint64_t, PageEntry*> waiting_;  // pages in host memory that the write queue had no room for, oldest first
   std::deque<WriteJob> queue_;
   int64_t under_way_ = 0;  // writes

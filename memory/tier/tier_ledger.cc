@@ -29,8 +29,8 @@ int64_t TierLedger::Used(TenantId tenant) const {
 
 TierLedger::Room TierLedger::FindRoom(TenantId tenant) const {
   const auto it = tenants_.find(tenant);
-  const std::map<uint64_t, PageEntry*>* own = it == tenants_.end() || it->second.order.empty() ? nullptr
-                                                                                               : &it->second.order;
+  const std::map<PageEntry::Use, PageEntry*>* own =
+      it == tenants_.end() || it->second.order.empty() ? nullptr : &it->second.order;
   if (Used(tenant) >= ShareOf(tenant).max) {
     return own == nullptr ? Room{Answer::kQuota} : Room{Answer::kEvict, own->begin()->second};
   }
@@ -87,24 +87,24 @@ void TierLedger::Restore(const std::vector<std::optional<TenantId>>& tenants) {
 
 void TierLedger::Offer(PageEntry& entry) {
   Account& account = AccountOf(entry.tenant);
-  CHECK(account.order.emplace(entry.last_use, &entry).second);
+  CHECK(account.order.emplace(entry.use(), &entry).second);
   Refresh(account);
 }
 
 void TierLedger::Withdraw(const PageEntry& entry) {
   Account& account = AccountOf(entry.tenant);
-  CHECK(account.order.erase(entry.last_use) == 1);
+  CHECK(account.order.erase(entry.use()) == 1);
   Refresh(account);
 }
 
 void TierLedger::Refresh(Account& account) {
-  if (account.given != 0) {
-    givers_.erase(account.given);
+  if (account.given) {
+    givers_.erase(*account.given);
+    account.given.reset();
   }
-  const bool gives = account.used > account.share.floor && !account.order.empty();
-  account.given = gives ? account.order.begin()->first : 0;
-  if (gives) {
-    givers_.emplace(account.given, account.order.begin()->second);
+  if (account.used > account.share.floor && !account.order.empty()) {
+    account.given = account.order.begin()->first;
+    givers_.emplace(*account.given, account.order.begin()->second);
   }
 }
 
@@ -118,8 +118,9 @@ void TierLedger::CheckInvariants(int64_t places_taken) const {
     CHECK(account.used > 0 && account.used <= account.share.max);
     CHECK(static_cast<int64_t>(account.order.size()) <= account.used);
     const bool gives = account.used > account.share.floor && !account.order.empty();
-    CHECK(account.given == (gives ? account.order.begin()->first : 0));
-    CHECK(!gives || givers_.at(account.given) == account.order.begin()->second);
+    CHECK(account.given.has_value() == gives);
+    CHECK(!gives || (*account.given == account.order.begin()->first &&
+                     givers_.at(*account.given) == account.order.begin()->second));
     givers += gives ? 1 : 0;
   }
   CHECK(sum == used_ && givers == givers_.size());

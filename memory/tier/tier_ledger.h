@@ -41,7 +41,7 @@ class TierLedger {
   // Takes the places, all of them free, for one page each of the tenants; used once, before anything else.
   void Restore(const std::vector<std::optional<TenantId>>& tenants);
 
-  // Whether the page may be pushed out, from now on; its last_use must not change in between.
+  // Whether the page may be pushed out, from now on; its use() must not change in between.
   void Offer(PageEntry& entry);
   void Withdraw(const PageEntry& entry);
 
@@ -61,8 +61,8 @@ class TierLedger {
   struct Account {
     PageShare share;
     int64_t used = 0;
-    std::map<uint64_t, PageEntry*> order;  // the pages on offer, by last use
-    uint64_t given = 0;                    // its key in givers_; 0: none
+    std::map<PageEntry::Use, PageEntry*> order;  // the pages on offer
+    std::optional<PageEntry::Use> given;         // its key in givers_
   };
 
   PageShare ShareOf(TenantId tenant) const;
@@ -73,10 +73,10 @@ class TierLedger {
   const PageShare others_;
   const std::unordered_map<TenantId, PageShare> shares_;
   int64_t used_ = 0;
-  int32_t fresh_ = 0;           // places from here on were never used
-  std::vector<int32_t> freed_;  // places before it that are free
+  int32_t fresh_ = 0;                              // places from here on were never used
+  std::vector<int32_t> freed_;                     // places before it that are free
   std::unordered_map<TenantId, Account> tenants_;  // those that have pages
-  std::map<uint64_t, PageEntry*> givers_;          // the oldest page on offer of each tenant above its floor
+  std::map<PageEntry::Use, PageEntry*> givers_;    // the oldest page on offer of each tenant above its floor
 };
 
 }  // namespace causeway::memory

@@ -24,8 +24,7 @@ struct Chain {
   std::vector<Digest> keys;
   std::vector<Token> tokens;
 
-  Chain(uint64_t name, int64_t pages)
-      : keys(static_cast<size_t>(pages)), tokens(static_cast<size_t>(pages * kTokens)) {
+  Chain(uint64_t name, int64_t pages) : keys(static_cast<size_t>(pages)), tokens(static_cast<size_t>(pages * kTokens)) {
     for (size_t i = 0; i < keys.size(); ++i) {
       const uint64_t bits = RandomBits(name, 0, i);
       std::memcpy(keys[i].data(), &bits, sizeof bits);
@@ -75,10 +74,11 @@ void ReadAll(PageStore& store, const Chain& chain, std::span<std::byte> target, 
   const auto pages = static_cast<int64_t>(chain.keys.size());
   for (int64_t first = 0; first < pages; first += at_once) {
     const int64_t count = std::min(at_once, pages - first);
-    const int64_t read = store.BeginRead(chain.keys, first, count)->Read([&](int64_t, std::span<const std::byte> bytes) {
-      std::memcpy(target.data(), bytes.data(), bytes.size());
-      return true;
-    });
+    const int64_t read =
+        store.BeginRead(chain.keys, first, count)->Read([&](int64_t, std::span<const std::byte> bytes) {
+          std::memcpy(target.data(), bytes.data(), bytes.size());
+          return true;
+        });
     CHECK_MSG(read == count, "{} of {} pages from {} on were read", read, count, first);
   }
 }
@@ -97,7 +97,8 @@ void Measure(const std::string& folder, int64_t page_kib) {
   auto store = PageStore::Open(options).value();
   Print("host: put, first use of the memory", pages, options.page_bytes,
         Time([&] { CHECK(PutAll(*store, chain, page, false) == pages); }));
-  Print("host: put in the place of another page", pages, options.page_bytes, Time([&] {
+  Print("host: put in the place of another page", pages, options.page_bytes,
+        Time([&] {
           CHECK(PutAll(*store, other, page, false) == pages && PutAll(*store, chain, page, false) == pages);
         }) / 2);
   Print("host: read", pages, options.page_bytes, Time([&] { ReadAll(*store, chain, page, pages); }));
@@ -118,9 +119,10 @@ void Measure(const std::string& folder, int64_t page_kib) {
           store->Flush();
         }));
   store = nullptr;
-  Print("disk: open again", pages, options.page_bytes, Time([&] { store = PageStore::Open(options).value(); }));
-  Print("disk: read, all at once", pages, options.page_bytes,
-        Time([&] { ReadAll(*store, chain, page, pages); }));
+  const Duration opening = Time([&] { store = PageStore::Open(options).value(); });
+  fmt::print("  {:<44} {:>9.3f} us a page\n", "disk: open again",
+             ToSeconds(opening) * 1e6 / static_cast<double>(pages));
+  Print("disk: read, all at once", pages, options.page_bytes, Time([&] { ReadAll(*store, chain, page, pages); }));
   Print("disk: read, page by page", pages, options.page_bytes, Time([&] { ReadAll(*store, chain, page, 1); }));
   const PageIdentity identity = chain.Page(0);
   uint64_t sum = 0;

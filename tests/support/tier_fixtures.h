@@ -84,9 +84,7 @@ class TestChain {
     }
     return taken;
   }
-  int64_t Known(PageStore& store, int64_t first = 0) const {
-    return store.Known(keys_, first, tokens_, pages());
-  }
+  int64_t Known(PageStore& store, int64_t first = 0) const { return store.Known(keys_, first, tokens_, pages()); }
   // How many pages from `first` on are read; fails the test if one has other bytes than it should.
   int64_t Read(PageStore& store, int64_t first = 0) const {
     return Read(*store.BeginRead(keys_, first, Known(store, first)), first);

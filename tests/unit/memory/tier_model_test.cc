@@ -32,24 +32,15 @@ class Random {
     const TestChain& chain = chains_[Draw(kChains)];
     const auto place = static_cast<int64_t>(Draw(kChainPages));
     switch (Draw(12)) {
-      case 0:
-        return store_->Flush();
-      case 1:
-        return Reopen();
+      case 0: return store_->Flush();
+      case 1: return Reopen();
       case 2:
-      case 3:
-        return Hold(chain, place);
-      case 4:
-        return held_.clear();
+      case 3: return Hold(chain, place);
+      case 4: return held_.clear();
       case 5:
-      case 6:
-        chain.Read(*store_, place);
-        return;
-      case 7:
-        chain.PutAll(*store_);
-        return;
-      default:
-        return Put(chain, place);
+      case 6: chain.Read(*store_, place); return;
+      case 7: chain.PutAll(*store_); return;
+      default: return Put(chain, place);
     }
   }
 
@@ -122,7 +113,8 @@ class Random {
 
 TEST(TierModel, RandomWorkKeepsEveryPromise) {
   const int steps = kQuickBuild ? 3000 : 300;
-  for (const auto& [host_pages, disk_pages] : std::vector<std::pair<int64_t, int64_t>>{{6, 0}, {0, 9}, {4, 12}, {8, 5}}) {
+  for (const auto& [host_pages, disk_pages] :
+       std::vector<std::pair<int64_t, int64_t>>{{6, 0}, {0, 9}, {4, 12}, {8, 5}}) {
     for (uint64_t seed = 1; seed <= 4; ++seed) {
       SCOPED_TRACE(testing::Message() << "seed " << seed << ", host pages " << host_pages << ", disk pages "
                                       << disk_pages);
@@ -154,8 +146,7 @@ TEST(TierModel, TheLedgerPicksWhatANaiveSearchPicks) {
       const PageEntry* expected = nullptr;
       for (const auto& [use, page] : pages) {
         const bool protected_by_floor = page.tenant == 2 && used[2] <= 2;
-        if (expected == nullptr && page.pins == 0 &&
-            (page.tenant == tenant || (!at_quota && !protected_by_floor))) {
+        if (expected == nullptr && page.pins == 0 && (page.tenant == tenant || (!at_quota && !protected_by_floor))) {
           expected = &page;
         }
       }
@@ -164,7 +155,8 @@ TEST(TierModel, TheLedgerPicksWhatANaiveSearchPicks) {
       ASSERT_EQ(room.evict, must_evict ? expected : nullptr);
       if (must_evict && expected == nullptr) {
         ASSERT_EQ(room.answer, at_quota ? TierLedger::Answer::kQuota : TierLedger::Answer::kFull);
-        const auto oldest = std::find_if(pages.begin(), pages.end(), [](const auto& page) { return page.second.pins > 0; });
+        const auto oldest =
+            std::find_if(pages.begin(), pages.end(), [](const auto& page) { return page.second.pins > 0; });
         ASSERT_NE(oldest, pages.end());
         oldest->second.pins = 0;
         ledger.Offer(oldest->second);

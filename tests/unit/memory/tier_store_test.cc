@@ -55,13 +55,46 @@ TEST(TierStore, TheLeastRecentlyUsedPageGoesFirst) {
   a.Put(*store, 0);
   b.Put(*store, 0);
   c.Put(*store, 0);
-  EXPECT_EQ(a.Read(*store), 1);       // used
-  EXPECT_TRUE(b.Put(*store, 0));      // touched
+  EXPECT_EQ(a.Read(*store), 1);   // used
+  EXPECT_TRUE(b.Put(*store, 0));  // touched
   EXPECT_TRUE(d.Put(*store, 0));
   EXPECT_EQ(c.Known(*store), 0);
   EXPECT_EQ(a.Known(*store) + b.Known(*store) + d.Known(*store), 3);
   EXPECT_EQ(store->Stats().touches, 1);
   EXPECT_EQ(store->Stats().tier(Tier::kHost).evictions, 1);
+}
+
+TEST(TierStore, AChainsEndGoesBeforeItsBeginning) {
+  const TestFolder folder;
+  for (const bool host : {true, false}) {
+    auto store = OpenStore(host ? TierOptions(5, 0, "") : TierOptions(0, 5, folder.path()));
+    const TestChain chain(1, 4), other(2, 3);
+    for (int64_t place = 0; place < 4; ++place) {  // its beginning first
+      EXPECT_TRUE(chain.Put(*store, place));
+      store->Flush();
+    }
+    for (int64_t place = 0; place < 3; ++place) {
+      EXPECT_TRUE(other.Put(*store, place));
+      store->Flush();
+    }
+    EXPECT_EQ(chain.Read(*store), 2);
+    EXPECT_EQ(other.Read(*store), 3);
+    EXPECT_EQ(chain.Read(*store, 1), 1);  // used by its end alone
+    EXPECT_TRUE(TestChain(3, 1).Put(*store, 0));
+    EXPECT_EQ(other.Known(*store), 2);
+    EXPECT_EQ(chain.Known(*store), 2);
+    store->CheckInvariants();
+  }
+}
+
+TEST(TierStore, APageDoesNotPushOutTheOneInFrontOfIt) {
+  auto store = OpenStore(TierOptions(3, 0, ""));
+  const TestChain chain(1, 4);
+  for (int64_t place = 0; place < 4; ++place) {
+    EXPECT_EQ(chain.Put(*store, place), place < 3);
+  }
+  EXPECT_EQ(chain.Read(*store), 3);
+  EXPECT_EQ(store->Stats().lost(PageLoss::kFull), 1);
 }
 
 TEST(TierStore, WhatASourceHoldsStays) {
@@ -81,9 +114,8 @@ TEST(TierStore, WhatASourceHoldsStays) {
 TEST(TierStore, APageThatCannotBeReadIsNotKept) {
   auto store = OpenStore(TierOptions(2, 0, ""));
   const TestChain chain(1, 1);
-  EXPECT_FALSE(store->Put(chain.Page(0), [](std::span<std::byte>) -> Result<void> {
-    return MakeError(ErrorCode::kInternal, "no");
-  }));
+  EXPECT_FALSE(store->Put(chain.Page(0),
+                          [](std::span<std::byte>) -> Result<void> { return MakeError(ErrorCode::kInternal, "no"); }));
   EXPECT_EQ(store->Stats().lost(PageLoss::kFillFailed), 1);
   EXPECT_EQ(chain.Known(*store), 0);
   EXPECT_EQ(store->Stats().tier(Tier::kHost).pages, 0);
@@ -260,7 +292,8 @@ TEST(TierDisk, PagesOfAnySizeAreRoundedUp) {
   const auto source = store->BeginRead(std::span(&page.key, 1), 0, 1);
   EXPECT_EQ(source->Read([](int64_t, std::span<const std::byte> bytes) {
     return bytes.size() == 5000U && bytes.back() == std::byte{7};
-  }), 1);
+  }),
+            1);
 }
 
 TEST(TierDisk, BothWaysOfTransferGiveTheSameBytes) {
@@ -381,7 +414,9 @@ TEST(TierDisk, ASlowDiskRefusesAndNeverWaits) {
 
   store = OpenStore(TierOptions(50, 200, folder.path() + "/host"), &ops);
   ops.ShutGate(true);
-  EXPECT_EQ(chain.PutAll(*store), 100);  // host memory takes them all, and loses some
+  for (uint64_t name = 0; name < 100; ++name) {
+    EXPECT_TRUE(TestChain(name, 1).Put(*store, 0));  // host memory takes them all, and loses some
+  }
   EXPECT_GT(store->Stats().lost(PageLoss::kUnwritten), 0);
   ops.ShutGate(false);
   store->Flush();
