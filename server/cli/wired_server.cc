@@ -4,13 +4,12 @@
 #include <fstream>
 #include <iterator>
 
-#include "base/keyed_hash.h"
 #include "base/log.h"
 #include "fmt/format.h"
 #include "model/network.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/cli/wire_cache.h"
 #include "server/config/derive.h"
-#include "server/config/machine_memory.h"
 
 namespace causeway::server {
 namespace {
@@ -45,40 +44,6 @@ Result<void> MakeTemplate(const Options& options, WiredServer& server) {
     server.chat_template->UseForTools(std::move(for_tools).value());
     server.template_takes_tools = true;
   }
-  return {};
-}
-
-// Pages for --kv-cache-memory, or for every sequence at full length within half of what is free.
-Result<int64_t> BudgetPages(const Options& options, const memory::KvGeometry& geometry, int64_t max_model_len) {
-  if (options.kv_cache_memory) {
-    const int64_t pages = *options.kv_cache_memory / geometry.page_bytes;
-    if (pages < 1) {
-      return MakeError(ErrorCode::kInvalidArgument,
-                       fmt::format("--kv-cache-memory: one page takes {} bytes", geometry.page_bytes),
-                       "kv-cache-memory");
-    }
-    return pages;
-  }
-  ASSIGN_OR_RETURN(const MachineMemory memory, ReadMachineMemory());
-  const int64_t wanted = geometry.PagesFor(max_model_len) * options.max_num_seqs;
-  return std::max<int64_t>(1, std::min(wanted, memory.available_bytes / 2 / geometry.page_bytes));
-}
-
-Result<void> MakeCache(WiredServer& server, kernels::KvFormat format, int64_t& max_model_len) {
-  ASSIGN_OR_RETURN(const memory::KvGeometry geometry,
-                   memory::ChooseGeometry(server.model->KvShape(kernels::KvFormatBytes(format)), 4096));
-  ASSIGN_OR_RETURN(const int64_t pages, BudgetPages(server.options, geometry, max_model_len));
-  max_model_len = std::min(max_model_len, pages * geometry.tokens_per_page);
-  ASSIGN_OR_RETURN(auto backend, memory::MakeLinuxBackend({geometry.page_bytes, pages}));
-  ASSIGN_OR_RETURN(server.kv, memory::KvCache::Create({.geometry = geometry,
-                                                       .max_pages = pages,
-                                                       .max_spans = server.options.max_num_seqs,
-                                                       .positions_per_span = max_model_len,
-                                                       .prefix_key = RandomKey()},
-                                                      std::move(backend)));
-  LOG_INFO("KV cache: {} pages of {} tokens ({} KiB each), {:.1f} MiB, {} bytes a token in {}", pages,
-           geometry.tokens_per_page, geometry.page_bytes / 1024,
-           static_cast<double>(pages * geometry.page_bytes) / kMiB, geometry.BytesPerToken(), KvFormatName(format));
   return {};
 }
 
@@ -124,8 +89,10 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   limits.max_n = static_cast<int>(options.max_n);
   limits.max_logprobs = static_cast<int>(options.max_logprobs);
   const kernels::KvFormat format = ChooseKvFormat(options, info.weight_dtype);
-  TRY(MakeCache(*server, format, limits.max_model_len));
   server->pool = std::make_unique<ThreadPool>(ToThreadPoolOptions(options));
+  ASSIGN_OR_RETURN(WiredCache cache,
+                   WireCache(options, *server->model, *server->ops, *server->pool, limits.max_model_len));
+  server->kv = std::move(cache.kv);
   const model::RunnerOptions runner{
       .geometry = server->kv->geometry(),
       .kv_format = format,
