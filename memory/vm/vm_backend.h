@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -22,6 +23,8 @@ class VmBackend {
   virtual ~VmBackend() = default;
 
   virtual std::string_view name() const = 0;
+  // The name and what memory the pages are made of, for the start log: one line.
+  virtual std::string Describe() const { return std::string(name()); }
   // Page sizes must be a multiple of this (4096 on Linux, 2 MiB on CUDA).
   virtual int64_t granularity() const = 0;
   // How many mappings (runs of pages that are neighbours in the arena and in the pool, and the holes
@@ -39,9 +42,9 @@ class VmBackend {
   // Maps another page where one is mapped. The one call that may change something when it fails: there may be no page
   // then, and Replace by the old one mends it.
   virtual Result<void> Replace(std::byte* address, PageId page, bool writable) = 0;
-  // Changes access of `count` mapped pages from `address` on.
+  // Changes access of `count` mapped pages from `address` on, all of which have the other access.
   virtual Result<void> Protect(std::byte* address, int64_t count, bool writable) = 0;
-  // Unmaps `count` pages from `address` on; a fence for work in flight is the caller's.
+  // Unmaps `count` pages from `address` on.
   virtual Result<void> Unmap(std::byte* address, int64_t count) = 0;
   // Copies a mapped page's bytes to another one, which is writable.
   virtual Result<void> Copy(std::byte* to, const std::byte* from) = 0;
@@ -49,9 +52,10 @@ class VmBackend {
   // what is being written.
   virtual Result<void> ReadPage(PageId page, std::span<std::byte> to) = 0;
   virtual Result<void> WritePage(PageId page, std::span<const std::byte> from) = 0;
-  // Makes a page that exists cheap to map (a huge page), where the system can; its bytes stay. May take milliseconds.
-  // False: it is as it was.
-  virtual bool Improve(PageId /*page*/) { return false; }
+  // Makes `count` neighbouring pages that exist cheap to map (huge pages), where the system can; their bytes stay, and
+  // so do their mappings. Takes milliseconds a call and little for each page more. False: some are as they were.
+  virtual bool ImproveRun(PageId /*first*/, int64_t /*count*/) { return false; }
+  bool Improve(PageId page) { return ImproveRun(page, 1); }
   // The engine has submitted a step. Where steps run beside the host, Unmap, Replace, Protect and Release wait for the
   // last one submitted; where a step has ended when the engine goes on, there is nothing to wait for.
   virtual void StepSubmitted() {}
@@ -59,12 +63,22 @@ class VmBackend {
   virtual int64_t PhysicalBytes() const = 0;
 };
 
+// What the Linux backend makes its pages of. Huge ones need a page size that is a multiple of 2 MiB.
+enum class HugePages : uint8_t {
+  kAuto,      // kHugetlb where enough are set aside, else kCollapse
+  kHugetlb,   // pages that the administrator set aside (vm.nr_hugepages); an error where they are too few
+  kCollapse,  // ordinary memory that Improve makes huge, as long as the kernel can
+  kNever,     // ordinary memory as it comes
+};
+
 struct VmOptions {
   int64_t page_bytes = 0;
   int64_t max_pages = 0;
+  HugePages huge_pages = HugePages::kAuto;
 };
 
-// memfd + mmap (Linux). Pages are prefaulted with an errno, never a SIGBUS.
+// memfd + mmap (Linux). Pages are prefaulted with an errno, never a SIGBUS. kInvalidArgument: sizes; kFailedPrecondition
+// or kResourceExhausted: the system has no such memory.
 Result<std::unique_ptr<VmBackend>> MakeLinuxBackend(const VmOptions& options);
 
 }  // namespace causeway::memory
