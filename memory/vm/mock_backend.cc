@@ -30,6 +30,7 @@ void MockBackend::CheckRange(const std::byte* address, int64_t pages) const {
 }
 
 Result<std::byte*> MockBackend::ReserveArena(int64_t bytes) {
+  const std::lock_guard lock(mutex_);
   CHECK(arena_ == nullptr && bytes > 0);
   if (storage_ == Storage::kHeap) {
     CHECK_MSG(bytes <= kMaxHeapBytes, "an arena of {} bytes on the heap", bytes);
@@ -41,6 +42,7 @@ Result<std::byte*> MockBackend::ReserveArena(int64_t bytes) {
 }
 
 Result<void> MockBackend::Create(PageId page) {
+  const std::lock_guard lock(mutex_);
   TRY(Count(Call::kCreate, "create"));
   CHECK(page < options_.max_pages);
   CHECK(created_.insert(page).second);
@@ -51,6 +53,7 @@ Result<void> MockBackend::Create(PageId page) {
 }
 
 Result<void> MockBackend::Release(PageId page) {
+  const std::lock_guard lock(mutex_);
   TRY(Count(Call::kRelease, "release"));
   CHECK(!aliases_.contains(page));
   CHECK(created_.erase(page) == 1);
@@ -94,6 +97,7 @@ void MockBackend::UnmapOne(std::byte* target) {
 }
 
 Result<void> MockBackend::Map(std::byte* address, std::span<const PageId> pages, bool writable) {
+  const std::lock_guard lock(mutex_);
   TRY(Count(Call::kMap, "map"));
   CheckRange(address, static_cast<int64_t>(pages.size()));
   for (size_t i = 0; i < pages.size(); ++i) {
@@ -103,6 +107,7 @@ Result<void> MockBackend::Map(std::byte* address, std::span<const PageId> pages,
 }
 
 Result<void> MockBackend::Replace(std::byte* address, PageId page, bool writable) {
+  const std::lock_guard lock(mutex_);
   TRY(Count(Call::kReplace, "replace"));
   CheckRange(address, 1);
   UnmapOne(address);
@@ -111,6 +116,7 @@ Result<void> MockBackend::Replace(std::byte* address, PageId page, bool writable
 }
 
 Result<void> MockBackend::Protect(std::byte* address, int64_t count, bool writable) {
+  const std::lock_guard lock(mutex_);
   TRY(Count(Call::kProtect, "protect"));
   CheckRange(address, count);
   for (int64_t i = 0; i < count; ++i) {
@@ -120,6 +126,7 @@ Result<void> MockBackend::Protect(std::byte* address, int64_t count, bool writab
 }
 
 Result<void> MockBackend::Copy(std::byte* to, const std::byte* from) {
+  const std::lock_guard lock(mutex_);
   TRY(Count(Call::kCopy, "copy"));
   CheckRange(from, 1);
   CHECK(mappings_.contains(const_cast<std::byte*>(from)) && mappings_.at(to).writable);
@@ -130,6 +137,7 @@ Result<void> MockBackend::Copy(std::byte* to, const std::byte* from) {
 }
 
 Result<void> MockBackend::ReadPage(PageId page, std::span<std::byte> to) {
+  const std::lock_guard lock(mutex_);
   TRY(Count(Call::kRead, "read"));
   CHECK(created_.contains(page) && static_cast<int64_t>(to.size()) == options_.page_bytes);
   if (storage_ == Storage::kHeap) {
@@ -140,6 +148,7 @@ Result<void> MockBackend::ReadPage(PageId page, std::span<std::byte> to) {
 }
 
 Result<void> MockBackend::WritePage(PageId page, std::span<const std::byte> from) {
+  const std::lock_guard lock(mutex_);
   TRY(Count(Call::kWrite, "write"));
   CHECK(created_.contains(page) && static_cast<int64_t>(from.size()) == options_.page_bytes);
   if (storage_ == Storage::kHeap) {
@@ -155,6 +164,7 @@ Result<void> MockBackend::WritePage(PageId page, std::span<const std::byte> from
 }
 
 Result<void> MockBackend::Unmap(std::byte* address, int64_t count) {
+  const std::lock_guard lock(mutex_);
   TRY(Count(Call::kUnmap, "unmap"));
   CheckRange(address, count);
   for (int64_t i = 0; i < count; ++i) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <set>
 #include <vector>
 
@@ -27,9 +28,15 @@ class MockBackend final : public VmBackend {
 
   using Call = VmCall;
   // The `nth` call of this kind from now on fails (1 is the next one).
-  void FailNth(Call call, int nth) { fail_in_[static_cast<size_t>(call)] = nth; }
+  void FailNth(Call call, int nth) {
+    const std::lock_guard lock(mutex_);
+    fail_in_[static_cast<size_t>(call)] = nth;
+  }
   // Calls of this kind so far, failed ones included.
-  uint64_t calls(Call call) const { return calls_[static_cast<size_t>(call)]; }
+  uint64_t calls(Call call) const {
+    const std::lock_guard lock(mutex_);
+    return calls_[static_cast<size_t>(call)];
+  }
   void set_max_mappings(int64_t mappings) { max_mappings_ = mappings; }
 
   std::string_view name() const override { return "mock"; }
@@ -45,9 +52,12 @@ class MockBackend final : public VmBackend {
   Result<void> Copy(std::byte* to, const std::byte* from) override;
   Result<void> ReadPage(PageId page, std::span<std::byte> to) override;
   Result<void> WritePage(PageId page, std::span<const std::byte> from) override;
-  int64_t PhysicalBytes() const override { return static_cast<int64_t>(created_.size()) * options_.page_bytes; }
+  int64_t PhysicalBytes() const override {
+    const std::lock_guard lock(mutex_);
+    return static_cast<int64_t>(created_.size()) * options_.page_bytes;
+  }
 
-  // What is mapped where, for the tests' own model.
+  // What is mapped where, for the tests' own model. Not while another thread calls.
   struct Mapping {
     PageId page = 0;
     bool writable = false;
@@ -67,6 +77,7 @@ class MockBackend final : public VmBackend {
   const VmOptions options_;
   const Storage storage_;
   int64_t max_mappings_ = std::numeric_limits<int64_t>::max();
+  mutable std::mutex mutex_;  // guards all that follows
   std::array<int, kVmCalls> fail_in_{};  // 0: never
   std::array<uint64_t, kVmCalls> calls_{};
   std::byte* arena_ = nullptr;

@@ -1,4 +1,4 @@
-// Small KV caches for tests: page shapes, both backends, and tags that tell whose bytes a page holds.
+// Small KV caches for tests: page shapes, every backend, and tags that tell whose bytes a page holds.
 #pragma once
 
 #include <cstring>
@@ -10,8 +10,10 @@
 #include <gtest/gtest.h>
 
 #include "memory/kv_cache.h"
+#include "memory/vm/cuda_backend.h"
 #include "memory/vm/mock_backend.h"
 #include "memory/vm/vm_backend.h"
+#include "tests/support/fake_cuda_driver.h"
 
 namespace causeway::memory {
 
@@ -33,12 +35,19 @@ inline KvCacheOptions TestCacheOptions(int64_t pages, int64_t spans, int64_t pag
 }
 
 // Those that need no device.
-inline std::vector<std::string> TestBackends() { return {"mock", "linux"}; }
+inline std::vector<std::string> TestBackends() { return {"mock", "linux", "cuda"}; }
 
-inline std::unique_ptr<VmBackend> MakeTestBackend(const std::string& name, int64_t pages) {
-  const VmOptions options{.page_bytes = TestGeometry().page_bytes, .max_pages = pages};
+// By name: mock (with bytes), linux, or cuda (over a fake driver).
+inline std::unique_ptr<VmBackend> MakeTestBackend(const std::string& name, int64_t pages,
+                                                  int64_t page_bytes = TestGeometry().page_bytes) {
+  const VmOptions options{.page_bytes = page_bytes, .max_pages = pages};
   if (name == "mock") {
     return std::make_unique<MockBackend>(options, MockBackend::Storage::kHeap);
+  }
+  if (name == "cuda") {
+    auto backend = MakeCudaBackend(options, std::make_unique<FakeCudaDriver>());
+    EXPECT_TRUE(backend.ok()) << backend.error().message;
+    return std::move(backend).value();
   }
   auto backend = MakeLinuxBackend(options);
   EXPECT_TRUE(backend.ok()) << backend.error().message;

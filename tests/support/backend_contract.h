@@ -1,0 +1,199 @@
+// What every backend promises, asked of each that a test file instantiates this for: mock, linux, linux_huge (pages of
+// 2 MiB, collapsed where the kernel can), cuda (over a fake driver), device (over the real one, skipped without).
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/kv_fixtures.h"
+
+namespace causeway::memory {
+
+class BackendContract : public testing::TestWithParam<std::string> {
+ protected:
+  static constexpr int64_t kPages = 16;
+
+  void SetUp() override {
+    if (GetParam() == "device") {
+      auto driver = LoadCudaDriver(0);
+      if (!driver.ok()) {
+        GTEST_SKIP() << driver.error().message;
+      }
+      driver_ = driver->get();
+      backend = MakeCudaBackend({.page_bytes = page_bytes, .max_pages = kPages}, std::move(driver).value()).value();
+    } else {
+      backend = MakeTestBackend(GetParam() == "linux_huge" ? "linux" : GetParam(), kPages, page_bytes);
+    }
+    arena_ = backend->ReserveArena(kPages * page_bytes).value();
+  }
+
+  std::byte* At(int64_t page) const { return arena_ + page * page_bytes; }
+  void Create(std::initializer_list<PageId> pages) {
+    for (const PageId page : pages) {
+      ASSERT_TRUE(backend->Create(page).ok());
+    }
+  }
+  // The host cannot touch a real device's memory.
+  void CopyBytes(void* to, const void* from, size_t bytes) {
+    if (driver_ == nullptr) {
+      std::memcpy(to, from, bytes);
+    } else {
+      ASSERT_EQ(driver_->Copy(reinterpret_cast<CudaAddress>(to), reinterpret_cast<CudaAddress>(from), bytes), 0);
+    }
+  }
+  void Fill(std::byte* address, int value) {
+    const std::vector<std::byte> bytes(static_cast<size_t>(page_bytes), static_cast<std::byte>(value));
+    CopyBytes(address, bytes.data(), bytes.size());
+  }
+  // What all bytes of a page are, or -1.
+  static int Uniform(const std::vector<std::byte>& bytes) {
+    const bool same = std::all_of(bytes.begin(), bytes.end(), [&](std::byte value) { return value == bytes[0]; });
+    return same ? std::to_integer<int>(bytes[0]) : -1;
+  }
+  int ValueAt(const std::byte* address) {
+    std::vector<std::byte> bytes(static_cast<size_t>(page_bytes));
+    CopyBytes(bytes.data(), address, bytes.size());
+    return Uniform(bytes);
+  }
+  int ValueOf(PageId page) {
+    std::vector<std::byte> bytes(static_cast<size_t>(page_bytes));
+    EXPECT_TRUE(backend->ReadPage(page, bytes).ok());
+    return Uniform(bytes);
+  }
+
+  const int64_t page_bytes = GetParam() == "linux_huge" || GetParam() == "device" ? 2 << 20 : 4096;
+  std::unique_ptr<VmBackend> backend;
+
+ private:
+  CudaDriver* driver_ = nullptr;
+  std::byte* arena_ = nullptr;
+};
+
+TEST_P(BackendContract, CountsPhysicalBytesExactly) {
+  EXPECT_EQ(backend->PhysicalBytes(), 0);
+  Create({0, 7});
+  EXPECT_EQ(backend->PhysicalBytes(), 2 * page_bytes);
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{7}, true).ok());
+  Fill(At(0), 1);
+  EXPECT_EQ(backend->PhysicalBytes(), 2 * page_bytes);  // prefaulted: touching adds nothing
+  ASSERT_TRUE(backend->Unmap(At(0), 1).ok());
+  (void)backend->Improve(7);
+  EXPECT_EQ(backend->PhysicalBytes(), 2 * page_bytes);  // nor does this, and unmapping gives nothing back
+  ASSERT_TRUE(backend->Release(7).ok());
+  EXPECT_EQ(backend->PhysicalBytes(), page_bytes);
+}
+
+TEST_P(BackendContract, BytesFollowTheirPage) {
+  Create({0, 1, 2, 3});
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{2, 3, 0}, true).ok());
+  for (int i = 0; i < 3; ++i) {
+    Fill(At(i), 10 + i);
+  }
+  ASSERT_TRUE(backend->Unmap(At(0), 3).ok());
+  ASSERT_TRUE(backend->Map(At(5), std::vector<PageId>{0, 1, 2}, true).ok());
+  EXPECT_EQ(ValueAt(At(5)), 12);
+  EXPECT_EQ(ValueAt(At(6)), 0);  // never written: zeros
+  EXPECT_EQ(ValueAt(At(7)), 10);
+}
+
+TEST_P(BackendContract, AliasesShowTheSameBytes) {
+  Create({0, 1});
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{0, 1}, true).ok());
+  Fill(At(0), 7);
+  Fill(At(1), 8);
+  ASSERT_TRUE(backend->Protect(At(0), 1, false).ok());
+  ASSERT_TRUE(backend->Map(At(4), std::vector<PageId>{0}, false).ok());
+  EXPECT_EQ(ValueAt(At(4)), 7);
+  ASSERT_TRUE(backend->Unmap(At(0), 1).ok());
+  EXPECT_EQ(ValueAt(At(4)), 7);  // the other mapping is not touched
+  ASSERT_TRUE(backend->Replace(At(1), 0, false).ok());
+  EXPECT_EQ(ValueAt(At(1)), 7);
+  EXPECT_EQ(backend->PhysicalBytes(), 2 * page_bytes);
+}
+
+TEST_P(BackendContract, UnmapsAPartOfARun) {
+  Create({0, 1, 2});
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{0, 1, 2}, true).ok());
+  for (int i = 0; i < 3; ++i) {
+    Fill(At(i), 5 + i);
+  }
+  ASSERT_TRUE(backend->Unmap(At(1), 2).ok());
+  EXPECT_EQ(ValueAt(At(0)), 5);
+  ASSERT_TRUE(backend->Map(At(1), std::vector<PageId>{2}, true).ok());
+  EXPECT_EQ(ValueAt(At(1)), 7);
+}
+
+TEST_P(BackendContract, AReleasedPageComesBackAsZeros) {
+  Create({4});
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{4}, true).ok());
+  Fill(At(0), 9);
+  (void)backend->Improve(4);
+  ASSERT_TRUE(backend->Unmap(At(0), 1).ok());
+  ASSERT_TRUE(backend->Release(4).ok());
+  Create({4});
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{4}, true).ok());
+  EXPECT_EQ(ValueAt(At(0)), 0);
+}
+
+TEST_P(BackendContract, ProtectedPagesStayReadable) {
+  Create({0, 1});
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{0, 1}, true).ok());
+  Fill(At(0), 3);
+  ASSERT_TRUE(backend->Protect(At(0), 2, false).ok());
+  EXPECT_EQ(ValueAt(At(0)), 3);
+  ASSERT_TRUE(backend->Protect(At(0), 1, true).ok());
+  Fill(At(0), 4);
+  EXPECT_EQ(ValueAt(At(0)), 4);
+}
+
+TEST_P(BackendContract, ReadsAndWritesByIdWhatMappingsShow) {
+  Create({3, 5});
+  const std::vector<std::byte> ones(static_cast<size_t>(page_bytes), std::byte{1});
+  ASSERT_TRUE(backend->WritePage(5, ones).ok());  // mapped nowhere
+  EXPECT_EQ(ValueOf(5), 1);
+  EXPECT_EQ(ValueOf(3), 0);
+  ASSERT_TRUE(backend->Map(At(2), std::vector<PageId>{5, 3}, true).ok());
+  EXPECT_EQ(ValueAt(At(2)), 1);
+  Fill(At(2), 6);
+  EXPECT_EQ(ValueOf(5), 6);
+  ASSERT_TRUE(backend->Protect(At(2), 1, false).ok());
+  ASSERT_TRUE(backend->WritePage(5, ones).ok());  // protection is for those who have addresses
+  EXPECT_EQ(ValueAt(At(2)), 1);
+  ASSERT_TRUE(backend->Copy(At(3), At(2)).ok());
+  EXPECT_EQ(ValueOf(3), 1);
+}
+
+TEST_P(BackendContract, ImprovingKeepsBytesMappingsAndAccess) {
+  Create({0, 1, 2, 3});
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{0, 1, 2, 3}, true).ok());
+  for (int i = 0; i < 4; ++i) {
+    Fill(At(i), 20 + i);
+  }
+  ASSERT_TRUE(backend->Protect(At(1), 1, false).ok());
+  ASSERT_TRUE(backend->Map(At(8), std::vector<PageId>{1}, false).ok());
+  const bool improved = backend->ImproveRun(0, 3);
+  EXPECT_EQ(backend->ImproveRun(0, 3), improved);
+  EXPECT_EQ(backend->PhysicalBytes(), 4 * page_bytes);
+  EXPECT_EQ(ValueAt(At(8)), 21);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(ValueAt(At(i)), 20 + i);
+    EXPECT_EQ(ValueOf(static_cast<PageId>(i)), 20 + i);
+  }
+  Fill(At(0), 30);
+  const std::vector<std::byte> ones(static_cast<size_t>(page_bytes), std::byte{1});
+  ASSERT_TRUE(backend->WritePage(2, ones).ok());
+  EXPECT_EQ(ValueOf(0), 30);
+  EXPECT_EQ(ValueAt(At(2)), 1);
+}
+
+TEST_P(BackendContract, GranularityDividesThePageAndMappingsAreLimitedOrNot) {
+  EXPECT_EQ(page_bytes % backend->granularity(), 0);
+  EXPECT_GT(backend->MaxMappings(), 1000);
+  EXPECT_EQ(backend->Describe().find(backend->name()), 0U);
+}
+
+}  // namespace causeway::memory
