@@ -1,5 +1,6 @@
 // What every backend promises, asked of each that a test file instantiates this for: mock, linux, linux_huge (pages of
-// 2 MiB, collapsed where the kernel can), cuda (over a fake driver), device (over the real one, skipped without).
+// 2 MiB, collapsed where the kernel can), linux_hugetlb (skipped where too few such pages are set aside), cuda (over a
+// fake driver), device (over the real one, skipped without).
 #pragma once
 
 #include <algorithm>
@@ -25,8 +26,15 @@ class BackendContract : public testing::TestWithParam<std::string> {
       }
       driver_ = driver->get();
       backend = MakeCudaBackend({.page_bytes = page_bytes, .max_pages = kPages}, std::move(driver).value()).value();
+    } else if (GetParam().starts_with("linux_")) {
+      const HugePages kind = GetParam() == "linux_huge" ? HugePages::kCollapse : HugePages::kHugetlb;
+      auto linux_backend = MakeLinuxBackend({.page_bytes = page_bytes, .max_pages = kPages, .huge_pages = kind});
+      if (!linux_backend.ok()) {
+        GTEST_SKIP() << linux_backend.error().message;
+      }
+      backend = std::move(linux_backend).value();
     } else {
-      backend = MakeTestBackend(GetParam() == "linux_huge" ? "linux" : GetParam(), kPages, page_bytes);
+      backend = MakeTestBackend(GetParam(), kPages, page_bytes);
     }
     arena_ = backend->ReserveArena(kPages * page_bytes).value();
   }
@@ -65,7 +73,7 @@ class BackendContract : public testing::TestWithParam<std::string> {
     return Uniform(bytes);
   }
 
-  const int64_t page_bytes = GetParam() == "linux_huge" || GetParam() == "device" ? 2 << 20 : 4096;
+  const int64_t page_bytes = GetParam().starts_with("linux_") || GetParam() == "device" ? 2 << 20 : 4096;
   std::unique_ptr<VmBackend> backend;
 
  private:

@@ -30,7 +30,12 @@ class FakeDeviceMemory {
 
   size_t granularity() const { return granularity_; }
   int64_t handles() const { return std::ssize(handles_); }
-  int64_t mappings() const { return std::ssize(mappings_); }
+  // Mappings with this access.
+  int64_t mappings(bool writable) const {
+    return std::count_if(mappings_.begin(), mappings_.end(), [&](const auto& entry) {
+      return entry.second.accessible && entry.second.writable == writable;
+    });
+  }
 
   // 0 where the system has no such range.
   CudaAddress Reserve(size_t bytes) {
