@@ -1,4 +1,4 @@
-// The KV cache driven at random against a naive model, on both backends: who may write where, whose bytes lie there,
+// The KV cache driven at random against a naive model, on every backend: who may write where, whose bytes lie there,
 // what the ledger says. On the mock, every call of the backend is made to fail in turn, and a call that fails changes
 // nothing that its caller can see.
 #include <map>
@@ -175,7 +175,7 @@ TEST_P(KvCacheProperty, AgreesWithANaiveMap) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, KvCacheProperty, testing::Values("mock", "linux"),
+INSTANTIATE_TEST_SUITE_P(Backends, KvCacheProperty, testing::Values("mock", "linux", "cuda"),
                          [](const auto& info) { return info.param; });
 
 TEST(KvCacheFailures, AFailedCallChangesNothing) {

@@ -181,7 +181,7 @@ struct History {
 
   uint64_t seed = 0;
   std::unique_ptr<KvCache> cache;
-  MockBackend* mock = nullptr;  // null on Linux
+  MockBackend* mock = nullptr;  // null on others
   std::vector<Sharer> running;
   uint64_t step = 0;
   uint64_t drawn = 0;
@@ -264,7 +264,7 @@ TEST_P(KvSharingHistory, EverySpanSeesItsOwnTokens) {
       history.cache = std::move(mocked.cache);
       history.mock = mocked.mock;
     } else {
-      history.cache = KvCache::Create(options, MakeTestBackend("linux", History::kPages)).value();
+      history.cache = KvCache::Create(options, MakeTestBackend(GetParam(), History::kPages)).value();
     }
     for (int64_t i = 0; i < steps; ++i) {
       history.Step();
@@ -282,7 +282,7 @@ TEST_P(KvSharingHistory, EverySpanSeesItsOwnTokens) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, KvSharingHistory, testing::Values("mock", "linux"),
+INSTANTIATE_TEST_SUITE_P(Backends, KvSharingHistory, testing::Values("mock", "linux", "cuda"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace
