@@ -95,8 +95,7 @@ class StepFence {
   }
 
  private:
-  StepFence(CudaDriver& driver, CudaStream stream, CudaEvent event)
-      : driver_(driver), stream_(stream), event_(event) {}
+  StepFence(CudaDriver& driver, CudaStream stream, CudaEvent event) : driver_(driver), stream_(stream), event_(event) {}
 
   CudaDriver& driver_;
   const CudaStream stream_;
@@ -237,8 +236,8 @@ Result<void> CudaBackend::MapPages(std::byte* address, std::span<const PageId> p
 
 Result<std::byte*> CudaBackend::ReserveArena(int64_t bytes) {
   CHECK(!arena_ && bytes > 0 && bytes % options_.page_bytes == 0);
-  ASSIGN_OR_RETURN(AddressRange arena, AddressRange::Reserve(*driver_, static_cast<size_t>(bytes),
-                                                             static_cast<size_t>(granularity_)));
+  ASSIGN_OR_RETURN(AddressRange arena,
+                   AddressRange::Reserve(*driver_, static_cast<size_t>(bytes), static_cast<size_t>(granularity_)));
   mapped_.assign(static_cast<size_t>(bytes / options_.page_bytes), 0);
   arena_.emplace(std::move(arena));
   return arena_->begin();

@@ -11,11 +11,11 @@
 
 namespace causeway::memory {
 
-using CudaStatus = int;                   // CUresult
-using CudaAddress = unsigned long long;   // CUdeviceptr
-using CudaHandle = unsigned long long;    // CUmemGenericAllocationHandle: one piece of physical memory
-using CudaEvent = void*;                  // CUevent
-using CudaStream = void*;                 // CUstream; null is the default stream
+using CudaStatus = int;                  // CUresult
+using CudaAddress = unsigned long long;  // CUdeviceptr
+using CudaHandle = unsigned long long;   // CUmemGenericAllocationHandle: one piece of physical memory
+using CudaEvent = void*;                 // CUevent
+using CudaStream = void*;                // CUstream; null is the default stream
 
 inline constexpr CudaStatus kCudaSuccess = 0;
 inline constexpr CudaStatus kCudaOutOfMemory = 2;

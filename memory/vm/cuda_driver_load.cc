@@ -22,13 +22,14 @@ static_assert(std::is_pointer_v<CUevent> && std::is_pointer_v<CUstream>);
 
 // The driver's functions that are used. The header renames some to a version of theirs (cuEventDestroy_v2), and the
 // symbol looked up is the renamed one.
-#define CAUSEWAY_CUDA_FUNCTIONS(X)                                                                              \
-  X(cuInit) X(cuGetErrorName) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute)                         \
-  X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent)                                   \
-  X(cuMemGetAllocationGranularity) X(cuMemAddressReserve) X(cuMemAddressFree) X(cuMemCreate) X(cuMemRelease)    \
-  X(cuMemExportToShareableHandle) X(cuMemMap) X(cuMemSetAccess) X(cuMemUnmap)                                   \
-  X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize)                                     \
-  X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuMemcpyAsync) X(cuMemsetD8Async)
+#define CAUSEWAY_CUDA_FUNCTIONS(X)                                                                                     \
+  X(cuInit)                                                                                                            \
+  X(cuGetErrorName)                                                                                                    \
+  X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)   \
+      X(cuCtxSetCurrent) X(cuMemGetAllocationGranularity) X(cuMemAddressReserve) X(cuMemAddressFree) X(cuMemCreate)    \
+          X(cuMemRelease) X(cuMemExportToShareableHandle) X(cuMemMap) X(cuMemSetAccess) X(cuMemUnmap) X(cuEventCreate) \
+              X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuStreamCreate) X(cuStreamDestroy)            \
+                  X(cuStreamSynchronize) X(cuMemcpyAsync) X(cuMemsetD8Async)
 
 struct Functions {
 #define CAUSEWAY_DECLARE(function) decltype(&::function) function = nullptr;
@@ -45,7 +46,7 @@ Result<Functions> OpenDriver() {
   Functions functions;
   const char* missing = nullptr;
 #define CAUSEWAY_NAME(function) #function
-#define CAUSEWAY_FIND(function)                                                                       \
+#define CAUSEWAY_FIND(function)                                                                            \
   functions.function = reinterpret_cast<decltype(&::function)>(::dlsym(library, CAUSEWAY_NAME(function))); \
   missing = functions.function == nullptr ? CAUSEWAY_NAME(function) : missing;
   CAUSEWAY_CUDA_FUNCTIONS(CAUSEWAY_FIND)
@@ -78,15 +79,15 @@ class RealCudaDriver final : public CudaDriver {
     name_ = name.data();
     int has_virtual_memory = 0;
     int exports = 0;
-    TRY(Check(cuda_.cuDeviceGetAttribute(&has_virtual_memory,
-                                         CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED, device_),
+    TRY(Check(cuda_.cuDeviceGetAttribute(&has_virtual_memory, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+                                         device_),
               "cuDeviceGetAttribute"));
     if (has_virtual_memory == 0) {
       return MakeError(ErrorCode::kFailedPrecondition, name_ + " has no virtual memory management");
     }
-    TRY(Check(cuda_.cuDeviceGetAttribute(&exports, CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED,
-                                         device_),
-              "cuDeviceGetAttribute"));
+    TRY(Check(
+        cuda_.cuDeviceGetAttribute(&exports, CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED, device_),
+        "cuDeviceGetAttribute"));
     exports_ = exports != 0;
     TRY(Check(cuda_.cuDevicePrimaryCtxRetain(&context_, device_), "cuDevicePrimaryCtxRetain"));
     TRY(Check(MakeCurrent(), "cuCtxSetCurrent"));
@@ -129,39 +130,39 @@ class RealCudaDriver final : public CudaDriver {
   CudaStatus Unmap(CudaAddress address, size_t bytes) override { return cuda_.cuMemUnmap(address, bytes); }
 
   CudaStatus CreateEvent(CudaEvent* event) override {
-    const CUresult status = MakeCurrent();
-    return status != CUDA_SUCCESS
-               ? status
-               : cuda_.cuEventCreate(reinterpret_cast<CUevent*>(event), CU_EVENT_DISABLE_TIMING);
+    return InContext([&] { return cuda_.cuEventCreate(reinterpret_cast<CUevent*>(event), CU_EVENT_DISABLE_TIMING); });
   }
-  CudaStatus DestroyEvent(CudaEvent event) override { return cuda_.cuEventDestroy(static_cast<CUevent>(event)); }
+  CudaStatus DestroyEvent(CudaEvent event) override {
+    return InContext([&] { return cuda_.cuEventDestroy(static_cast<CUevent>(event)); });
+  }
   CudaStatus RecordEvent(CudaEvent event, CudaStream stream) override {
-    const CUresult status = MakeCurrent();
-    return status != CUDA_SUCCESS ? status
-                                  : cuda_.cuEventRecord(static_cast<CUevent>(event), static_cast<CUstream>(stream));
+    return InContext([&] { return cuda_.cuEventRecord(static_cast<CUevent>(event), static_cast<CUstream>(stream)); });
   }
   CudaStatus SynchronizeEvent(CudaEvent event) override {
-    return cuda_.cuEventSynchronize(static_cast<CUevent>(event));
+    return InContext([&] { return cuda_.cuEventSynchronize(static_cast<CUevent>(event)); });
   }
 
   CudaStatus Copy(CudaAddress to, CudaAddress from, size_t bytes) override {
-    CUresult status = MakeCurrent();
-    if (status == CUDA_SUCCESS) {
-      status = cuda_.cuMemcpyAsync(to, from, bytes, copies_);
-    }
-    return status == CUDA_SUCCESS ? cuda_.cuStreamSynchronize(copies_) : status;
+    return AndWait([&] { return cuda_.cuMemcpyAsync(to, from, bytes, copies_); });
   }
   CudaStatus Fill(CudaAddress to, unsigned char value, size_t bytes) override {
-    CUresult status = MakeCurrent();
-    if (status == CUDA_SUCCESS) {
-      status = cuda_.cuMemsetD8Async(to, value, bytes, copies_);
-    }
-    return status == CUDA_SUCCESS ? cuda_.cuStreamSynchronize(copies_) : status;
+    return AndWait([&] { return cuda_.cuMemsetD8Async(to, value, bytes, copies_); });
   }
 
  private:
   // A thread has a current context or none; ours may come from anywhere.
   CUresult MakeCurrent() const { return cuda_.cuCtxSetCurrent(context_); }
+  template <typename Call>
+  CUresult InContext(const Call& call) const {
+    const CUresult status = MakeCurrent();
+    return status == CUDA_SUCCESS ? call() : status;
+  }
+  // What `submit` puts on the stream of copies has happened.
+  template <typename Call>
+  CUresult AndWait(const Call& submit) const {
+    const CUresult status = InContext(submit);
+    return status == CUDA_SUCCESS ? cuda_.cuStreamSynchronize(copies_) : status;
+  }
   CUmemLocation Location() const {
     CUmemLocation location{};
     location.type = CU_MEM_LOCATION_TYPE_DEVICE;
@@ -172,8 +173,7 @@ class RealCudaDriver final : public CudaDriver {
     CUmemAllocationProp properties{};
     properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
     properties.location = Location();
-    properties.requestedHandleTypes =
-        exportable ? CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR : CU_MEM_HANDLE_TYPE_NONE;
+    properties.requestedHandleTypes = exportable ? CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR : CU_MEM_HANDLE_TYPE_NONE;
     return properties;
   }
   Result<void> Check(CUresult status, const char* call) const {

@@ -134,15 +134,16 @@ class LinuxBackend final : public VmBackend {
   const int file_;
   const int64_t max_mappings_;
   std::optional<Reservation> arena_;
-  std::vector<std::atomic<bool>> collapsed_;   // by page; written by whoever may change the page
-  std::atomic<int> collapse_failures_{0};      // in a row; kMaxCollapseFailures: no more attempts
+  std::vector<std::atomic<bool>> collapsed_;  // by page; written by whoever may change the page
+  std::atomic<int> collapse_failures_{0};     // in a row; kMaxCollapseFailures: no more attempts
 };
 
 std::string LinuxBackend::Describe() const {
   switch (options_.huge_pages) {
     case HugePages::kHugetlb: return "linux, pages set aside as hugetlb";
     case HugePages::kNever: return fmt::format("linux, system pages of {} bytes", granularity());
-    default: return fmt::format("linux, system pages of {} bytes until they are collapsed into huge ones", granularity());
+    default:
+      return fmt::format("linux, system pages of {} bytes until they are collapsed into huge ones", granularity());
   }
 }
 
@@ -259,9 +260,9 @@ Result<void> LinuxBackend::WritePage(PageId page, std::span<const std::byte> fro
   return {};
 }
 
-// Through a mapping of its own, for madvise wants one and the pages may have none. The kernel copies the bytes into huge
-// pages and drops the other mappings' page table entries: who reads or writes a page meanwhile waits in a fault, and
-// the first access through each mapping afterwards costs one fault (5 us), which maps all 2 MiB.
+// Through a mapping of its own, for madvise wants one and the pages may have none. The kernel copies the bytes into
+// huge pages and drops the other mappings' page table entries: who reads or writes a page meanwhile waits in a fault,
+// and the first access through each mapping afterwards costs one fault (5 us), which maps all 2 MiB.
 bool LinuxBackend::ImproveRun(PageId first, int64_t count) {
   CHECK(count > 0 && first + count <= options_.max_pages);
   const auto begin = collapsed_.begin() + first;
@@ -318,8 +319,8 @@ Result<std::unique_ptr<VmBackend>> MakeLinuxBackend(const VmOptions& options, co
   const bool fits_huge = options.page_bytes % kHugePageBytes == 0;
   const int64_t unit = options.huge_pages == HugePages::kHugetlb ? kHugePageBytes : ::sysconf(_SC_PAGESIZE);
   if (options.page_bytes < 1 || options.page_bytes % unit != 0) {
-    return MakeError(ErrorCode::kInvalidArgument, fmt::format("a KV page of {} bytes is no multiple of the system's {}",
-                                                              options.page_bytes, unit));
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("a KV page of {} bytes is no multiple of the system's {}", options.page_bytes, unit));
   }
   if (options.max_pages < 1 || options.max_pages > kMaxFileBytes / options.page_bytes) {
     return MakeError(ErrorCode::kInvalidArgument,
@@ -332,12 +333,14 @@ Result<std::unique_ptr<VmBackend>> MakeLinuxBackend(const VmOptions& options, co
       return backend;
     }
   }
-  settled.huge_pages = options.huge_pages == HugePages::kHugetlb           ? HugePages::kHugetlb
+  settled.huge_pages = options.huge_pages == HugePages::kHugetlb              ? HugePages::kHugetlb
                        : fits_huge && options.huge_pages != HugePages::kNever ? HugePages::kCollapse
                                                                               : HugePages::kNever;
   return Make(settled, calls);
 }
 
-Result<std::unique_ptr<VmBackend>> MakeLinuxBackend(const VmOptions& options) { return MakeLinuxBackend(options, LinuxCalls{}); }
+Result<std::unique_ptr<VmBackend>> MakeLinuxBackend(const VmOptions& options) {
+  return MakeLinuxBackend(options, LinuxCalls{});
+}
 
 }  // namespace causeway::memory

@@ -77,7 +77,7 @@ class MockBackend final : public VmBackend {
   const VmOptions options_;
   const Storage storage_;
   int64_t max_mappings_ = std::numeric_limits<int64_t>::max();
-  mutable std::mutex mutex_;  // guards all that follows
+  mutable std::mutex mutex_;             // guards all that follows
   std::array<int, kVmCalls> fail_in_{};  // 0: never
   std::array<uint64_t, kVmCalls> calls_{};
   std::byte* arena_ = nullptr;

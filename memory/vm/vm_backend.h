@@ -77,8 +77,8 @@ struct VmOptions {
   HugePages huge_pages = HugePages::kAuto;
 };
 
-// memfd + mmap (Linux). Pages are prefaulted with an errno, never a SIGBUS. kInvalidArgument: sizes; kFailedPrecondition
-// or kResourceExhausted: the system has no such memory.
+// memfd + mmap (Linux). Pages are prefaulted with an errno, never a SIGBUS. kInvalidArgument: sizes;
+// kFailedPrecondition or kResourceExhausted: the system has no such memory.
 Result<std::unique_ptr<VmBackend>> MakeLinuxBackend(const VmOptions& options);
 
 }  // namespace causeway::memory

@@ -1,85 +1,13 @@
-// What every backend promises, asked of each that a test file instantiates this for: mock, linux, linux_huge (pages of
-// 2 MiB, collapsed where the kernel can), linux_hugetlb (skipped where too few such pages are set aside), cuda (over a
-// fake driver), device (over the real one, skipped without).
+// What every backend promises, asked of each that a test file instantiates this for.
 #pragma once
 
-#include <algorithm>
-#include <cstring>
-#include <string>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include "tests/support/kv_fixtures.h"
+#include "tests/support/backend_fixture.h"
 
 namespace causeway::memory {
 
-class BackendContract : public testing::TestWithParam<std::string> {
- protected:
-  static constexpr int64_t kPages = 16;
-
-  void SetUp() override {
-    if (GetParam() == "device") {
-      auto driver = LoadCudaDriver(0);
-      if (!driver.ok()) {
-        GTEST_SKIP() << driver.error().message;
-      }
-      driver_ = driver->get();
-      backend = MakeCudaBackend({.page_bytes = page_bytes, .max_pages = kPages}, std::move(driver).value()).value();
-    } else if (GetParam().starts_with("linux_")) {
-      const HugePages kind = GetParam() == "linux_huge" ? HugePages::kCollapse : HugePages::kHugetlb;
-      auto linux_backend = MakeLinuxBackend({.page_bytes = page_bytes, .max_pages = kPages, .huge_pages = kind});
-      if (!linux_backend.ok()) {
-        GTEST_SKIP() << linux_backend.error().message;
-      }
-      backend = std::move(linux_backend).value();
-    } else {
-      backend = MakeTestBackend(GetParam(), kPages, page_bytes);
-    }
-    arena_ = backend->ReserveArena(kPages * page_bytes).value();
-  }
-
-  std::byte* At(int64_t page) const { return arena_ + page * page_bytes; }
-  void Create(std::initializer_list<PageId> pages) {
-    for (const PageId page : pages) {
-      ASSERT_TRUE(backend->Create(page).ok());
-    }
-  }
-  // The host cannot touch a real device's memory.
-  void CopyBytes(void* to, const void* from, size_t bytes) {
-    if (driver_ == nullptr) {
-      std::memcpy(to, from, bytes);
-    } else {
-      ASSERT_EQ(driver_->Copy(reinterpret_cast<CudaAddress>(to), reinterpret_cast<CudaAddress>(from), bytes), 0);
-    }
-  }
-  void Fill(std::byte* address, int value) {
-    const std::vector<std::byte> bytes(static_cast<size_t>(page_bytes), static_cast<std::byte>(value));
-    CopyBytes(address, bytes.data(), bytes.size());
-  }
-  // What all bytes of a page are, or -1.
-  static int Uniform(const std::vector<std::byte>& bytes) {
-    const bool same = std::all_of(bytes.begin(), bytes.end(), [&](std::byte value) { return value == bytes[0]; });
-    return same ? std::to_integer<int>(bytes[0]) : -1;
-  }
-  int ValueAt(const std::byte* address) {
-    std::vector<std::byte> bytes(static_cast<size_t>(page_bytes));
-    CopyBytes(bytes.data(), address, bytes.size());
-    return Uniform(bytes);
-  }
-  int ValueOf(PageId page) {
-    std::vector<std::byte> bytes(static_cast<size_t>(page_bytes));
-    EXPECT_TRUE(backend->ReadPage(page, bytes).ok());
-    return Uniform(bytes);
-  }
-
-  const int64_t page_bytes = GetParam().starts_with("linux_") || GetParam() == "device" ? 2 << 20 : 4096;
-  std::unique_ptr<VmBackend> backend;
-
- private:
-  CudaDriver* driver_ = nullptr;
-  std::byte* arena_ = nullptr;
-};
+using BackendContract = BackendTest;
 
 TEST_P(BackendContract, CountsPhysicalBytesExactly) {
   EXPECT_EQ(backend->PhysicalBytes(), 0);
@@ -160,8 +88,7 @@ TEST_P(BackendContract, ProtectedPagesStayReadable) {
 
 TEST_P(BackendContract, ReadsAndWritesByIdWhatMappingsShow) {
   Create({3, 5});
-  const std::vector<std::byte> ones(static_cast<size_t>(page_bytes), std::byte{1});
-  ASSERT_TRUE(backend->WritePage(5, ones).ok());  // mapped nowhere
+  ASSERT_TRUE(backend->WritePage(5, PageOf(1)).ok());  // mapped nowhere
   EXPECT_EQ(ValueOf(5), 1);
   EXPECT_EQ(ValueOf(3), 0);
   ASSERT_TRUE(backend->Map(At(2), std::vector<PageId>{5, 3}, true).ok());
@@ -169,7 +96,7 @@ TEST_P(BackendContract, ReadsAndWritesByIdWhatMappingsShow) {
   Fill(At(2), 6);
   EXPECT_EQ(ValueOf(5), 6);
   ASSERT_TRUE(backend->Protect(At(2), 1, false).ok());
-  ASSERT_TRUE(backend->WritePage(5, ones).ok());  // protection is for those who have addresses
+  ASSERT_TRUE(backend->WritePage(5, PageOf(1)).ok());  // protection is for those who have addresses
   EXPECT_EQ(ValueAt(At(2)), 1);
   ASSERT_TRUE(backend->Copy(At(3), At(2)).ok());
   EXPECT_EQ(ValueOf(3), 1);
@@ -192,8 +119,7 @@ TEST_P(BackendContract, ImprovingKeepsBytesMappingsAndAccess) {
     EXPECT_EQ(ValueOf(static_cast<PageId>(i)), 20 + i);
   }
   Fill(At(0), 30);
-  const std::vector<std::byte> ones(static_cast<size_t>(page_bytes), std::byte{1});
-  ASSERT_TRUE(backend->WritePage(2, ones).ok());
+  ASSERT_TRUE(backend->WritePage(2, PageOf(1)).ok());
   EXPECT_EQ(ValueOf(0), 30);
   EXPECT_EQ(ValueAt(At(2)), 1);
 }

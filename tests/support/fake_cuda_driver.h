@@ -11,7 +11,18 @@
 namespace causeway::memory {
 
 enum class CudaCall : uint8_t {
-  kReserve, kCreate, kRelease, kExport, kMap, kSetAccess, kUnmap, kEvent, kRecord, kSynchronize, kCopy, kFill
+  kReserve,
+  kCreate,
+  kRelease,
+  kExport,
+  kMap,
+  kSetAccess,
+  kUnmap,
+  kEvent,
+  kRecord,
+  kSynchronize,
+  kCopy,
+  kFill
 };
 inline constexpr size_t kCudaCalls = 12;
 
@@ -141,8 +152,8 @@ class FakeCudaDriver final : public CudaDriver {
   std::mutex mutex_;
   FakeDeviceMemory memory_;
   int events_ = 0;
-  uint64_t launched_ = 0;   // kernels, by number
-  uint64_t recorded_ = 0;   // those that the event stands behind
+  uint64_t launched_ = 0;  // kernels, by number
+  uint64_t recorded_ = 0;  // those that the event stands behind
   uint64_t completed_ = 0;
   std::array<int, kCudaCalls> fail_in_{};  // 0: never
   int fail_any_in_ = 0;

@@ -1,10 +1,11 @@
 // A backend under which a step runs beside the host, as on a device: from StepSubmitted() on a thread reads every page
-// that was mapped then, again and again, until somebody waits for the step. Over the Linux backend, so that a page taken
-// away before the end is a trap.
+// that was mapped then, again and again, until somebody waits for the step. Over the Linux backend, so that a page
+// taken away before the end is a trap.
 #pragma once
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <span>
 #include <thread>
@@ -31,11 +32,12 @@ class StepReaderBackend final : public VmBackend {
   }
   // Reads of a page by steps so far.
   int64_t reads() const { return reads_; }
+  bool running() const { return !ended_; }
 
   void StepSubmitted() override {
     EndStep();  // one after the other
     ended_ = false;
-    const std::vector<const std::byte*> pages(mapped_.begin(), mapped_.end());
+    const std::vector<const std::byte*> pages = Mapped();
     const int64_t before = reads_;
     step_ = std::thread([this, pages] { Read(pages); });
     while (!pages.empty() && reads_ == before) {
@@ -50,6 +52,7 @@ class StepReaderBackend final : public VmBackend {
   Result<void> Create(PageId page) override { return linux_->Create(page); }
   Result<void> Release(PageId page) override { return Wait().linux_->Release(page); }
   Result<void> Map(std::byte* address, std::span<const PageId> pages, bool writable) override {
+    const std::lock_guard lock(mutex_);
     for (size_t i = 0; i < pages.size(); ++i) {
       mapped_.insert(address + static_cast<int64_t>(i) * page_bytes_);
     }
@@ -62,6 +65,7 @@ class StepReaderBackend final : public VmBackend {
     return Wait().linux_->Protect(address, count, writable);
   }
   Result<void> Unmap(std::byte* address, int64_t count) override {
+    const std::lock_guard lock(mutex_);
     for (int64_t i = 0; i < count; ++i) {
       mapped_.erase(address + i * page_bytes_);
     }
@@ -69,10 +73,16 @@ class StepReaderBackend final : public VmBackend {
   }
   Result<void> Copy(std::byte* to, const std::byte* from) override { return linux_->Copy(to, from); }
   Result<void> ReadPage(PageId page, std::span<std::byte> to) override { return linux_->ReadPage(page, to); }
-  Result<void> WritePage(PageId page, std::span<const std::byte> from) override { return linux_->WritePage(page, from); }
+  Result<void> WritePage(PageId page, std::span<const std::byte> from) override {
+    return linux_->WritePage(page, from);
+  }
   int64_t PhysicalBytes() const override { return linux_->PhysicalBytes(); }
 
  private:
+  std::vector<const std::byte*> Mapped() {
+    const std::lock_guard lock(mutex_);
+    return {mapped_.begin(), mapped_.end()};
+  }
   StepReaderBackend& Wait() {
     if (waits_ == Waits::kAlways) {
       EndStep();
@@ -91,7 +101,8 @@ class StepReaderBackend final : public VmBackend {
   const int64_t page_bytes_;
   const Waits waits_;
   const std::unique_ptr<VmBackend> linux_;
-  std::set<const std::byte*> mapped_;
+  std::mutex mutex_;
+  std::set<const std::byte*> mapped_;  // guarded
   std::atomic<bool> ended_{true};
   std::atomic<int64_t> reads_{0};
   std::thread step_;  // last: it reads the others

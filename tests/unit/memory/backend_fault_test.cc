@@ -46,7 +46,9 @@ struct Faulty {
 class Script {
  public:
   explicit Script(Faulty faulty)
-      : faulty_(std::move(faulty)), backend_(*faulty_.backend), arena_(backend_.ReserveArena(kPlaces * kPageBytes).value()) {}
+      : faulty_(std::move(faulty)),
+        backend_(*faulty_.backend),
+        arena_(backend_.ReserveArena(kPlaces * kPageBytes).value()) {}
 
   // All calls of a backend, one of which fails or none. Returns how many failed.
   int Run(size_t kind, int nth) {
@@ -65,8 +67,7 @@ class Script {
     Do([&] { return backend_.Map(At(4), std::vector<PageId>{3, 2}, false); });
     model_.places[4] = {3, false};
     model_.places[5] = {2, false};
-    Do([&] { return backend_.Replace(At(2), 1, true); },
-       [&] { EXPECT_TRUE(backend_.Replace(At(2), 0, true).ok()); });
+    Do([&] { return backend_.Replace(At(2), 1, true); }, [&] { EXPECT_TRUE(backend_.Replace(At(2), 0, true).ok()); });
     model_.places[2] = {1, true};
     Do([&] { return backend_.Copy(At(2), At(0)); });
     model_.pages[1] = model_.pages[2];
@@ -89,7 +90,8 @@ class Script {
  private:
   std::byte* At(int64_t place) const { return arena_ + place * kPageBytes; }
 
-  void Do(const std::function<Result<void>()>& call, const std::function<void()>& mend = [] {}) {
+  void Do(
+      const std::function<Result<void>()>& call, const std::function<void()>& mend = [] {}) {
     if (!call().ok()) {
       ++failures_;
       mend();
@@ -169,7 +171,9 @@ LinuxCalls FailingCalls() {
   calls.mmap = [](void* at, size_t bytes, int protection, int flags, int file, off_t offset) {
     return Fails(1) ? MAP_FAILED : ::mmap(at, bytes, protection, flags, file, offset);
   };
-  calls.mprotect = [](void* at, size_t bytes, int protection) { return Fails(2) ? -1 : ::mprotect(at, bytes, protection); };
+  calls.mprotect = [](void* at, size_t bytes, int protection) {
+    return Fails(2) ? -1 : ::mprotect(at, bytes, protection);
+  };
   calls.pread = [](int file, void* to, size_t bytes, off_t offset) {
     return Fails(3) ? ssize_t{-1} : ::pread(file, to, bytes, offset);
   };

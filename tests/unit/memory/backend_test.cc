@@ -7,7 +7,7 @@
 namespace causeway::memory {
 namespace {
 
-using BackendThreads = BackendContract;
+using BackendThreads = BackendTest;
 
 // The life of two pages, again and again, in places of the thread's own.
 TEST_P(BackendThreads, CallsOnDifferentPagesRunAtOnce) {

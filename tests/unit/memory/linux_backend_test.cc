@@ -3,6 +3,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -167,8 +168,18 @@ TEST(LinuxBackend, TakesHugetlbPagesOnlyWhereThereAreEnough) {
   EXPECT_FALSE(make(HugePages::kNever, 2 << 20).value()->Improve(0));
 }
 
-// A step reads three pages while the host takes them away.
-void TakePagesFromUnderAStep(StepReaderBackend::Waits waits) {
+using Waits = StepReaderBackend::Waits;
+
+// Until a step that still runs has come by all its pages.
+void LetTheStepRead(const StepReaderBackend& backend) {
+  const int64_t before = backend.reads();
+  while (backend.running() && backend.reads() < before + 100) {
+    std::this_thread::yield();
+  }
+}
+
+// Each call that takes a page away from its place, while a step reads there.
+void TakePagesFromUnderSteps(Waits waits) {
   StepReaderBackend backend({.page_bytes = 4096, .max_pages = 4}, waits);
   std::byte* const arena = backend.ReserveArena(4 * 4096).value();
   for (PageId page = 0; page < 3; ++page) {
@@ -176,22 +187,39 @@ void TakePagesFromUnderAStep(StepReaderBackend::Waits waits) {
   }
   ASSERT_TRUE(backend.Map(arena, std::vector<PageId>{0, 1, 2}, true).ok());
   backend.StepSubmitted();
-  const int64_t before = backend.reads();
   ASSERT_TRUE(backend.Unmap(arena, 1).ok());
-  ASSERT_TRUE(backend.Release(0).ok());
-  while (waits == StepReaderBackend::Waits::kNever && backend.reads() < before + 100) {
-    std::this_thread::yield();  // until the step comes to where the page was
-  }
+  LetTheStepRead(backend);
   backend.StepSubmitted();
-  ASSERT_TRUE(backend.Replace(arena + 4096, 2, false).ok());
-  backend.EndStep();
+  ASSERT_TRUE(backend.Replace(arena + 4096, 0, false).ok());
+  LetTheStepRead(backend);
   EXPECT_GE(backend.reads(), 2);
 }
 
-TEST(EarlyUnmap, IsCleanWhereTheBackendWaitsForTheStep) { TakePagesFromUnderAStep(StepReaderBackend::Waits::kAlways); }
+// The cache over it: a range that is parked and trimmed right after the step that read it was submitted.
+void TrimUnderSteps(Waits waits) {
+  auto backend = std::make_unique<StepReaderBackend>(VmOptions{.page_bytes = 4096, .max_pages = 8}, waits);
+  StepReaderBackend& steps = *backend;
+  const auto cache = KvCache::Create(TestCacheOptions(8, 2, 4), std::move(backend)).value();
+  for (int round = 0; round < 10; ++round) {
+    {
+      Span span = cache->CreateSpan(1).value();
+      ASSERT_TRUE(cache->Reserve(span, 3 * kTestTokensPerPage).ok());
+      steps.StepSubmitted();
+    }
+    ASSERT_TRUE(cache->Trim().ok());
+    LetTheStepRead(steps);
+  }
+  EXPECT_GE(steps.reads(), 10);
+}
+
+TEST(EarlyUnmap, IsCleanWhereTheBackendWaitsForTheStep) {
+  TakePagesFromUnderSteps(Waits::kAlways);
+  TrimUnderSteps(Waits::kAlways);
+}
 
 TEST(EarlyUnmapDeathTest, TrapsWhereItDoesNot) {
-  EXPECT_DEATH(TakePagesFromUnderAStep(StepReaderBackend::Waits::kNever), "");
+  EXPECT_DEATH(TakePagesFromUnderSteps(Waits::kNever), "");
+  EXPECT_DEATH(TrimUnderSteps(Waits::kNever), "");
 }
 
 }  // namespace
