@@ -28,6 +28,7 @@ namespace {
 
 constexpr int64_t kDefaultMaxMappings = 65530;  // the kernel's own default
 constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 constexpr int64_t kMaxFileBytes = int64_t{1} << 46;
 // In a row, until we stop asking: each one costs milliseconds of compaction, and a machine whose memory is in pieces
 // stays so.
@@ -161,13 +162,15 @@ Result<std::byte*> LinuxBackend::ReserveArena(int64_t bytes) {
 Result<void> LinuxBackend::Create(PageId page) {
   CHECK(page < options_.max_pages);
   if (!Fallocate(page, 0)) {
-    return SystemError(ErrorCode::kResourceExhausted, "cannot back a KV page with memory");
+    Error error = SystemError(ErrorCode::kResourceExhausted, "cannot back a KV page with memory");
+    (void)Fallocate(page, kPunch);  // hugetlb files keep what they had got by then
+    return error;
   }
   return {};
 }
 
 Result<void> LinuxBackend::Release(PageId page) {
-  if (!Fallocate(page, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)) {
+  if (!Fallocate(page, kPunch)) {
     return SystemError(ErrorCode::kFailedPrecondition, "cannot give a KV page back");
   }
   collapsed_[page] = false;

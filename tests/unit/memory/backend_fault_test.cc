@@ -158,27 +158,36 @@ Faulty FaultyCuda() {
 // The system calls have no context to carry a count.
 size_t armed_kind = 0;
 int armed_in = 0;
-bool Fails(size_t kind) {
+bool Fails(size_t kind) { return kind == armed_kind && armed_in > 0 && --armed_in == 0; }
+int Refused(int /*done*/ = 0) {
   errno = ENOMEM;
-  return kind == armed_kind && armed_in > 0 && --armed_in == 0;
+  return -1;
 }
 
+// Those that can do a part of their work before they fail do it here.
 LinuxCalls FailingCalls() {
   LinuxCalls calls;
   calls.fallocate = [](int file, int mode, off_t offset, off_t bytes) {
-    return Fails(0) ? -1 : ::fallocate(file, mode, offset, bytes);
+    if (Fails(0)) {
+      return (mode & FALLOC_FL_PUNCH_HOLE) != 0 ? Refused() : Refused(::fallocate(file, mode, offset, bytes));
+    }
+    return ::fallocate(file, mode, offset, bytes);
   };
   calls.mmap = [](void* at, size_t bytes, int protection, int flags, int file, off_t offset) {
-    return Fails(1) ? MAP_FAILED : ::mmap(at, bytes, protection, flags, file, offset);
+    if (Fails(1)) {  // of a page: a hole is left
+      (void)Refused(file >= 0 ? ::munmap(at, bytes) : 0);
+      return MAP_FAILED;
+    }
+    return ::mmap(at, bytes, protection, flags, file, offset);
   };
   calls.mprotect = [](void* at, size_t bytes, int protection) {
-    return Fails(2) ? -1 : ::mprotect(at, bytes, protection);
+    return Fails(2) ? Refused(::mprotect(at, kPageBytes, protection)) : ::mprotect(at, bytes, protection);
   };
   calls.pread = [](int file, void* to, size_t bytes, off_t offset) {
-    return Fails(3) ? ssize_t{-1} : ::pread(file, to, bytes, offset);
+    return Fails(3) ? Refused() : ::pread(file, to, bytes, offset);
   };
   calls.pwrite = [](int file, const void* from, size_t bytes, off_t offset) {
-    return Fails(4) ? ssize_t{-1} : ::pwrite(file, from, bytes, offset);
+    return Fails(4) ? Refused() : ::pwrite(file, from, bytes, offset);
   };
   return calls;
 }
