@@ -119,6 +119,19 @@ TEST(LinuxBackend, WithoutHugePagesJustNowItTriesLaterButNotForever) {
   EXPECT_LT(collapses, 100);
 }
 
+TEST(LinuxBackend, APageIsCollapsedOnceInItsLife) {
+  const auto backend = BackendThatCollapses(0);
+  if (!backend->Improve(0)) {
+    GTEST_SKIP() << "this kernel does not collapse shared memory, or has no huge page to spare";
+  }
+  EXPECT_TRUE(backend->Improve(0));
+  EXPECT_EQ(collapses, 1);
+  ASSERT_TRUE(backend->Release(0).ok());
+  ASSERT_TRUE(backend->Create(0).ok());
+  (void)backend->Improve(0);
+  EXPECT_EQ(collapses, 2);
+}
+
 // Bytes of mappings of 2 MiB within those of the memory file.
 int64_t HugeMappedKib() {
   std::ifstream maps("/proc/self/smaps");
