@@ -25,7 +25,8 @@ static_assert(std::is_pointer_v<CUevent> && std::is_pointer_v<CUstream>);
 #define CAUSEWAY_CUDA_FUNCTIONS(X)                                                                                     \
   X(cuInit)                                                                                                            \
   X(cuGetErrorName)                                                                                                    \
-  X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)   \
+  X(cuDeviceGet)                                                                                                       \
+  X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)                  \
       X(cuCtxSetCurrent) X(cuMemGetAllocationGranularity) X(cuMemAddressReserve) X(cuMemAddressFree) X(cuMemCreate)    \
           X(cuMemRelease) X(cuMemExportToShareableHandle) X(cuMemMap) X(cuMemSetAccess) X(cuMemUnmap) X(cuEventCreate) \
               X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuStreamCreate) X(cuStreamDestroy)            \
