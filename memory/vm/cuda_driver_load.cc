@@ -22,18 +22,36 @@ static_assert(std::is_pointer_v<CUevent> && std::is_pointer_v<CUstream>);
 
 // The driver's functions that are used. The header renames some to a version of theirs (cuEventDestroy_v2), and the
 // symbol looked up is the renamed one.
-#define CAUSEWAY_CUDA_FUNCTIONS(X)                                                                                     \
-  X(cuInit)                                                                                                            \
-  X(cuGetErrorName)                                                                                                    \
-  X(cuDeviceGet)                                                                                                       \
-  X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)                  \
-      X(cuCtxSetCurrent) X(cuMemGetAllocationGranularity) X(cuMemAddressReserve) X(cuMemAddressFree) X(cuMemCreate)    \
-          X(cuMemRelease) X(cuMemExportToShareableHandle) X(cuMemMap) X(cuMemSetAccess) X(cuMemUnmap) X(cuEventCreate) \
-              X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuStreamCreate) X(cuStreamDestroy)            \
-                  X(cuStreamSynchronize) X(cuMemcpyAsync) X(cuMemsetD8Async)
+#define CAUSEWAY_CUDA_FUNCTIONS(X)  \
+  X(cuInit);                        \
+  X(cuGetErrorName);                \
+  X(cuDeviceGet);                   \
+  X(cuDeviceGetName);               \
+  X(cuDeviceGetAttribute);          \
+  X(cuDevicePrimaryCtxRetain);      \
+  X(cuDevicePrimaryCtxRelease);     \
+  X(cuCtxSetCurrent);               \
+  X(cuMemGetAllocationGranularity); \
+  X(cuMemAddressReserve);           \
+  X(cuMemAddressFree);              \
+  X(cuMemCreate);                   \
+  X(cuMemRelease);                  \
+  X(cuMemExportToShareableHandle);  \
+  X(cuMemMap);                      \
+  X(cuMemSetAccess);                \
+  X(cuMemUnmap);                    \
+  X(cuEventCreate);                 \
+  X(cuEventDestroy);                \
+  X(cuEventRecord);                 \
+  X(cuEventSynchronize);            \
+  X(cuStreamCreate);                \
+  X(cuStreamDestroy);               \
+  X(cuStreamSynchronize);           \
+  X(cuMemcpyAsync);                 \
+  X(cuMemsetD8Async);
 
 struct Functions {
-#define CAUSEWAY_DECLARE(function) decltype(&::function) function = nullptr;
+#define CAUSEWAY_DECLARE(function) decltype(&::function) function = nullptr
   CAUSEWAY_CUDA_FUNCTIONS(CAUSEWAY_DECLARE)
 #undef CAUSEWAY_DECLARE
 };
@@ -49,7 +67,7 @@ Result<Functions> OpenDriver() {
 #define CAUSEWAY_NAME(function) #function
 #define CAUSEWAY_FIND(function)                                                                            \
   functions.function = reinterpret_cast<decltype(&::function)>(::dlsym(library, CAUSEWAY_NAME(function))); \
-  missing = functions.function == nullptr ? CAUSEWAY_NAME(function) : missing;
+  missing = functions.function == nullptr ? CAUSEWAY_NAME(function) : missing
   CAUSEWAY_CUDA_FUNCTIONS(CAUSEWAY_FIND)
 #undef CAUSEWAY_FIND
 #undef CAUSEWAY_NAME
