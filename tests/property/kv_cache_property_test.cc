@@ -175,7 +175,7 @@ TEST_P(KvCacheProperty, AgreesWithANaiveMap) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, KvCacheProperty, testing::Values("mock", "linux", "cuda"),
+INSTANTIATE_TEST_SUITE_P(Backends, KvCacheProperty, testing::ValuesIn(TestBackends()),
                          [](const auto& info) { return info.param; });
 
 TEST(KvCacheFailures, AFailedCallChangesNothing) {

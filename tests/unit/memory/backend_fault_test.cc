@@ -239,7 +239,7 @@ TEST_P(BackendFaults, WhatFailsChangesNothingAndWorksWhenAskedAgain) {
   EXPECT_GE(swept, 15);  // every kind a few times
 }
 
-INSTANTIATE_TEST_SUITE_P(All, BackendFaults, testing::Values("mock", "linux", "cuda"),
+INSTANTIATE_TEST_SUITE_P(All, BackendFaults, testing::ValuesIn(TestBackends()),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

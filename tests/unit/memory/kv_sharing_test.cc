@@ -282,7 +282,7 @@ TEST_P(KvSharingHistory, EverySpanSeesItsOwnTokens) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, KvSharingHistory, testing::Values("mock", "linux", "cuda"),
+INSTANTIATE_TEST_SUITE_P(Backends, KvSharingHistory, testing::ValuesIn(TestBackends()),
                          [](const auto& info) { return info.param; });
 
 }  // namespace
