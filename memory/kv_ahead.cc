@@ -12,6 +12,7 @@ namespace causeway::memory {
 namespace {
 
 constexpr int64_t kMostAhead = 2;  // pages of a span
+constexpr int64_t kMostMade = 8;   // pages of a job: a collapse has a price of its own, so that one by one costs more
 
 }  // namespace
 
@@ -80,33 +81,35 @@ void KvCache::SetWake(std::function<void()> wake) {
   parts_.mover->SetOnDone(std::move(wake));
 }
 
-// One page at a time, so that whoever waits for the control thread does not wait long: first enough that exist, then
+// Few pages at a time, so that whoever waits for the control thread does not wait long: first enough that exist, then
 // better ones.
 void KvCache::MakeReady() {
-  std::optional<PageId> page = pool_.free_pages() < options_.ready_pages ? pool_.BeginMaking() : std::nullopt;
-  const bool exists = !page.has_value();
-  if (!page && options_.ready_pages > 0) {
-    page = pool_.BeginImproving();
+  const int64_t lacking = options_.ready_pages - pool_.free_pages();
+  PagePool::Run run;
+  if (lacking > 0) {
+    run = pool_.BeginMaking(std::min(lacking, kMostMade));
   }
-  if (!page) {
+  const bool make = run.count > 0;
+  if (!make && options_.ready_pages > 0) {
+    run = pool_.BeginImproving(kMostMade);
+  }
+  if (run.count == 0) {
     return;
   }
-  struct Making {
-    PageId page;
-    bool exists;
-  };
-  auto job = std::make_shared<Making>(Making{*page, exists});
+  auto exist = std::make_shared<int64_t>(make ? 0 : run.count);
   PublishCounts();
   parts_.control->Post(
-      [this, job] {
-        job->exists = job->exists || backend_->Create(job->page).ok();
-        if (job->exists) {
-          backend_->Improve(job->page);
+      [this, run, exist] {
+        while (*exist < run.count && backend_->Create(run.first + static_cast<PageId>(*exist)).ok()) {
+          ++*exist;
+        }
+        if (*exist > 0) {
+          backend_->ImproveRun(run.first, *exist);
         }
       },
-      [this, job] {
-        keep_ready_ = keep_ready_ && job->exists;  // memory is short: not again before pages are wanted
-        pool_.EndMaking(job->page, job->exists, true);
+      [this, run, exist] {
+        keep_ready_ = keep_ready_ && *exist == run.count;  // memory is short: not again before pages are wanted
+        pool_.EndMaking(run, *exist);
         PublishCounts();
       });
 }

@@ -65,6 +65,8 @@ class KvCache {
   // Takes over what other threads have done and gives them more to do: pages made ahead, tiers offered to. To be called
   // once a step, and when the wake of KvCacheParts calls. True: a restore or an offer made progress.
   bool Poll();
+  // The executor has been given a step: what it reads must not be unmapped before it has ended.
+  void StepSubmitted() { backend_->StepSubmitted(); }
   bool HasWork() const;  // Poll would offer pages to a tier right away
   void SetWake(std::function<void()> wake);
 

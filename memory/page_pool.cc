@@ -106,37 +106,41 @@ Result<void> PagePool::SetLimit(int64_t limit) {
 
 // ---- Making ahead ----------------------------------------------------------------------------------
 
-std::optional<PageId> PagePool::BeginMaking() {
-  if (missing_.size() == 0 || created() + making() >= limit_) {
-    return std::nullopt;
+PagePool::Run PagePool::BeginMaking(int64_t most) {
+  Run run;
+  if (missing_.size() == 0) {
+    return run;
   }
-  const PageId page = missing_.NextFrom(0);
-  missing_.Erase(page);
-  making_.Insert(page);
-  return page;
+  run.first = missing_.NextFrom(0);
+  for (PageId page = run.first; run.count < most && created() + making() < limit_ && missing_.Has(page); ++page) {
+    missing_.Erase(page);
+    making_.Insert(page);
+    ++run.count;
+  }
+  return run;
 }
 
-std::optional<PageId> PagePool::BeginImproving() {
+PagePool::Run PagePool::BeginImproving(int64_t most) {
+  Run run;
   if (plain_.size() == 0) {
-    return std::nullopt;
+    return run;
   }
-  const PageId page = plain_.NextFrom(0);
-  plain_.Erase(page);
-  free_.Erase(page);
-  making_.Insert(page);
-  return page;
+  run.first = plain_.NextFrom(0);
+  for (PageId page = run.first; run.count < most && plain_.Has(page); ++page) {
+    plain_.Erase(page);
+    free_.Erase(page);
+    making_.Insert(page);
+    ++run.count;
+  }
+  return run;
 }
 
-void PagePool::EndMaking(PageId page, bool exists, bool improved) {
-  making_.Erase(page);
-  if (!exists) {
-    missing_.Insert(page);
-    return;
-  }
-  free_.Insert(page);
-  improved_[page] = improved;
-  if (!improved) {
-    plain_.Insert(page);
+void PagePool::EndMaking(const Run& run, int64_t exist) {
+  for (int64_t i = 0; i < run.count; ++i) {
+    const PageId page = run.first + static_cast<PageId>(i);
+    making_.Erase(page);
+    (i < exist ? free_ : missing_).Insert(page);
+    improved_[page] = i < exist;
   }
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -58,10 +57,17 @@ class PagePool {
   // Pages that may exist at once: at least those that do, free ones apart, and at most max_pages.
   Result<void> SetLimit(int64_t limit);
 
-  // Making pages ahead, or better, on another thread: the page is nobody's until EndMaking. None: nothing is left to do.
-  std::optional<PageId> BeginMaking();
-  std::optional<PageId> BeginImproving();
-  void EndMaking(PageId page, bool exists, bool improved);
+  // Neighbouring pages.
+  struct Run {
+    PageId first = 0;
+    int64_t count = 0;
+  };
+  // Making pages ahead, or better, on another thread: at most `most` pages, which are nobody's until EndMaking. None:
+  // nothing is left to do. A page is improved once, whether that helps or not.
+  Run BeginMaking(int64_t most);
+  Run BeginImproving(int64_t most);
+  // The first `exist` of them are there, and have been improved.
+  void EndMaking(const Run& run, int64_t exist);
 
   int64_t max_pages() const { return static_cast<int64_t>(references_.size()); }
   int64_t limit() const { return limit_; }
@@ -82,7 +88,7 @@ class PagePool {
 
   VmBackend& backend_;
   std::vector<uint32_t> references_;  // [max_pages]
-  std::vector<bool> improved_;        // [max_pages]: tried, at least
+  std::vector<bool> improved_;        // [max_pages]
   int64_t limit_;
   PageSet missing_;
   PageSet making_;

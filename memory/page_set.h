@@ -17,6 +17,9 @@ class PageSet {
   int64_t size() const { return size_; }
   bool Contains(PageId page) const { return (words_[page / 64] & Bit(page)) != 0; }
 
+  // Likewise, of any number.
+  bool Has(PageId page) const { return page / 64 < words_.size() && Contains(page); }
+
   void Insert(PageId page) {
     CHECK(!Contains(page));
     words_[page / 64] |= Bit(page);

@@ -342,6 +342,7 @@ struct Engine::Impl {
       (prefill ? step.prefill_tokens : step.decode_tokens) += static_cast<int64_t>(row.tokens.size());
     }
     executor.Launch(plan);
+    kv.StepSubmitted();
     const auto result = executor.Await();
     const Instant end = Clock::now();
     step.duration = end - start;

@@ -101,11 +101,16 @@ Result<WiredCache> WireCache(const Options& options, const model::Model& model, 
   parts.tier = std::move(store);
   parts.control = std::make_unique<memory::MemoryControl>();
   parts.mover = std::make_unique<memory::MemoryControl>();
-  ASSIGN_OR_RETURN(auto backend, memory::MakeLinuxBackend({.page_bytes = geometry.page_bytes, .max_pages = pages}));
+  ASSIGN_OR_RETURN(auto backend, memory::MakeLinuxBackend({.page_bytes = geometry.page_bytes,
+                                             .max_pages = pages,
+                                             .huge_pages = options.kv_huge_pages == "never"
+                                                               ? memory::HugePages::kNever
+                                                               : memory::HugePages::kAuto}));
   ASSIGN_OR_RETURN(wired.kv, memory::KvCache::Create(cache, std::move(backend), std::move(parts)));
-  LOG_INFO("KV cache: {} pages of {} tokens ({} KiB each), {:.1f} MiB, {} bytes a token in {}", pages,
+  LOG_INFO("KV cache: {} pages of {} tokens ({} KiB each), {:.1f} MiB, {} bytes a token in {}; {}", pages,
            geometry.tokens_per_page, geometry.page_bytes / 1024,
-           static_cast<double>(pages * geometry.page_bytes) / kMiB, geometry.BytesPerToken(), KvFormatName(format));
+           static_cast<double>(pages * geometry.page_bytes) / kMiB, geometry.BytesPerToken(), KvFormatName(format),
+           wired.kv->backend().Describe());
   return wired;
 }
 
