@@ -36,11 +36,12 @@ struct alignas(64) Scratch::Block {  // a cache line each, so that workers do no
   int64_t bytes = 0;
 };
 
-Scratch::Scratch(int workers) : blocks_(static_cast<size_t>(workers) + 1) {}
+Scratch::Scratch(int workers) : blocks_(static_cast<size_t>(workers) + 2) {}
 Scratch::~Scratch() = default;
 
 std::byte* Scratch::Shared(int64_t bytes) { return Grow(blocks_[0], bytes); }
-std::byte* Scratch::Worker(int worker, int64_t bytes) { return Grow(blocks_[static_cast<size_t>(worker) + 1], bytes); }
+std::byte* Scratch::Plan(int64_t bytes) { return Grow(blocks_[1], bytes); }
+std::byte* Scratch::Worker(int worker, int64_t bytes) { return Grow(blocks_[static_cast<size_t>(worker) + 2], bytes); }
 
 std::byte* Scratch::Grow(Block& block, int64_t bytes) {
   CHECK(bytes >= 0);

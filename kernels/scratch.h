@@ -20,12 +20,13 @@ class Scratch {
   // kind for the same worker.
   std::byte* Shared(int64_t bytes);
   std::byte* Worker(int worker, int64_t bytes);
+  std::byte* Plan(int64_t bytes);  // how a call is cut into tasks, beside the two above
 
  private:
   struct Block;
   static std::byte* Grow(Block& block, int64_t bytes);
 
-  std::vector<Block> blocks_;  // [0]: shared; [1 + worker]
+  std::vector<Block> blocks_;  // [0]: shared; [1]: plan; [2 + worker]
 };
 
 }  // namespace causeway::kernels

@@ -7,11 +7,13 @@
 // function of p alone: blocks that it sees in part are masked by position, and rows that no one has written
 // yet are never touched.
 //
-// A task is (sequence, kv head, a tile of query rows) or, for few rows, also one partition. Its queries
-// share each unpacked block of K and V.
+// A task is (tile of query rows, kv head) or, where there are few, also one partition (kernels/attention_plan.h).
+// Its queries share each unpacked block of K and V: those of several sequences too, over a prefix that they share
+// (cascade). Each query still absorbs its blocks one by one in ascending order, so sharing shows in no bit.
 #include <algorithm>
 #include <limits>
 
+#include "kernels/attention_plan.h"
 #include "kernels/cpu/kv_rows.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/tile.h"
@@ -21,8 +23,7 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 constexpr int64_t kBlock = kAttentionBlock;
-constexpr int64_t kTileRows = 16;  // query rows of a task
-constexpr int64_t kFewRows = 4;    // up to here partitions are tasks of their own
+constexpr int64_t kMaxQueries = kAttentionTileQueries;
 // Queries whose scores, and whose sums of V, share the loads of a block: what the registers hold.
 #if defined(CAUSEWAY_ISA_AVX512)
 constexpr int kScoreRows = 4;
@@ -48,10 +49,6 @@ struct Dims {
 
 Dims DimsOf(const AttentionArgs& args) {
   return {args.layer.head_dim, RoundUpToLanes(args.layer.head_dim), args.heads / args.layer.kv_heads};
-}
-
-int64_t FirstKey(const AttentionArgs& args, int64_t position) {
-  return args.window > 0 && position >= args.window ? position - args.window + 1 : 0;
 }
 
 void Clear(const State& state, State& out, int64_t padded) {
@@ -231,15 +228,12 @@ bool Weigh(const AttentionArgs& args, int64_t low, int64_t high, int64_t padded,
   return true;
 }
 
-// Query rows [begin, end) of a sequence and the group of heads of one kv head.
-struct QueryTile {
-  const KvSequence& sequence;
-  int64_t kv_head;
-  int64_t begin;
-  int64_t end;
-
-  int64_t FirstPosition() const { return sequence.first_position + begin; }
-  int64_t LastPosition() const { return sequence.first_position + end - 1; }
+// Query rows of a tile with the heads of one kv head: queries are [row][head].
+struct Queries {
+  int64_t rows;
+  const int64_t* positions;  // [rows]
+  const float* q;            // [rows * group][padded]
+  State* states;             // [rows * group]
 };
 
 // Worker memory of a task: unpacked block, padded queries, scores, and two states per query.
@@ -250,12 +244,12 @@ struct Workspace {
   float* states;
 
   static int64_t Bytes(const Dims& dims) {
-    const int64_t queries = kTileRows * dims.group;
+    const int64_t queries = kAttentionTileRows * dims.group;
     const int64_t floats = 2 * kBlock * dims.padded + queries * (dims.padded + kBlock) + 2 * queries * dims.padded;
     return floats * static_cast<int64_t>(sizeof(float)) + 64;
   }
   Workspace(std::byte* memory, const Dims& dims) {
-    const int64_t queries = kTileRows * dims.group;
+    const int64_t queries = kAttentionTileRows * dims.group;
     block = reinterpret_cast<float*>(memory);
     q = block + 2 * kBlock * dims.padded;
     scores = q + queries * dims.padded;
@@ -264,39 +258,56 @@ struct Workspace {
   State StateOf(const Dims& dims, int64_t slot) const { return {kMinusInfinity, 0.0F, states + slot * dims.padded}; }
 };
 
-void CopyQueries(const AttentionArgs& args, const Dims& dims, const QueryTile& tile, float* q) {
-  for (int64_t row = tile.begin; row < tile.end; ++row) {
-    const float* const source =
-        args.q + (tile.sequence.first_row + row) * args.q_stride + tile.kv_head * dims.group * dims.head_dim;
-    for (int64_t head = 0; head < dims.group; ++head, q += dims.padded) {
-      std::memcpy(q, source + head * dims.head_dim, static_cast<size_t>(dims.head_dim) * sizeof(float));
-      std::memset(q + dims.head_dim, 0, static_cast<size_t>(dims.padded - dims.head_dim) * sizeof(float));
+// Calls visit(sequence, row, i) for the i-th row of the tile, which is row `row` of that sequence in this call.
+template <typename Visit>
+void ForEachRow(const AttentionTile& tile, Visit&& visit) {
+  int64_t i = 0;
+  for (const AttentionPiece& piece : tile.pieces) {
+    for (int64_t row = piece.begin; row < piece.end; ++row, ++i) {
+      visit(*piece.sequence, row, i);
     }
   }
 }
 
+// Gathers the queries of a tile; their states are the caller's.
+Queries GatherQueries(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, int64_t kv_head, float* q,
+                      int64_t* positions, State* states) {
+  int64_t rows = 0;
+  ForEachRow(tile, [&](const KvSequence& sequence, int64_t row, int64_t i) {
+    const float* const source =
+        args.q + (sequence.first_row + row) * args.q_stride + kv_head * dims.group * dims.head_dim;
+    for (int64_t head = 0; head < dims.group; ++head) {
+      float* const target = q + (i * dims.group + head) * dims.padded;
+      std::memcpy(target, source + head * dims.head_dim, static_cast<size_t>(dims.head_dim) * sizeof(float));
+      std::memset(target + dims.head_dim, 0, static_cast<size_t>(dims.padded - dims.head_dim) * sizeof(float));
+    }
+    positions[i] = sequence.first_position + row;
+    ++rows;
+  });
+  return {rows, positions, q, states};
+}
+
 // Folds rows of a block, whose scores are at hand, into the states of all queries that see some of it.
 // Queries that see all of it share the loads of V.
-void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const QueryTile& tile, const Block& block, float* scores,
-                 State* states) {
-  const int64_t queries = (tile.end - tile.begin) * dims.group;
+void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const Queries& queries, const Block& block,
+                 float* scores) {
   const float* weights[kSumRows];
   float* sums[kSumRows];
   int waiting = 0;
-  for (int64_t query = 0; query < queries; ++query) {
-    const int64_t position = tile.FirstPosition() + query / dims.group;
+  for (int64_t query = 0; query < queries.rows * dims.group; ++query) {
+    const int64_t position = queries.positions[query / dims.group];
     const int64_t low = std::max<int64_t>(0, FirstKey(args, position) - block.first);
     const int64_t high = std::min(kBlock, position + 1 - block.first);
     float* const own = scores + query * kBlock;
-    if (low >= high || !Weigh(args, low, high, dims.padded, own, states[query])) {
+    if (low >= high || !Weigh(args, low, high, dims.padded, own, queries.states[query])) {
       continue;
     }
     if (low > 0 || high < kBlock) {
-      AddRows<1>({own}, block.v, dims.padded, low, high, {states[query].sum});
+      AddRows<1>({own}, block.v, dims.padded, low, high, {queries.states[query].sum});
       continue;
     }
     weights[waiting] = own;
-    sums[waiting] = states[query].sum;
+    sums[waiting] = queries.states[query].sum;
     if (++waiting == kSumRows) {
       AddRows<kSumRows>(weights, block.v, dims.padded, 0, kBlock, sums);
       waiting = 0;
@@ -307,17 +318,36 @@ void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const QueryTile& t
   }
 }
 
-// Runs the tile's queries over one partition; states are per query, [row][head].
-void RunPartition(const AttentionArgs& args, const Dims& dims, const QueryTile& tile, int64_t partition,
-                  const Workspace& work, State* states) {
-  const int64_t queries = (tile.end - tile.begin) * dims.group;
-  const int64_t from = std::max(partition * kAttentionPartition, FirstKey(args, tile.FirstPosition()));
-  const int64_t to = std::min((partition + 1) * kAttentionPartition, tile.LastPosition() + 1);
+// Runs queries over the blocks of a sequence's positions [from, to).
+void RunBlocks(const AttentionArgs& args, const Dims& dims, const KvSequence& sequence, int64_t kv_head, int64_t from,
+               int64_t to, const Workspace& work, const Queries& queries) {
   for (int64_t first = from / kBlock * kBlock; first < to; first += kBlock) {
     Block block{};
-    UnpackBlock(args, tile.sequence, tile.kv_head, first, std::min(kBlock, to - first), dims.padded, work.block, block);
-    AllScores(work.q, queries, dims.padded, block, work.scores);
-    AbsorbBlock(args, dims, tile, block, work.scores, states);
+    UnpackBlock(args, sequence, kv_head, first, std::min(kBlock, to - first), dims.padded, work.block, block);
+    AllScores(queries.q, queries.rows * dims.group, dims.padded, block, work.scores);
+    AbsorbBlock(args, dims, queries, block, work.scores);
+  }
+}
+
+// Runs a tile's queries over one partition: all of them over what they share, then each piece's over its own rest.
+void RunPartition(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, int64_t kv_head,
+                  int64_t partition, const Workspace& work, const Queries& queries) {
+  const int64_t begin = partition * kAttentionPartition;
+  const int64_t end = begin + kAttentionPartition;
+  if (begin < tile.shared) {
+    const int64_t first = *std::min_element(queries.positions, queries.positions + queries.rows);
+    RunBlocks(args, dims, *tile.pieces[0].sequence, kv_head, std::max(begin, FirstKey(args, first)),
+              std::min(end, tile.shared), work, queries);
+  }
+  Queries own = queries;
+  for (const AttentionPiece& piece : tile.pieces) {
+    own.rows = piece.end - piece.begin;
+    const int64_t first = std::max(tile.shared, FirstKey(args, own.positions[0]));
+    RunBlocks(args, dims, *piece.sequence, kv_head, std::max(begin, first),
+              std::min(end, own.positions[own.rows - 1] + 1), work, own);
+    own.positions += own.rows;
+    own.q += own.rows * dims.group * dims.padded;
+    own.states += own.rows * dims.group;
   }
 }
 
@@ -329,116 +359,125 @@ void WriteOutput(const AttentionArgs& args, const Dims& dims, int64_t row, int64
   }
 }
 
-constexpr int64_t kMaxQueries = kTileRows * 64;  // of a task: group sizes above 64 take smaller tiles
+// Writes the outputs of a tile; whole(query) is the state of a query over all partitions.
+template <typename Whole>
+void WriteTile(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, int64_t kv_head, Whole&& whole) {
+  ForEachRow(tile, [&](const KvSequence& sequence, int64_t row, int64_t i) {
+    for (int64_t head = 0; head < dims.group; ++head) {
+      WriteOutput(args, dims, sequence.first_row + row, kv_head * dims.group + head, whole(i * dims.group + head));
+    }
+  });
+}
 
-int64_t PartitionsOf(int64_t last_position) { return last_position / kAttentionPartition + 1; }
-
-void RunTile(const AttentionArgs& args, const Dims& dims, const QueryTile& tile, std::byte* memory) {
+void RunTile(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, int64_t kv_head,
+             std::byte* memory) {
   const Workspace work(memory, dims);
-  const int64_t queries = (tile.end - tile.begin) * dims.group;
-  CopyQueries(args, dims, tile, work.q);
   State whole[kMaxQueries];
   State part[kMaxQueries];
-  for (int64_t query = 0; query < queries; ++query) {
+  int64_t positions[kAttentionTileRows];
+  const Queries queries = GatherQueries(args, dims, tile, kv_head, work.q, positions, part);
+  const int64_t count = queries.rows * dims.group;
+  for (int64_t query = 0; query < count; ++query) {
     Clear(work.StateOf(dims, 2 * query), whole[query], dims.padded);
   }
-  const int64_t first_partition = FirstKey(args, tile.FirstPosition()) / kAttentionPartition;
-  for (int64_t p = first_partition; p < PartitionsOf(tile.LastPosition()); ++p) {
-    for (int64_t query = 0; query < queries; ++query) {
+  for (int64_t p = 0; p < tile.partitions; ++p) {
+    for (int64_t query = 0; query < count; ++query) {
       Clear(work.StateOf(dims, 2 * query + 1), part[query], dims.padded);
     }
-    RunPartition(args, dims, tile, p, work, part);
-    for (int64_t query = 0; query < queries; ++query) {
+    RunPartition(args, dims, tile, kv_head, tile.first_partition + p, work, queries);
+    for (int64_t query = 0; query < count; ++query) {
       Merge(whole[query], part[query], dims.padded);
     }
   }
-  for (int64_t query = 0; query < queries; ++query) {
-    WriteOutput(args, dims, tile.sequence.first_row + tile.begin + query / dims.group,
-                tile.kv_head * dims.group + query % dims.group, whole[query]);
+  WriteTile(args, dims, tile, kv_head, [&](int64_t query) { return whole[query]; });
+}
+
+// The states of a split tile, side by side in shared scratch: of each partition of a wave, and of all before it.
+class SplitStates {
+ public:
+  SplitStates(Scratch& scratch, const Dims& dims, int64_t kv_heads, int64_t queries, int64_t wave)
+      : padded_(dims.padded), queries_(queries), wave_(wave) {
+    floats_ = reinterpret_cast<float*>(scratch.Shared(kv_heads * (wave + 1) * queries * SlotFloats() *
+                                                      static_cast<int64_t>(sizeof(float))));
   }
-}
+  // p in [0, wave): a partition's; p = wave: the merged one.
+  float* SumOf(int64_t kv_head, int64_t p, int64_t query) const {
+    return floats_ + ((kv_head * (wave_ + 1) + p) * queries_ + query) * SlotFloats();
+  }
+  State Get(int64_t kv_head, int64_t p, int64_t query) const {
+    float* const slot = SumOf(kv_head, p, query);
+    return {slot[padded_], slot[padded_ + 1], slot};
+  }
+  void Put(int64_t kv_head, int64_t p, int64_t query, const State& state) const {
+    float* const slot = SumOf(kv_head, p, query);
+    slot[padded_] = state.largest;
+    slot[padded_ + 1] = state.total;
+  }
 
-// A decode over a long context: one task a partition, states side by side in `memory`, merged here.
-void RunSplit(Stream& stream, const AttentionArgs& args, const Dims& dims, const KvSequence& sequence) {
-  const QueryTile all{sequence, 0, 0, sequence.rows};
-  const int64_t first = FirstKey(args, all.FirstPosition()) / kAttentionPartition;
-  const int64_t partitions = PartitionsOf(all.LastPosition()) - first;
-  const int64_t queries = sequence.rows * dims.group;
+ private:
+  int64_t SlotFloats() const { return padded_ + kLanes; }  // sum, then largest and total
+
+  float* floats_;
+  int64_t padded_;
+  int64_t queries_;
+  int64_t wave_;
+};
+
+// A long tile where there are few: one task a partition, in waves that are merged before the next.
+void RunSplit(Stream& stream, const AttentionArgs& args, const Dims& dims, const AttentionTile& tile,
+              int64_t largest_wave) {
   const int64_t kv_heads = args.layer.kv_heads;
-  const int64_t slot_floats = dims.padded + kLanes;  // sum, then largest and total
-  auto* const slots = reinterpret_cast<float*>(
-      stream.scratch.Shared(kv_heads * partitions * queries * slot_floats * static_cast<int64_t>(sizeof(float))));
-  const auto slot = [&](int64_t kv_head, int64_t p, int64_t query) {
-    return slots + ((kv_head * partitions + p) * queries + query) * slot_floats;
-  };
-  stream.pool.ParallelFor(kv_heads * partitions, [&](int64_t task, int worker) {
-    const int64_t kv_head = task / partitions;
-    const int64_t p = task % partitions;
-    const Workspace work(stream.scratch.Worker(worker, Workspace::Bytes(dims)), dims);
-    const QueryTile tile{sequence, kv_head, 0, sequence.rows};
-    CopyQueries(args, dims, tile, work.q);
-    State states[kMaxQueries];
-    for (int64_t query = 0; query < queries; ++query) {
-      Clear({0, 0, slot(kv_head, p, query)}, states[query], dims.padded);
-    }
-    RunPartition(args, dims, tile, first + p, work, states);
-    for (int64_t query = 0; query < queries; ++query) {
-      slot(kv_head, p, query)[dims.padded] = states[query].largest;
-      slot(kv_head, p, query)[dims.padded + 1] = states[query].total;
-    }
-  });
-  stream.pool.ParallelFor(kv_heads, [&](int64_t kv_head, int worker) {
-    const Workspace work(stream.scratch.Worker(worker, Workspace::Bytes(dims)), dims);
-    for (int64_t query = 0; query < queries; ++query) {
-      State whole;
-      Clear(work.StateOf(dims, 0), whole, dims.padded);
-      for (int64_t p = 0; p < partitions; ++p) {
-        float* const stored = slot(kv_head, p, query);
-        Merge(whole, {stored[dims.padded], stored[dims.padded + 1], stored}, dims.padded);
+  const int64_t wave = std::min(largest_wave, tile.partitions);
+  int64_t count = 0;  // of queries
+  ForEachRow(tile, [&](const KvSequence&, int64_t, int64_t) { count += dims.group; });
+  const SplitStates states(stream.scratch, dims, kv_heads, count, wave);
+  for (int64_t begin = 0; begin < tile.partitions; begin += wave) {
+    const int64_t partitions = std::min(wave, tile.partitions - begin);
+    stream.pool.ParallelFor(kv_heads * partitions, [&](int64_t task, int worker) {
+      const int64_t kv_head = task / partitions;
+      const int64_t p = task % partitions;
+      const Workspace work(stream.scratch.Worker(worker, Workspace::Bytes(dims)), dims);
+      State part[kMaxQueries];
+      int64_t positions[kAttentionTileRows];
+      const Queries queries = GatherQueries(args, dims, tile, kv_head, work.q, positions, part);
+      for (int64_t query = 0; query < count; ++query) {
+        Clear({0, 0, states.SumOf(kv_head, p, query)}, part[query], dims.padded);
       }
-      WriteOutput(args, dims, sequence.first_row + query / dims.group, kv_head * dims.group + query % dims.group,
-                  whole);
-    }
+      RunPartition(args, dims, tile, kv_head, tile.first_partition + begin + p, work, queries);
+      for (int64_t query = 0; query < count; ++query) {
+        states.Put(kv_head, p, query, part[query]);
+      }
+    });
+    stream.pool.ParallelFor(kv_heads, [&](int64_t kv_head, int) {
+      for (int64_t query = 0; query < count; ++query) {
+        State whole = states.Get(kv_head, wave, query);
+        if (begin == 0) {
+          Clear(whole, whole, dims.padded);
+        }
+        for (int64_t p = 0; p < partitions; ++p) {
+          Merge(whole, states.Get(kv_head, p, query), dims.padded);
+        }
+        states.Put(kv_head, wave, query, whole);
+      }
+    });
+  }
+  stream.pool.ParallelFor(kv_heads, [&](int64_t kv_head, int) {
+    WriteTile(args, dims, tile, kv_head, [&](int64_t query) { return states.Get(kv_head, wave, query); });
   });
-}
-
-// Whether a sequence's partitions are spread over threads. The bits are the same either way.
-bool IsSplit(const Stream& stream, const AttentionArgs& args, const KvSequence& sequence) {
-  const int64_t last = sequence.first_position + sequence.rows - 1;
-  return sequence.rows > 0 && sequence.rows <= kFewRows && PartitionsOf(last) > 4 &&
-         stream.pool.threads() > args.layer.kv_heads;
 }
 
 }  // namespace
 
 void Attention(Stream& stream, const AttentionArgs& args) {
   const Dims dims = DimsOf(args);
-  const int64_t tile_rows = std::max<int64_t>(1, std::min(kTileRows, kMaxQueries / dims.group));
-  // Long decodes first, each over all threads; everything else as one set of tiles.
-  int64_t tiles = 0;
-  for (const KvSequence& sequence : args.sequences) {
-    if (IsSplit(stream, args, sequence)) {
-      RunSplit(stream, args, dims, sequence);
-    } else {
-      tiles += (sequence.rows + tile_rows - 1) / tile_rows;
-    }
+  const AttentionPlan plan = PlanAttention(args, stream.pool.threads(), stream.scratch);
+  for (const AttentionTile& tile : plan.split) {
+    RunSplit(stream, args, dims, tile, plan.split_wave);
   }
+  const auto tiles = static_cast<int64_t>(plan.whole.size());
   stream.pool.ParallelFor(tiles * args.layer.kv_heads, [&](int64_t task, int worker) {
-    int64_t tile = task / args.layer.kv_heads;
-    for (const KvSequence& sequence : args.sequences) {
-      if (IsSplit(stream, args, sequence)) {
-        continue;
-      }
-      const int64_t count = (sequence.rows + tile_rows - 1) / tile_rows;
-      if (tile < count) {
-        RunTile(
-            args, dims,
-            {sequence, task % args.layer.kv_heads, tile * tile_rows, std::min(sequence.rows, (tile + 1) * tile_rows)},
+    RunTile(args, dims, plan.whole[static_cast<size_t>(task / args.layer.kv_heads)], task % args.layer.kv_heads,
             stream.scratch.Worker(worker, Workspace::Bytes(dims)));
-        return;
-      }
-      tile -= count;
-    }
   });
 }
 

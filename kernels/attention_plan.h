@@ -1,0 +1,51 @@
+// How an attention call is cut into tasks: plain data and a pure rule, one for all instruction sets. No cut
+// changes a bit of the result; it decides what is read how often, and by how many threads.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/ops.h"
+
+namespace causeway::kernels {
+
+class Scratch;
+
+inline constexpr int64_t kAttentionTileRows = 16;       // query rows of a tile, at most
+inline constexpr int64_t kAttentionTileQueries = 1024;  // rows times heads of one kv head, at most
+
+// Rows [begin, end) of a sequence.
+struct AttentionPiece {
+  const KvSequence* sequence;
+  int64_t begin;
+  int64_t end;
+};
+
+// Query rows that go over keys together: of one sequence, or (cascade) of several that share a prefix. Every kv
+// head of a tile is a task.
+struct AttentionTile {
+  std::span<const AttentionPiece> pieces;
+  int64_t shared = 0;           // positions read once for all pieces, in the first one's memory; whole blocks
+  int64_t first_partition = 0;  // the first that any of its rows sees
+  int64_t partitions = 0;
+};
+
+struct AttentionPlan {
+  std::span<const AttentionTile> split;  // each partition is a task: long tiles where there are few
+  std::span<const AttentionTile> whole;
+  int64_t split_wave = 0;  // partitions of a split tile that run at once, before they are merged: bounds the scratch
+};
+
+// `scratch.Plan` holds the result: valid until the next call.
+AttentionPlan PlanAttention(const AttentionArgs& args, int threads, Scratch& scratch);
+
+// The first position that a query at `position` sees.
+inline int64_t FirstKey(const AttentionArgs& args, int64_t position) {
+  return args.window > 0 && position >= args.window ? position - args.window + 1 : 0;
+}
+
+// Puts ungrouped sequences that begin with the same segments in memory into share groups of their own, so that the
+// k-segment spelling of a prefix needs no more than its segments. Ids ascend from `first_group`.
+void GroupBySegments(std::span<KvSequence> sequences, int32_t first_group);
+
+}  // namespace causeway::kernels
