@@ -8,8 +8,8 @@
 namespace causeway::kernels {
 namespace {
 
-constexpr int64_t kCascadeFrom = 64;        // shared positions in sight below which each sequence reads its own
-constexpr int64_t kLongPartitions = 4;      // tiles with more may be split
+constexpr int64_t kCascadeFrom = 64;         // shared positions in sight below which each sequence reads its own
+constexpr int64_t kLongPartitions = 4;       // tiles with more may be split
 constexpr int64_t kSplitTasksOfAThread = 4;  // of a wave
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -73,19 +73,19 @@ class Builder {
       const KvSequence& sequence = At(member);
       for (int64_t begin = 0; begin < sequence.rows;) {
         const int64_t end = std::min(sequence.rows, begin + tile_rows - open);
-        AddPiece({&sequence, begin, end}, open == 0, shared);
+        AddPiece({&sequence, begin, end}, open == 0, shared, At(members.front()));
         open = (open + end - begin) % tile_rows;
         begin = end;
       }
     }
   }
 
-  void AddPiece(const AttentionPiece& piece, bool opens, int64_t shared) {
+  void AddPiece(const AttentionPiece& piece, bool opens, int64_t shared, const KvSequence& prefix) {
     *next_piece_ = piece;
     const int64_t first = FirstKey(args_, piece.sequence->first_position + piece.begin) / kAttentionPartition;
     const int64_t end = (piece.sequence->first_position + piece.end - 1) / kAttentionPartition + 1;
     if (opens) {
-      tiles_[tile_count_++] = {{next_piece_, 1}, shared, first, end - first};
+      tiles_[tile_count_++] = {{next_piece_, 1}, shared, &prefix, first, end - first};
     } else {
       AttentionTile& tile = tiles_[tile_count_ - 1];
       const int64_t tile_end = std::max(tile.first_partition + tile.partitions, end);

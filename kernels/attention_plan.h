@@ -25,8 +25,9 @@ struct AttentionPiece {
 // head of a tile is a task.
 struct AttentionTile {
   std::span<const AttentionPiece> pieces;
-  int64_t shared = 0;           // positions read once for all pieces, in the first one's memory; whole blocks
-  int64_t first_partition = 0;  // the first that any of its rows sees
+  int64_t shared = 0;                  // positions read once for all pieces; whole blocks
+  const KvSequence* prefix = nullptr;  // in whose memory: the same one for all tiles of a group
+  int64_t first_partition = 0;         // the first that any of its rows sees
   int64_t partitions = 0;
 };
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "kernels/attention_plan.h"
 #include "kernels/scratch.h"
 #include "memory/kv_view.h"
 #include "model/network.h"
@@ -131,6 +132,11 @@ struct Runner::Impl {
     for (size_t i = 0; i < plan.rows.size(); ++i) {
       AddRow(plan.rows[i], i);
     }
+    int32_t next_group = 0;
+    for (const KvSequence& sequence : sequences) {
+      next_group = std::max(next_group, sequence.share_group + 1);
+    }
+    kernels::GroupBySegments(sequences, next_group);
     CHECK(m == plan.total_tokens && m <= options.max_batched_tokens);
   }
 
@@ -144,7 +150,9 @@ struct Runner::Impl {
     sequences.push_back({.segments = {segments.data() + first_segment, row.segments.size()},
                          .first_row = m,
                          .rows = count,
-                         .first_position = row.first_position});
+                         .first_position = row.first_position,
+                         .shared_positions = row.shared_positions,
+                         .share_group = row.share_group});
     const auto prompt = static_cast<int64_t>(row.prompt.size());
     for (int64_t i = 0; i < count; ++i) {
       const int64_t position = row.first_position + i;

@@ -29,6 +29,11 @@ struct PlanRow {
   std::span<const Token> tokens;  // inputs of this step
   int64_t first_position = 0;
   std::span<const PlanSegment> segments;  // covers every position up to and including this step
+  // Rows of a plan with the same share_group have the same KV at positions [0, shared_positions), wherever it is
+  // mapped, and behind them what they run; attention may read it once. Rows whose first segments are the same memory
+  // need no group.
+  int64_t shared_positions = 0;
+  int32_t share_group = -1;  // negative: none
   bool sample = false;
   const SamplingParams* sampling = nullptr;
   std::span<const Token> prompt;  // whole prompt, for penalties

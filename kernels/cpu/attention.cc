@@ -336,8 +336,8 @@ void RunPartition(const AttentionArgs& args, const Dims& dims, const AttentionTi
   const int64_t end = begin + kAttentionPartition;
   if (begin < tile.shared) {
     const int64_t first = *std::min_element(queries.positions, queries.positions + queries.rows);
-    RunBlocks(args, dims, *tile.pieces[0].sequence, kv_head, std::max(begin, FirstKey(args, first)),
-              std::min(end, tile.shared), work, queries);
+    RunBlocks(args, dims, *tile.prefix, kv_head, std::max(begin, FirstKey(args, first)), std::min(end, tile.shared),
+              work, queries);
   }
   Queries own = queries;
   for (const AttentionPiece& piece : tile.pieces) {
@@ -397,8 +397,8 @@ class SplitStates {
  public:
   SplitStates(Scratch& scratch, const Dims& dims, int64_t kv_heads, int64_t queries, int64_t wave)
       : padded_(dims.padded), queries_(queries), wave_(wave) {
-    floats_ = reinterpret_cast<float*>(scratch.Shared(kv_heads * (wave + 1) * queries * SlotFloats() *
-                                                      static_cast<int64_t>(sizeof(float))));
+    floats_ = reinterpret_cast<float*>(
+        scratch.Shared(kv_heads * (wave + 1) * queries * SlotFloats() * static_cast<int64_t>(sizeof(float))));
   }
   // p in [0, wave): a partition's; p = wave: the merged one.
   float* SumOf(int64_t kv_head, int64_t p, int64_t query) const {

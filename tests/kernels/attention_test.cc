@@ -313,8 +313,8 @@ class CascadeBatch {
       }
       const KvSegment* const first = segments_.data() + segments_.size();
       segments_.push_back({memory_[leader].data(), 0, shared});
-      segments_.push_back({memory_[i].data() + shared / kPage * layer_.page_bytes, shared,
-                           aliases_[i].segments[0].positions - shared});
+      segments_.push_back(
+          {memory_[i].data() + shared / kPage * layer_.page_bytes, shared, aliases_[i].segments[0].positions - shared});
       spelled_[i].segments = {first, 2};
     }
   }
@@ -426,8 +426,15 @@ TEST(AttentionPlanTest, IsARuleOfShapesAndThreads) {
       {"too short to pay", 4, 0, 2, 48, {{0, 128, 1}, {0, 200, 1}}, 2, 0, 0},
       {"out of the window", 4, 100, 2, 128, {{0, 400, 1}, {0, 500, 1}}, 2, 0, 0},
       {"a member inside the prefix shortens it", 4, 0, 2, 256, {{0, 130, 1}, {0, 300, 1}}, 1, 0, 128},
-      {"threads are fed before reads are saved", 2, 0, 8, 128, {{0, 128, 1}, {0, 200, 1}, {0, 150, 1}, {0, 160, 1}}, 4,
-       0, 128},
+      {"threads are fed before reads are saved",
+       2,
+       0,
+       8,
+       128,
+       {{0, 128, 1}, {0, 200, 1}, {0, 150, 1}, {0, 160, 1}},
+       4,
+       0,
+       128},
       {"few long tiles are split", 2, 0, 8, 4096, {{0, 4096, 1}, {0, 4100, 1}, {-1, 20, 1}}, 2, 1, 4096},
       {"one thread splits nothing", 1, 0, 1, 4096, {{0, 4096, 1}, {0, 4100, 1}}, 1, 0, 4096},
       {"no rows, no tile", 4, 0, 2, 128, {{0, 128, 0}, {-1, 3, 1}}, 1, 0, 0},

@@ -1,0 +1,182 @@
+// What reading a shared prefix once per batch gains: attention of one decode step over all layers, for sequences that
+// share a prefix as aliases (the same pages at addresses of their own) or as segments (one range for all), with and
+// without cascade. attention_bench [THREADS [SEQUENCES [PREFIX]]] (default 2 16 4096). kernels/README.md has the
+// figures of one machine.
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/rng.h"
+#include "kernels/attention_plan.h"
+#include "kernels/ops.h"
+#include "kernels/scratch.h"
+#include "memory/kv_geometry.h"
+#include "memory/kv_view.h"
+#include "memory/vm/vm_backend.h"
+
+namespace causeway {
+namespace {
+
+constexpr int64_t kTail = 100;  // positions of each sequence behind the prefix
+
+struct Shape {
+  const char* name;
+  int64_t layers, heads, kv_heads, head_dim;
+};
+
+// Sequences whose first pages are mapped at several addresses, and what kernels need to know of them.
+class Batch {
+ public:
+  Batch(const Shape& shape, int64_t sequences, int64_t prefix)
+      : geometry_(memory::ChooseGeometry({shape.layers, shape.kv_heads, shape.head_dim, 2}, 4096).value()) {
+    const int64_t shared_pages = prefix / geometry_.tokens_per_page;
+    const int64_t tail_pages = geometry_.PagesFor(kTail);
+    shared_ = shared_pages * geometry_.tokens_per_page;
+    const int64_t pages = shared_pages + sequences * tail_pages;
+    const int64_t range = (shared_pages + tail_pages) * geometry_.page_bytes;
+    backend_ = memory::MakeLinuxBackend({geometry_.page_bytes, pages}).value();
+    std::byte* const arena = backend_->ReserveArena(sequences * range).value();
+    for (int64_t page = 0; page < pages; ++page) {
+      CHECK(backend_->Create(static_cast<memory::PageId>(page)).ok());
+    }
+    std::vector<memory::PageId> ids(static_cast<size_t>(shared_pages + tail_pages));
+    segments_.reserve(static_cast<size_t>(3 * sequences));
+    for (int64_t i = 0; i < sequences; ++i) {
+      for (int64_t page = 0; page < shared_pages + tail_pages; ++page) {
+        ids[static_cast<size_t>(page)] =
+            static_cast<memory::PageId>(page < shared_pages ? page : page + i * tail_pages);
+      }
+      std::byte* const base = arena + i * range;
+      CHECK(backend_->Map(base, ids, true).ok());
+      AddSequence(base, arena, i, tail_pages);
+      Fill(base + (i == 0 ? 0 : shared_pages * geometry_.page_bytes), base + range);
+    }
+  }
+
+  const memory::KvGeometry& geometry() const { return geometry_; }
+  int64_t shared() const { return shared_; }
+
+  std::vector<kernels::KvSequence> Aliases(bool cascade) const { return WithGroups(aliases_, cascade); }
+  std::vector<kernels::KvSequence> Segments(bool cascade) const { return WithGroups(spelled_, cascade); }
+
+ private:
+  void AddSequence(std::byte* base, std::byte* canonical, int64_t i, int64_t tail_pages) {
+    const int64_t tail = tail_pages * geometry_.tokens_per_page;
+    const auto keep = [&](const kernels::KvSegment& segment) {
+      segments_.push_back(segment);
+      return &segments_.back();
+    };
+    const kernels::KvSegment* const whole = keep({base, 0, shared_ + tail});
+    aliases_.push_back({.segments = {whole, 1}, .first_row = i, .rows = 1, .first_position = shared_ + kTail - 1});
+    const kernels::KvSegment* const head = keep({canonical, 0, shared_});
+    keep({base + shared_ / geometry_.tokens_per_page * geometry_.page_bytes, shared_, tail});
+    spelled_.push_back({.segments = {head, 2}, .first_row = i, .rows = 1, .first_position = shared_ + kTail - 1});
+  }
+
+  std::vector<kernels::KvSequence> WithGroups(std::vector<kernels::KvSequence> sequences, bool cascade) const {
+    for (kernels::KvSequence& sequence : sequences) {
+      sequence.share_group = cascade ? 0 : -1;
+      sequence.shared_positions = shared_;
+    }
+    return sequences;
+  }
+
+  // Half-precision numbers of [0.5, 1) with either sign.
+  static void Fill(std::byte* begin, std::byte* end) {
+    auto* const values = reinterpret_cast<uint16_t*>(begin);
+    const auto count = static_cast<uint64_t>(end - begin) / 2;
+    for (uint64_t i = 0; i < count; ++i) {
+      const uint64_t bits = i * 0x9e3779b97f4a7c15U >> 48;
+      values[i] = static_cast<uint16_t>(0x3800U | (bits & 0x83ffU));
+    }
+  }
+
+  const memory::KvGeometry geometry_;
+  int64_t shared_ = 0;
+  std::unique_ptr<memory::VmBackend> backend_;
+  std::vector<kernels::KvSegment> segments_;
+  std::vector<kernels::KvSequence> aliases_, spelled_;
+};
+
+// Seconds of the best of several steps of all layers.
+double MeasureStep(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, const Batch& batch,
+                   const std::vector<kernels::KvSequence>& sequences) {
+  const int64_t width = shape.heads * shape.head_dim;
+  std::vector<float> q(sequences.size() * static_cast<size_t>(width));
+  std::vector<float> y(q.size());
+  for (size_t i = 0; i < q.size(); ++i) {
+    q[i] = static_cast<float>(RandomUniform(1, 2, i)) - 0.5F;
+  }
+  double best = 0;
+  for (int step = 0; step < 6; ++step) {
+    const Instant start = Clock::now();
+    for (int64_t layer = 0; layer < shape.layers; ++layer) {
+      ops.attention(stream, {.q = q.data(),
+                             .q_stride = width,
+                             .y = y.data(),
+                             .y_stride = width,
+                             .heads = shape.heads,
+                             .layer = memory::LayerView(batch.geometry(), kernels::KvFormat::kF16, layer),
+                             .sequences = sequences,
+                             .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim))});
+    }
+    const double seconds = ToSeconds(Clock::now() - start);
+    best = step == 0 ? seconds : std::min(best, seconds);
+  }
+  return best;
+}
+
+void Measure(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t count, int64_t prefix) {
+  const Batch batch(shape, count, prefix);
+  const auto row = static_cast<double>(batch.geometry().BytesPerToken());
+  const double plain_bytes = row * static_cast<double>(count * (batch.shared() + kTail));
+  const double cascade_bytes = row * static_cast<double>(batch.shared() + count * kTail);
+  const auto print = [&](const char* what, double seconds, double bytes) {
+    fmt::print(
+        "{:<24} {:<24} {:>8.2f} {:>8.1f} {:>8.2f} {:>8.0f}\n", shape.name, what, seconds * 1e3, bytes / 1e6,
+        bytes / seconds / 1e9,
+        plain_bytes / row * static_cast<double>(4 * shape.layers * shape.heads * shape.head_dim) / seconds / 1e9);
+  };
+  print("alias", MeasureStep(stream, ops, shape, batch, batch.Aliases(false)), plain_bytes);
+  print("segments", MeasureStep(stream, ops, shape, batch, batch.Segments(false)), plain_bytes);
+  print("alias, cascade", MeasureStep(stream, ops, shape, batch, batch.Aliases(true)), cascade_bytes);
+  print("segments, cascade", MeasureStep(stream, ops, shape, batch, batch.Segments(true)), cascade_bytes);
+}
+
+int64_t Argument(int argc, char** argv, int at, int64_t fallback) {
+  if (at >= argc) {
+    return fallback;
+  }
+  int64_t value = 0;
+  const std::string_view text = argv[at];
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  CHECK_MSG(value > 0 && value <= 1 << 20, "{} is no number from 1 to {}", text, 1 << 20);
+  return value;
+}
+
+}  // namespace
+}  // namespace causeway
+
+int main(int argc, char** argv) {
+  using namespace causeway;
+  const auto threads = static_cast<int>(std::min<int64_t>(1024, Argument(argc, argv, 1, 2)));
+  ThreadPool pool({.threads = threads, .pin = false});
+  kernels::Scratch scratch(threads);
+  kernels::Stream stream{pool, scratch};
+  const kernels::Ops& ops = *kernels::SelectOps("").value();
+  fmt::print("{} kernels, {} threads\n{:<24} {:<24} {:>8} {:>8} {:>8} {:>8}\n", ops.name, threads, "shape", "spelling",
+             "ms/step", "MB read", "GB/s", "GFLOP/s");
+  const Shape shapes[] = {{"22 x 32/4 heads of 64", 22, 32, 4, 64},
+                          {"8 x 32/8 heads of 128", 8, 32, 8, 128},
+                          {"8 x 16/16 heads of 64", 8, 16, 16, 64}};
+  for (const Shape& shape : shapes) {
+    Measure(stream, ops, shape, Argument(argc, argv, 2, 16), Argument(argc, argv, 3, 4096));
+  }
+  return 0;
+}
