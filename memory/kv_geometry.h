@@ -1,7 +1,6 @@
-// The shape of a page: how many tokens of which layers lie in it, and where.
+// The shape of a page: how many tokens of which layers lie in it.
 //
-// Page-slab layout: [layer][K|V][token][kv head][dim]. A token's row is affine in its position, so there
-// is no block table: base + (t / T) * page_bytes + layer offset + (t % T) * row_bytes.
+// A token's row is affine in its position, so there is no block table; kv_layout.h has the formula.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +26,6 @@ struct KvGeometry {
 
   int64_t BytesPerToken() const { return shape.layers * 2 * row_bytes; }
   int64_t PagesFor(int64_t tokens) const { return (tokens + tokens_per_page - 1) / tokens_per_page; }
-  int64_t KOffset(int64_t layer) const { return layer * 2 * tokens_per_page * row_bytes; }
-  int64_t VOffset(int64_t layer) const { return KOffset(layer) + tokens_per_page * row_bytes; }
 };
 
 // Chooses T and the page size: about 2 MiB for models that fill it, less for small ones, a multiple of
