@@ -122,24 +122,28 @@ std::string KnownShapes() {
 
 Result<void> MakeModel(std::string_view name, const std::string& folder, const std::function<void(double)>& progress) {
   for (const ModelShape& shape : kShapes) {
-    if (shape.name != name) {
-      continue;
+    if (shape.name == name) {
+      return MakeModel(shape, folder, progress);
     }
-    std::error_code error;
-    std::filesystem::create_directories(folder, error);
-    TRY(WriteFile(folder + "/config.json", ConfigOf(shape)));
-    for (const char* const file : {"tokenizer.json", "tokenizer_config.json"}) {
-      const auto bytes = BuiltinFile(file);
-      TRY(WriteFile(folder + "/" + file, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
-    }
-    const auto tensors = TensorsOf(shape);
-    return WriteSafetensors(folder + "/model.safetensors", tensors, [&](size_t index, const auto& write) {
-      Fill(tensors[index], index, write);
-      progress(static_cast<double>(index + 1) / static_cast<double>(tensors.size()));
-    });
   }
   return MakeError(ErrorCode::kInvalidArgument,
                    fmt::format("unknown shape '{}'; known: {}", std::string(name), KnownShapes()), "shape");
+}
+
+Result<void> MakeModel(const ModelShape& shape, const std::string& folder,
+                       const std::function<void(double)>& progress) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  TRY(WriteFile(folder + "/config.json", ConfigOf(shape)));
+  for (const char* const file : {"tokenizer.json", "tokenizer_config.json"}) {
+    const auto bytes = BuiltinFile(file);
+    TRY(WriteFile(folder + "/" + file, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+  }
+  const auto tensors = TensorsOf(shape);
+  return WriteSafetensors(folder + "/model.safetensors", tensors, [&](size_t index, const auto& write) {
+    Fill(tensors[index], index, write);
+    progress(static_cast<double>(index + 1) / static_cast<double>(tensors.size()));
+  });
 }
 
 }  // namespace causeway::model

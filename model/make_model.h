@@ -24,5 +24,7 @@ std::string KnownShapes();  // "tinyllama-1.1b, ..."
 // Writes config.json, model.safetensors (BF16) and the built-in model's tokenizer into `folder`, which is
 // made if it is not there. Deterministic.
 Result<void> MakeModel(std::string_view shape, const std::string& folder, const std::function<void(double)>& progress);
+// Likewise in a shape of the caller's own.
+Result<void> MakeModel(const ModelShape& shape, const std::string& folder, const std::function<void(double)>& progress);
 
 }  // namespace causeway::model

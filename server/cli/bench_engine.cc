@@ -14,6 +14,7 @@
 #include "kernels/cpu/peak.h"
 #include "model/network.h"
 #include "model/sequence_runner.h"
+#include "server/cli/bench_kv.h"
 #include "server/cli/bench_serve/bench_serve.h"
 #include "server/cli/commands.h"
 #include "server/cli/make_model.h"
@@ -173,6 +174,7 @@ void AddBench(CLI::App& root, int& exit_code) {
   CLI::App* const bench = root.add_subcommand("bench", "Measure the engine, or a server under load");
   bench->require_subcommand(1);
   AddEngine(*bench, exit_code);
+  AddBenchKv(*bench, exit_code);
   AddBenchServe(*bench, exit_code);
   AddMakeModel(*bench, exit_code);
 }
