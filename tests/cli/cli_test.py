@@ -24,7 +24,7 @@ def run(*arguments, text="", **variables):
 
 class HelpTest(unittest.TestCase):
     COMMANDS = ["", "serve", "generate", "inspect", "eval", "eval perplexity", "eval retrieval", "verify", "verify model",
-                "verify tokenizer", "verify template", "bench", "bench engine", "bench serve", "bench make-model"]
+                "verify tokenizer", "verify template", "bench", "bench engine", "bench kv", "bench serve", "bench make-model"]
 
     def test_every_command_has_help_that_fits_its_terminal(self):
         for command in self.COMMANDS:
@@ -63,6 +63,7 @@ class WrongUsageTest(unittest.TestCase):
         self.expect("PATH is required", "verify", "model")
         self.expect("not in range 0 to 1024", "bench", "engine", "--threads", "5000")
         self.expect("known:", "inspect", "--force-kernels", "nope")
+        self.expect("--rounds", "bench", "kv", "--rounds", "0")
         self.expect("--system goes with --chat", "generate", "--system", "x", "y")
         self.expect("'ftp://x'", "bench", "serve", "ftp://x")
         self.expect("no such bound 'foo'", "bench", "serve", "--slo", "foo:1")
@@ -182,6 +183,25 @@ class JsonTest(unittest.TestCase):
             score = self.load("eval", "perplexity", "--text", file.name, "--window", "64", "--stride", "32", "--json")
         self.assertEqual((score["window"], score["stride"]), (64, 32))
         self.assertGreater(score["perplexity"], 1)
+
+    def test_bench_kv(self):
+        small = ["--fork-tokens", "512", "--lookup-tokens", "2000", "--prompt-tokens", "256", "--requests", "50", "--pool-mib", "64",
+                 "--rounds", "1"]
+        figures = self.load("bench", "kv", GOLDEN + "/models/llama", *small, "--json")
+        self.assertEqual(list(figures), [
+            "alloc_free_16_pages_us", "prefix_lookup_50k_ms", "prefix_hash_50k_ms", "fork_8k_us", "copy_8k_us", "idle_pinned_ratio",
+            "waste_pages_per_sequence", "map_calls_per_decode_step", "scan_ratio_slab", "scan_ratio_per_layer", "scan_ratio_sliced",
+            "ttft_4k_cold_ms", "ttft_4k_warm_ms", "map_page_us", "unmap_page_us", "alias_page_us", "copy_page_us"])
+        for name, figure in figures.items():
+            self.assertEqual(list(figure), ["p50", "p99"], name)
+            self.assertGreaterEqual(figure["p99"], figure["p50"], name)
+        # What does not depend on the machine's speed.
+        self.assertEqual(figures["map_calls_per_decode_step"], {"p50": 0.0, "p99": 0.0})
+        self.assertEqual(figures["idle_pinned_ratio"], {"p50": 1.0, "p99": 1.0})
+        self.assertLess(figures["waste_pages_per_sequence"]["p99"], 1)
+        table = run("bench", "kv", GOLDEN + "/models/llama", *small)
+        self.assertIn("goal", table.stdout)
+        self.assertIn("first tokens behind 256", table.stderr)
 
     def test_verify(self):
         report = self.load("verify", "tokenizer", GOLDEN + "/tokenizers", "--json")

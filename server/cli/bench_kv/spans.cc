@@ -18,7 +18,7 @@ constexpr int64_t kForks = 8;  // alive at once
 
 Result<std::unique_ptr<KvCache>> MakeCache(const memory::KvGeometry& geometry, int64_t pages, int64_t spans,
                                            int64_t positions) {
-  ASSIGN_OR_RETURN(auto backend, memory::MakeLinuxBackend({geometry.page_bytes, pages}));
+  ASSIGN_OR_RETURN(auto backend, MakePages(geometry.page_bytes, pages));  // what a server has after a while
   return KvCache::Create({.geometry = geometry,
                           .max_pages = pages,
                           .max_spans = spans,
