@@ -30,54 +30,76 @@ Result<Memory> MapPages(int64_t page_bytes, int64_t pages) {
   return memory;
 }
 
-// Reads `bytes`, a multiple of 8, and returns their sum so that nobody can leave the reading out.
-uint64_t Read(const std::byte* from, int64_t bytes) {
-  const auto* const words = reinterpret_cast<const uint64_t*>(from);
-  const int64_t count = bytes / 8;
-  uint64_t sums[8] = {};
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    for (int64_t j = 0; j < 8; ++j) {
-      sums[j] += words[i + j];
+constexpr int64_t kAheadBytes = 64 << 10;  // asked for before they are read, on whatever pages they lie
+constexpr int64_t kCacheLine = 64;
+
+// Where the rows of a sequence lie in the order of a decode step: layer by layer, K before V, positions ascending.
+template <memory::KvLayoutPolicy L>
+std::vector<const std::byte*> RowsOf(const std::byte* base, const KvGeometry& geometry, int64_t tokens) {
+  std::vector<const std::byte*> rows;
+  for (int64_t layer = 0; layer < geometry.shape.layers; ++layer) {
+    const memory::KvRows where = L::Rows(geometry, tokens, layer);
+    for (int64_t t = 0; t < tokens; ++t) {
+      rows.push_back(base + where.KAt(t));
+    }
+    for (int64_t t = 0; t < tokens; ++t) {
+      rows.push_back(base + where.VAt(t));
     }
   }
-  for (; i < count; ++i) {
-    sums[0] += words[i];
+  return rows;
+}
+
+// Reads the rows in order and returns their sum, so that nobody can leave the reading out. Rows are asked for some way
+// ahead, as a kernel that knows the layout can do.
+uint64_t Read(std::span<const std::byte* const> rows, int64_t row_bytes) {
+  const auto ahead = static_cast<size_t>(std::max<int64_t>(1, kAheadBytes / row_bytes));
+  const int64_t words = row_bytes / static_cast<int64_t>(sizeof(uint64_t));
+  uint64_t sums[8] = {};
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const std::byte* const next = rows[std::min(row + ahead, rows.size() - 1)];
+    for (int64_t at = 0; at < row_bytes; at += kCacheLine) {
+      __builtin_prefetch(next + at);
+    }
+    const auto* const values = reinterpret_cast<const uint64_t*>(rows[row]);
+    int64_t i = 0;
+    for (; i + 8 <= words; i += 8) {
+      for (int64_t j = 0; j < 8; ++j) {
+        sums[j] += values[i + j];
+      }
+    }
+    for (; i < words; ++i) {
+      sums[0] += values[i];
+    }
   }
   return std::accumulate(std::begin(sums), std::end(sums), uint64_t{0});
 }
 
-// Rows [0, tokens) of one tensor; rows that lie behind each other are read in one go.
-uint64_t ReadRows(const std::byte* base, const memory::KvRows& rows, bool values, int64_t row_bytes, int64_t tokens) {
-  uint64_t sum = 0;
-  const bool dense = rows.row_stride == row_bytes;
-  for (int64_t t = 0; t < tokens;) {
-    const int64_t run = dense ? std::min(tokens - t, rows.tokens_per_page - t % rows.tokens_per_page) : 1;
-    sum += Read(base + (values ? rows.VAt(t) : rows.KAt(t)), run * row_bytes);
-    t += run;
+// One buffer with as many rows behind each other.
+std::vector<const std::byte*> ContiguousRows(const std::byte* base, const KvGeometry& geometry, int64_t tokens) {
+  std::vector<const std::byte*> rows(static_cast<size_t>(2 * geometry.shape.layers * tokens));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i] = base + static_cast<int64_t>(i) * geometry.row_bytes;
   }
-  return sum;
+  return rows;
 }
 
 template <memory::KvLayoutPolicy L>
 Result<void> MeasureLayout(const KvGeometry& geometry, const Sizes& sizes, Figures& figures) {
   const int64_t tokens = sizes.fork_tokens;
   const int64_t bytes = tokens * geometry.BytesPerToken();
-  const int64_t contiguous_pages = (bytes + geometry.page_bytes - 1) / geometry.page_bytes;
-  ASSIGN_OR_RETURN(const Memory contiguous, MapPages(geometry.page_bytes, contiguous_pages));
+  ASSIGN_OR_RETURN(const Memory contiguous,
+                   MapPages(geometry.page_bytes, (bytes + geometry.page_bytes - 1) / geometry.page_bytes));
   ASSIGN_OR_RETURN(const Memory layout, MapPages(geometry.page_bytes, memory::MappedPages<L>(geometry, tokens)));
+  const auto contiguous_rows = ContiguousRows(contiguous.base, geometry, tokens);
+  const auto layout_rows = RowsOf<L>(layout.base, geometry, tokens);
   std::vector<double> ratios;
   uint64_t sum = 0;
   for (int64_t round = 0; round <= sizes.rounds; ++round) {
     Instant start = Clock::now();
-    sum += Read(contiguous.base, bytes);
+    sum += Read(contiguous_rows, geometry.row_bytes);
     const double whole = MicrosecondsSince(start);
     start = Clock::now();
-    for (int64_t layer = 0; layer < geometry.shape.layers; ++layer) {
-      const memory::KvRows rows = L::Rows(geometry, tokens, layer);
-      sum += ReadRows(layout.base, rows, false, geometry.row_bytes, tokens);
-      sum += ReadRows(layout.base, rows, true, geometry.row_bytes, tokens);
-    }
+    sum += Read(layout_rows, geometry.row_bytes);
     if (round > 0) {  // the first one fills page tables and caches
       ratios.push_back(whole / MicrosecondsSince(start));
     }
