@@ -10,15 +10,6 @@
 namespace causeway::model {
 namespace {
 
-std::optional<kernels::FormatId> FormatOfDtype(std::string_view dtype) {
-  for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
-    if (format.safetensors == dtype) {
-      return format.id;
-    }
-  }
-  return std::nullopt;
-}
-
 constexpr std::string_view kBody = "model.";
 struct Naming {
   std::string_view body, rest;
@@ -59,9 +50,14 @@ const Tensor* WeightSource::Take(const std::string& name, const std::vector<int6
                      fmt::join(it->second.shape, ", "), fmt::join(shape, ", ")));
     return nullptr;
   }
-  if (!FormatOfDtype(it->second.dtype)) {
-    fail(fmt::format("tensor {}: weights of type {} are not served; known: F32, F16, BF16", it->first,
-                     it->second.dtype));
+  const kernels::WeightFormat* const format = kernels::FindFormat(it->second.dtype);
+  if (format == nullptr) {
+    fail(fmt::format("tensor {}: weights of type {} are not served; known: {}", it->first, it->second.dtype,
+                     kernels::KnownDtypes()));
+    return nullptr;
+  }
+  if (shape.back() % format->block_elements != 0) {
+    fail(fmt::format("tensor {}: rows of {} values are no whole blocks of {}", it->first, shape.back(), format->dtype));
     return nullptr;
   }
   return &it->second;
@@ -72,10 +68,11 @@ kernels::WeightView WeightSource::Matrix(const std::string& name, int64_t rows, 
   if (tensor == nullptr) {
     return {};
   }
-  const kernels::FormatId format = *FormatOfDtype(tensor->dtype);
+  const kernels::FormatId format = kernels::FindFormat(tensor->dtype)->id;
   const std::byte* data = tensor->data.data();
-  if (reinterpret_cast<uintptr_t>(data) % static_cast<size_t>(kernels::BytesOf(format, 1)) != 0) {
-    // Old writers did not pad the header; kernels read whole elements.
+  const kernels::WeightFormat& layout = kernels::FormatOf(format);
+  if (layout.block_elements == 1 && reinterpret_cast<uintptr_t>(data) % static_cast<size_t>(layout.block_bytes) != 0) {
+    // Old writers did not pad the header; kernels read whole elements. Blocks need no alignment.
     data = owned_.emplace_back(tensor->data.begin(), tensor->data.end()).data();
   }
   return {
@@ -121,7 +118,7 @@ std::vector<float> WeightSource::Vector(const std::string& name, int64_t size, f
     return {};
   }
   std::vector<float> values(static_cast<size_t>(size));
-  kernels::FormatOf(*FormatOfDtype(tensor->dtype)).decode(tensor->data.data(), values.data(), size);
+  kernels::FindFormat(tensor->dtype)->decode(tensor->data.data(), values.data(), size);
   for (float& value : values) {
     value += offset;
   }

@@ -84,15 +84,31 @@ void ActivateWith(Stream& stream, const ActivationArgs& args, F f) {
   });
 }
 
+// A row of blocks: one after the other through float32.
+void EmbedBlocks(const WeightFormat& format, const std::byte* row, int64_t dim, float scale, bool accumulate,
+                 float* y) {
+  float values[kMaxBlockElements];
+  for (int64_t i = 0; i < dim; i += format.block_elements, row += format.block_bytes) {
+    format.decode(row, values, format.block_elements);
+    for (int64_t j = 0; j < format.block_elements; ++j) {
+      const float value = values[j] * scale;
+      y[i + j] = accumulate ? y[i + j] + value : value;
+    }
+  }
+}
+
 void EmbedRow(const WeightView& table, Token token, float scale, bool accumulate, float* y) {
   const std::byte* const row = table.data + token * table.row_bytes;
+  if (const WeightFormat& format = FormatOf(table.format); format.block_elements > 1) {
+    return EmbedBlocks(format, row, table.columns, scale, accumulate, y);
+  }
   const int64_t dim = table.columns;
   const int64_t bytes = table.format == FormatId::kF32 ? 4 : 2;
   const auto load = [&](const std::byte* p) {
     switch (table.format) {
       case FormatId::kF16: return LoadF16(p);
       case FormatId::kBF16: return LoadBF16(p);
-      case FormatId::kF32: break;
+      default: break;
     }
     return Load(reinterpret_cast<const float*>(p));
   };

@@ -1,4 +1,5 @@
-// y = x W^T + bias for weights as they lie in the file: row-major F32, F16 or BF16, never repacked.
+// y = x W^T + bias for weights as they lie in the file: row-major F32, F16 or BF16, never repacked. Rows of blocks are
+// decoded to float32, some at a time, and then multiplied as if the file held them so: the same bits.
 //
 // The order of every output's sum, whatever the batch: k is cut into groups of Rows::kGroup at absolute
 // positions; inside a group one vector accumulator takes the blocks of k in ascending order; a fixed tree
@@ -19,6 +20,7 @@ constexpr int kStripTiles = kWide == 3 ? 2 : 1;  // tiles side by side that shar
 constexpr int kStripRows = kStripTiles * kWide;
 // Of x that a second-level cache can keep: half of what machines have (512 KiB, with AVX-512 one MiB).
 constexpr int64_t kCacheBytes = (kWide == 3 ? 256 : 512) * 1024;
+constexpr int64_t kDecodedRows = 2 * kStripRows;  // of blocks at a time: what the second-level cache keeps
 constexpr int64_t kTasksPerThread = 16;
 constexpr int64_t kSerialValues = 65536;  // below this packing wakes no one
 
@@ -224,14 +226,38 @@ void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin,
 
 // ---- The call --------------------------------------------------------------------------------------
 
+// Whether a packing takes the weights of a format.
+using Takes = bool (*)(const WeightFormat& format);
+template <FormatId kId>
+bool TakesOnly(const WeightFormat& format) {
+  return format.id == kId;
+}
+bool TakesFloatsAndBlocks(const WeightFormat& format) {
+  return format.id == FormatId::kF32 || format.block_elements > 1;
+}
+
+// Memory of one worker: a strip of unpacked weights, and behind it room for decoded rows of blocks.
+template <typename Rows>
+struct WorkerMemory {
+  typename Rows::X* strip;
+  std::byte* decoded;
+
+  static constexpr int64_t kStripBytes = kStripRows * Rows::kStride * static_cast<int64_t>(sizeof(typename Rows::X));
+  static int64_t Bytes(int64_t decoded_columns) {
+    return kStripBytes + kDecodedRows * decoded_columns * static_cast<int64_t>(sizeof(float));
+  }
+  explicit WorkerMemory(std::byte* memory)
+      : strip(reinterpret_cast<typename Rows::X*>(memory)), decoded(memory + kStripBytes) {}
+};
+
 // Targets of one packing: their weight rows, cut into tasks of about task_rows.
 template <typename Rows>
 class Tasks {
  public:
-  Tasks(std::span<const LinearTarget> targets, FormatId format, int threads) : targets_(targets), format_(format) {
+  Tasks(std::span<const LinearTarget> targets, Takes takes, int threads) : targets_(targets), takes_(takes) {
     int64_t rows = 0;
     for (const LinearTarget& target : targets) {
-      rows += Takes(target) ? target.weight.rows : 0;
+      rows += takes_(FormatOf(target.weight.format)) ? target.weight.rows : 0;
     }
     const int64_t share = rows / (kTasksPerThread * threads);
     task_rows_ = (share / kStripRows + 1) * kStripRows;
@@ -243,33 +269,68 @@ class Tasks {
     }
     return count;
   }
-  void Run(int64_t task, const PackedX<Rows>& x, typename Rows::X* strip) const {
+  // Of the rows that must be decoded first; 0 if there are none.
+  int64_t decoded_columns() const {
+    int64_t columns = 0;
+    for (const LinearTarget& target : targets_) {
+      columns = takes_(FormatOf(target.weight.format)) && IsBlocks(target) ? target.weight.columns : columns;
+    }
+    return columns;
+  }
+  void Run(int64_t task, const PackedX<Rows>& x, const WorkerMemory<Rows>& memory) const {
     for (const LinearTarget& target : targets_) {
       const int64_t count = CountOf(target);
       if (task < count) {
         const int64_t begin = task * task_rows_;
         const int64_t end = Smaller(target.weight.rows, begin + task_rows_);
-        return x.m <= kTall ? FewRows(x, target, begin, end) : ManyRows(x, target, begin, end, strip);
+        return IsBlocks(target) ? RunDecoded(x, target, begin, end, memory)
+                                : RunRows(x, target, begin, end, memory.strip);
       }
       task -= count;
     }
   }
 
  private:
-  bool Takes(const LinearTarget& target) const { return target.weight.format == format_; }
+  static bool IsBlocks(const LinearTarget& target) { return FormatOf(target.weight.format).block_elements > 1; }
+
+  static void RunRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin, int64_t end,
+                      typename Rows::X* strip) {
+    x.m <= kTall ? FewRows(x, target, begin, end) : ManyRows(x, target, begin, end, strip);
+  }
+
+  // Rows [begin, end), decoded kDecodedRows at a time into a float32 weight of their own.
+  static void RunDecoded(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin, int64_t end,
+                         const WorkerMemory<Rows>& memory) {
+    const WeightView& weight = target.weight;
+    const auto decode = FormatOf(weight.format).decode;
+    for (int64_t row = begin; row < end; row += kDecodedRows) {
+      const int64_t rows = Smaller(kDecodedRows, end - row);
+      auto* const values = reinterpret_cast<float*>(memory.decoded);
+      for (int64_t i = 0; i < rows; ++i) {
+        decode(weight.data + (row + i) * weight.row_bytes, values + i * weight.columns, weight.columns);
+      }
+      const LinearTarget part{
+          {memory.decoded, FormatId::kF32, rows, weight.columns, weight.columns * static_cast<int64_t>(sizeof(float))},
+          target.bias == nullptr ? nullptr : target.bias + row,
+          target.y + row,
+          target.y_stride};
+      RunRows(x, part, 0, rows, memory.strip);
+    }
+  }
+
   int64_t CountOf(const LinearTarget& target) const {
-    return Takes(target) ? (target.weight.rows + task_rows_ - 1) / task_rows_ : 0;
+    return takes_(FormatOf(target.weight.format)) ? (target.weight.rows + task_rows_ - 1) / task_rows_ : 0;
   }
 
   std::span<const LinearTarget> targets_;
-  FormatId format_;
+  Takes takes_;
   int64_t task_rows_;
 };
 
-// All targets of one format. Those of another cost a second packing of x, not an error: files have one.
+// All targets of one packing. Those of another cost a second packing of x, not an error: most files have one.
 template <typename Rows>
-void LinearOf(Stream& stream, const LinearArgs& args, FormatId format) {
-  const Tasks<Rows> tasks(args.targets, format, stream.pool.threads());
+void LinearOf(Stream& stream, const LinearArgs& args, Takes takes) {
+  const Tasks<Rows> tasks(args.targets, takes, stream.pool.threads());
   const int64_t count = tasks.count();
   if (count == 0) {
     return;
@@ -285,10 +346,9 @@ void LinearOf(Stream& stream, const LinearArgs& args, FormatId format) {
   } else {
     stream.pool.ParallelFor(args.m, pack);
   }
+  const int64_t worker_bytes = WorkerMemory<Rows>::Bytes(tasks.decoded_columns());
   stream.pool.ParallelFor(count, [&](int64_t task, int worker) {
-    std::byte* const strip =
-        stream.scratch.Worker(worker, kStripRows * Rows::kStride * static_cast<int64_t>(sizeof(typename Rows::X)));
-    tasks.Run(task, x, reinterpret_cast<typename Rows::X*>(strip));
+    tasks.Run(task, x, WorkerMemory<Rows>(stream.scratch.Worker(worker, worker_bytes)));
   });
 }
 
@@ -298,14 +358,14 @@ void Linear(Stream& stream, const LinearArgs& args) {
   if (args.m == 0) {
     return;
   }
-  LinearOf<F32Rows>(stream, args, FormatId::kF32);
-  LinearOf<F16Rows>(stream, args, FormatId::kF16);
+  LinearOf<F32Rows>(stream, args, TakesFloatsAndBlocks);
+  LinearOf<F16Rows>(stream, args, TakesOnly<FormatId::kF16>);
 #if defined(CAUSEWAY_ISA_AVX512_BF16)
   if (!args.targets.empty() && args.targets.data()->weight.columns > kOps.rounds_x_beyond) {
-    return LinearOf<BF16DotRows>(stream, args, FormatId::kBF16);
+    return LinearOf<BF16DotRows>(stream, args, TakesOnly<FormatId::kBF16>);
   }
 #endif
-  LinearOf<BF16Rows>(stream, args, FormatId::kBF16);
+  LinearOf<BF16Rows>(stream, args, TakesOnly<FormatId::kBF16>);
 }
 
 }  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -1,5 +1,5 @@
 // Weight formats as data: how a row of numbers lies in memory, and its scalar encode and decode.
-// One row of the registry each; the reference kernels serve any format through `decode`.
+// One row of the registry each; every table of kernels serves any format through `decode`.
 #pragma once
 
 #include <cstddef>
@@ -9,23 +9,63 @@
 
 namespace causeway::kernels {
 
-enum class FormatId : uint8_t { kF32, kF16, kBF16 };
+enum class FormatId : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_NL,
+  kIQ4_XS,
+};
+
+// What a stored code stands for.
+enum class CodeKind : uint8_t {
+  kFloat,   // the number itself
+  kSigned,  // scale * code, the code around zero
+  kAffine,  // scale * code plus or minus the group's minimum
+  kTable,   // scale * table[code]
+};
+
+// What a kernel that works on the codes must know. Codes are `bits` wide; `group` neighbours share a scale.
+struct CodeLayout {
+  CodeKind kind;
+  int bits;
+  int group;
+};
 
 struct WeightFormat {
   FormatId id;
-  std::string_view name;         // as shown to users: "bf16"
-  std::string_view safetensors;  // dtype string of the safetensors format
-  int block_elements;            // values per block
-  int block_bytes;               // bytes per block, exactly
-  // Decodes or encodes `count` values, a multiple of block_elements. Encoding rounds to nearest even.
+  std::string_view name;   // as shown to users: "bf16", "q4_K"
+  std::string_view dtype;  // as a container names it: of safetensors "BF16", of GGUF "Q4_K"
+  int block_elements;      // values per block, at most kMaxBlockElements
+  int block_bytes;         // bytes per block, exactly
+  CodeLayout codes;
+  // Decodes or encodes `count` values, a multiple of block_elements. Any bytes decode to something, block by block: a
+  // scale that is infinite or NaN spoils its own block alone. Bytes need no alignment. Floats are rounded to nearest
+  // even; blocks take finite values and search the scales that leave the least squared error, codes to nearest.
   void (*decode)(const std::byte* source, float* values, int64_t count);
   void (*encode)(const float* values, std::byte* target, int64_t count);
 };
 
+inline constexpr int kMaxBlockElements = 256;
+
 std::span<const WeightFormat> WeightFormats();
 const WeightFormat& FormatOf(FormatId id);
+// The format that containers call `dtype`; null if it is none of ours.
+const WeightFormat* FindFormat(std::string_view dtype);
+// "F32, F16, ...", for messages.
+std::string_view KnownDtypes();
 
-// Exact bytes of `count` values.
+// Exact bytes of `count` values, a multiple of the block.
 inline int64_t BytesOf(FormatId id, int64_t count) {
   const WeightFormat& format = FormatOf(id);
   return count / format.block_elements * format.block_bytes;

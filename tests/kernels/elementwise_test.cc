@@ -106,16 +106,19 @@ TEST_P(ElementwiseTest, AddScaledAndScaleCap) {
 
 TEST_P(ElementwiseTest, EmbedScalesAndAdds) {
   for (const WeightFormat& format : WeightFormats()) {
-    const auto table = Encode(Random(10 * 19, 1), format.id);
-    const WeightView view{table.data(), format.id, 10, 19, BytesOf(format.id, 19)};
+    const int64_t dim = WholeBlocks(19, format.id);
+    const auto table = Encode(Random(10 * dim, 1), format.id);
+    const WeightView view{table.data(), format.id, 10, dim, BytesOf(format.id, dim)};
     const Token tokens[] = {3, 0, 9, 3};
-    std::vector<float> expected(4 * 19, 1.0F);
-    std::vector<float> got(expected);
-    EmbedArgs args{view, tokens, 1.5F, expected.data(), 19, true};
-    ref::kOps.embed(stream(), args);
-    args.y = got.data();
-    ops().embed(stream(), args);
-    ExpectClose(got, expected, 1e-6, 1e-7);
+    for (const bool accumulate : {true, false}) {
+      std::vector<float> expected(static_cast<size_t>(4 * dim), 1.0F);
+      std::vector<float> got(expected);
+      EmbedArgs args{view, tokens, 1.5F, expected.data(), dim, accumulate};
+      ref::kOps.embed(stream(), args);
+      args.y = got.data();
+      ops().embed(stream(), args);
+      ExpectClose(got, expected, 1e-6, 1e-7);
+    }
   }
 }
 

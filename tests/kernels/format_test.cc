@@ -4,18 +4,106 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <numbers>
+#include <vector>
 
 #include <gtest/gtest.h>
 
+#include "base/rng.h"
 #include "kernels/quant/float16.h"
 
 namespace causeway::kernels {
 namespace {
 
+constexpr uint64_t kSeed = 20255;
+
 TEST(FormatTest, RegistryIsIndexedByIdAndNamesAreDistinct) {
   for (const WeightFormat& format : WeightFormats()) {
     EXPECT_EQ(&FormatOf(format.id), &format);
     EXPECT_EQ(BytesOf(format.id, 4 * format.block_elements), 4 * format.block_bytes);
+    EXPECT_LE(format.block_elements, kMaxBlockElements);
+    EXPECT_EQ(FindFormat(format.dtype), &format);
+    EXPECT_TRUE(format.block_elements == 1 || format.block_elements % format.codes.group == 0);
+  }
+}
+
+// Root mean square error of encoding normal values, as a share of their deviation; what each format is allowed is a
+// little above what its number of codes gives. Encoding must not only be right but good.
+double RelativeError(const WeightFormat& format, uint64_t stream, float scale) {
+  constexpr int64_t kCount = 16 * kMaxBlockElements;
+  std::vector<float> values(kCount);
+  for (size_t i = 0; i < values.size(); i += 2) {
+    const double radius = std::sqrt(-2 * std::log(1 - RandomUniform(kSeed, stream, i)));
+    const double angle = 2 * std::numbers::pi * RandomUniform(kSeed, stream, i + 1);
+    values[i] = scale * static_cast<float>(radius * std::cos(angle));
+    values[i + 1] = scale * static_cast<float>(radius * std::sin(angle));
+  }
+  std::vector<std::byte> bytes(static_cast<size_t>(BytesOf(format.id, kCount)) + 1, std::byte{0xA5});
+  format.encode(values.data(), bytes.data(), kCount);
+  EXPECT_EQ(bytes.back(), std::byte{0xA5}) << format.name << " writes behind its bytes";
+  std::vector<float> decoded(kCount + 1, -7.0F);
+  format.decode(bytes.data(), decoded.data(), kCount);
+  EXPECT_EQ(decoded.back(), -7.0F) << format.name << " writes behind its values";
+  double error = 0;
+  double norm = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    error += std::pow(static_cast<double>(decoded[i]) - static_cast<double>(values[i]), 2);
+    norm += std::pow(static_cast<double>(values[i]), 2);
+  }
+  return std::sqrt(error / norm);
+}
+
+TEST(FormatTest, EncodingIsAsGoodAsTheBitsAllow) {
+  const std::map<std::string_view, double> allowed = {
+      {"f32", 0},      {"f16", 3e-4},   {"bf16", 2.5e-3}, {"q8_0", 6e-3},    {"q4_0", 0.095},
+      {"q4_1", 0.085}, {"q5_0", 0.047}, {"q5_1", 0.042},  {"q2_K", 0.33},    {"q3_K", 0.165},
+      {"q4_K", 0.08},  {"q5_K", 0.04},  {"q6_K", 0.021},  {"iq4_nl", 0.085}, {"iq4_xs", 0.085}};
+  for (const WeightFormat& format : WeightFormats()) {
+    ASSERT_TRUE(allowed.contains(format.name)) << format.name;
+    for (const float scale : {1.0F, 0.02F, 30.0F}) {
+      EXPECT_LE(RelativeError(format, 1, scale), allowed.at(format.name)) << format.name << " seed " << kSeed;
+    }
+  }
+}
+
+TEST(FormatTest, EdgesRoundTrip) {
+  for (const WeightFormat& format : WeightFormats()) {
+    std::vector<std::byte> bytes(static_cast<size_t>(format.block_bytes));
+    std::vector<float> decoded(static_cast<size_t>(format.block_elements));
+    for (const float value : {0.0F, 1.0F, -1.0F, 0.001F, -900.0F}) {
+      const std::vector<float> values(decoded.size(), value);
+      format.encode(values.data(), bytes.data(), format.block_elements);
+      format.decode(bytes.data(), decoded.data(), format.block_elements);
+      for (const float got : decoded) {
+        ASSERT_NEAR(got, value, std::fabs(value) * 0.07F) << format.name;
+      }
+    }
+  }
+}
+
+// Blocks are independent: one of random bytes, perhaps with an endless scale, changes nothing but its own values.
+TEST(FormatTest, HostileBlocksStayAlone) {
+  for (const WeightFormat& format : WeightFormats()) {
+    const auto bytes_each = static_cast<size_t>(format.block_bytes);
+    const auto values_each = static_cast<size_t>(format.block_elements);
+    std::vector<std::byte> bytes(3 * bytes_each);
+    std::vector<float> before(3 * values_each);
+    std::vector<float> after(before);
+    for (uint64_t round = 0; round < 64; ++round) {
+      for (size_t i = 0; i < bytes.size(); ++i) {
+        bytes[i] = static_cast<std::byte>(RandomBits(kSeed, round, i) & 0x3f);
+      }
+      format.decode(bytes.data(), before.data(), 3 * format.block_elements);
+      for (size_t i = bytes_each; i < 2 * bytes_each; ++i) {
+        bytes[i] = round == 0 ? std::byte{0xff} : static_cast<std::byte>(RandomBits(kSeed, round + 64, i));
+      }
+      format.decode(bytes.data(), after.data(), 3 * format.block_elements);
+      for (size_t i = 0; i < values_each; ++i) {
+        ASSERT_EQ(before[i], after[i]) << format.name;
+        ASSERT_EQ(before[2 * values_each + i], after[2 * values_each + i]) << format.name;
+      }
+    }
   }
 }
 

@@ -57,7 +57,8 @@ class LinearAgreementTest : public KernelTest {
   // Products of random signs have a norm of |x| |w| / sqrt(k). A lane's sum walks over at most k / 4 of them
   // and rounds by half an ulp at each step; four sigmas. Rounding x to BF16 moves each product by up to 2^-8
   // of itself, 1 / sqrt(3) of that in the mean; four sigmas.
-  void Expect(const Shape& shape, FormatId format) {
+  void Expect(Shape shape, FormatId format) {
+    shape.k = WholeBlocks(shape.k, format);
     const auto w = Random(shape.n * shape.k, 2);
     const Problem problem = Make(shape, format, Random(shape.m * shape.k, 1), Random(shape.n, 3), Encode(w, format));
     const auto expected = RunLinear(ref::kOps, stream(), problem, 0, shape.m);
@@ -113,7 +114,7 @@ TEST_P(LinearTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
   Stream threads2{pool, scratch};
   for (const WeightFormat& format : WeightFormats()) {
     for (const int64_t k : {37, 1111, 2100}) {
-      const Shape shape{150, 37, k};
+      const Shape shape{150, 37, WholeBlocks(k, format.id)};
       const auto w = Random(shape.n * shape.k, 5);
       const Problem problem =
           Make(shape, format.id, Random(shape.m * shape.k, 4), Random(shape.n, 6), Encode(w, format.id));
@@ -136,7 +137,7 @@ TEST_P(LinearTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
 // Rows of the weight may lie anywhere: a part of a larger matrix gives the bits of the whole.
 TEST_P(LinearTest, AnOutputHasTheSameBitsInAnyWeight) {
   for (const WeightFormat& format : WeightFormats()) {
-    const Shape shape{5, 41, 1100};
+    const Shape shape{5, 41, WholeBlocks(1100, format.id)};
     const auto w = Random(shape.n * shape.k, 5);
     Problem problem =
         Make(shape, format.id, Random(shape.m * shape.k, 4), std::vector<float>(41), Encode(w, format.id));
@@ -152,6 +153,24 @@ TEST_P(LinearTest, AnOutputHasTheSameBitsInAnyWeight) {
                                    static_cast<size_t>(problem.view.rows) * sizeof(float)))
               << format.name << " from row " << first;
         }
+      }
+    }
+  }
+}
+
+// Blocks are decoded and multiplied as float32 is: the same bits as from a file of the decoded values.
+TEST_P(LinearTest, BlocksGiveWhatTheirFloatsGive) {
+  for (const WeightFormat& format : WeightFormats()) {
+    const Shape shape{6, 45, WholeBlocks(600, format.id)};
+    const auto w = Random(shape.n * shape.k, 5);
+    const Problem blocks =
+        Make(shape, format.id, Random(shape.m * shape.k, 4), Random(shape.n, 6), Encode(w, format.id));
+    std::vector<float> values(w.size());
+    format.decode(blocks.weight.data(), values.data(), shape.n * shape.k);
+    const Problem floats = Make(shape, FormatId::kF32, blocks.x, blocks.bias, Encode(values, FormatId::kF32));
+    for (const int64_t m : {1, 6}) {
+      if (format.block_elements > 1 || format.id == FormatId::kF32) {
+        EXPECT_EQ(RunLinear(ops(), threads3(), blocks, 0, m), RunLinear(ops(), stream(), floats, 0, m)) << format.name;
       }
     }
   }
@@ -175,7 +194,7 @@ TEST_P(LinearTest, SharedInputGivesWhatSeparateCallsGive) {
 TEST_P(LinearTest, NeverReadsBehindTheWeight) {
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   for (const WeightFormat& format : WeightFormats()) {
-    const Shape shape{3, 3, 45};
+    const Shape shape{3, 3, WholeBlocks(45, format.id)};
     const auto w = Random(shape.n * shape.k, 8);
     const auto bytes = Encode(w, format.id);
     auto* const memory =

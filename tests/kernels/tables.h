@@ -53,6 +53,12 @@ class KernelTest : public testing::TestWithParam<const Ops*> {
     return bytes;
   }
 
+  // `count` rounded up to whole blocks.
+  static int64_t WholeBlocks(int64_t count, FormatId format) {
+    const int64_t block = FormatOf(format).block_elements;
+    return (count + block - 1) / block * block;
+  }
+
   const Ops& ops() const { return *GetParam(); }
   Stream& stream() { return stream_; }
   Stream& threads3() { return stream3_; }

@@ -1,0 +1,323 @@
+// ggml's K-quants: super-blocks of 256 values in groups of 16 or 32, the groups' scales themselves quantized under one
+// half-precision number (two, where groups have a minimum).
+//
+// Source: the block structs of ggml (ggml-common.h) and the meaning that its dequantize_row functions give them. Values
+// are (d * scale) * code - (dmin * minimum), each step rounded to float32.
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "kernels/quant/blocks.h"
+#include "kernels/quant/fit.h"
+#include "kernels/quant/float16.h"
+
+namespace causeway::kernels {
+namespace {
+
+constexpr int kBlock = 256;
+
+struct BlockQ2_K {
+  uint8_t scales[16];  // low nibble the scale, high nibble the minimum
+  uint8_t pairs[64];
+  uint16_t d;
+  uint16_t dmin;
+};
+struct BlockQ3_K {
+  uint8_t thirds[32];  // the third bit of each code
+  uint8_t pairs[64];
+  uint8_t scales[12];
+  uint16_t d;
+};
+struct BlockQ4_K {
+  uint16_t d;
+  uint16_t dmin;
+  uint8_t scales[12];
+  uint8_t nibbles[128];
+};
+struct BlockQ5_K {
+  uint16_t d;
+  uint16_t dmin;
+  uint8_t scales[12];
+  uint8_t fifths[32];
+  uint8_t nibbles[128];
+};
+struct BlockQ6_K {
+  uint8_t nibbles[128];
+  uint8_t pairs[64];
+  int8_t scales[16];
+  uint16_t d;
+};
+static_assert(sizeof(BlockQ2_K) == 84 && sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144);
+static_assert(sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210);
+
+using Codes = uint8_t[kBlock];  // as unsigned numbers, in the order of the values
+
+// ---- Where the bits of code i lie --------------------------------------------------------------------
+// Two bits: in each half of 128, byte i % 32, and four codes a byte, 32 values apart (Q2_K, Q3_K).
+
+int PairByte(int i) { return i / 128 * 32 + i % 32; }
+int PairShift(int i) { return i % 128 / 32 * 2; }
+// Four bits: in each run of 64, low nibbles first (Q4_K, Q5_K).
+int NibbleByte(int i) { return i / 64 * 32 + i % 32; }
+int NibbleShift(int i) { return i % 64 / 32 * 4; }
+// Q6_K: in each half of 128, 64 bytes of nibbles, low ones first, and the pairs as above.
+int WideNibbleByte(int i) { return i / 128 * 64 + i % 64; }
+int WideNibbleShift(int i) { return i % 128 / 64 * 4; }
+
+template <int kBits, size_t kBytes>
+void Unpack(const uint8_t (&bytes)[kBytes], int (*byte_of)(int), int (*shift_of)(int), int to, Codes& codes) {
+  for (int i = 0; i < kBlock; ++i) {
+    codes[i] |= static_cast<uint8_t>(((bytes[byte_of(i)] >> shift_of(i)) & ((1 << kBits) - 1)) << to);
+  }
+}
+
+template <int kBits, size_t kBytes>
+void Pack(const Codes& codes, int from, int (*byte_of)(int), int (*shift_of)(int), uint8_t (&bytes)[kBytes]) {
+  for (int i = 0; i < kBlock; ++i) {
+    bytes[byte_of(i)] |= static_cast<uint8_t>(((codes[i] >> from) & ((1 << kBits) - 1)) << shift_of(i));
+  }
+}
+
+// One bit: byte i % 32, bit i / 32.
+int BitByte(int i) { return i % 32; }
+int BitShift(int i) { return i / 32; }
+
+// ---- Scales of groups --------------------------------------------------------------------------------
+
+// Eight scales and eight minima of six bits in twelve bytes: 0 to 3 whole in bytes 0 to 3 (minima 4 to 7); the low
+// nibbles of 4 to 7 in bytes 8 to 11, their upper two bits on top of bytes 0 to 3 (4 to 7).
+struct SixBits {
+  uint8_t scales[8];
+  uint8_t minima[8];
+};
+SixBits UnpackSixBits(const uint8_t (&bytes)[12]) {
+  SixBits six;
+  for (int i = 0; i < 4; ++i) {
+    six.scales[i] = bytes[i] & 63;
+    six.minima[i] = bytes[i + 4] & 63;
+    six.scales[i + 4] = static_cast<uint8_t>((bytes[i + 8] & 0xf) | (bytes[i] >> 6 << 4));
+    six.minima[i + 4] = static_cast<uint8_t>((bytes[i + 8] >> 4) | (bytes[i + 4] >> 6 << 4));
+  }
+  return six;
+}
+void PackSixBits(const SixBits& six, uint8_t (&bytes)[12]) {
+  for (int i = 0; i < 4; ++i) {
+    bytes[i] = static_cast<uint8_t>(six.scales[i] | (six.scales[i + 4] >> 4 << 6));
+    bytes[i + 4] = static_cast<uint8_t>(six.minima[i] | (six.minima[i + 4] >> 4 << 6));
+    bytes[i + 8] = static_cast<uint8_t>((six.scales[i + 4] & 0xf) | ((six.minima[i + 4] & 0xf) << 4));
+  }
+}
+
+// Q3_K: sixteen scales of six bits, minus 32: low nibbles in bytes 0 to 7 (0 to 7 low, 8 to 15 high), upper two bits in
+// bytes 8 to 11, four scales a byte, four apart.
+int ThreeScale(const uint8_t (&bytes)[12], int group) {
+  const int low = (bytes[group % 8] >> (group / 8 * 4)) & 0xf;
+  return (low | (((bytes[8 + group % 4] >> (group / 4 * 2)) & 3) << 4)) - 32;
+}
+void PutThreeScale(int scale, int group, uint8_t (&bytes)[12]) {
+  const int stored = scale + 32;
+  bytes[group % 8] |= static_cast<uint8_t>((stored & 0xf) << (group / 8 * 4));
+  bytes[8 + group % 4] |= static_cast<uint8_t>((stored >> 4) << (group / 4 * 2));
+}
+
+// ---- Decoding ----------------------------------------------------------------------------------------
+
+// A group's values: step * (code - offset) - minimum, where only one of the last two is there.
+void ScaleGroup(float step, int offset, const uint8_t* codes, int count, float* values) {
+  for (int i = 0; i < count; ++i) {
+    values[i] = step * static_cast<float>(codes[i] - offset);
+  }
+}
+void ScaleAndShiftGroup(float step, float minimum, const uint8_t* codes, int count, float* values) {
+  for (int i = 0; i < count; ++i) {
+    values[i] = step * static_cast<float>(codes[i]) - minimum;
+  }
+}
+
+void DecodeOneQ2_K(const BlockQ2_K& block, float* values) {
+  Codes codes = {};
+  Unpack<2>(block.pairs, PairByte, PairShift, 0, codes);
+  const float d = HalfToFloat(block.d);
+  const float dmin = HalfToFloat(block.dmin);
+  for (int group = 0; group < 16; ++group) {
+    const float step = d * static_cast<float>(block.scales[group] & 0xf);
+    const float minimum = dmin * static_cast<float>(block.scales[group] >> 4);
+    ScaleAndShiftGroup(step, minimum, codes + group * 16, 16, values + group * 16);
+  }
+}
+
+void DecodeOneQ3_K(const BlockQ3_K& block, float* values) {
+  Codes codes = {};
+  Unpack<2>(block.pairs, PairByte, PairShift, 0, codes);
+  Unpack<1>(block.thirds, BitByte, BitShift, 2, codes);
+  const float d = HalfToFloat(block.d);
+  for (int group = 0; group < 16; ++group) {
+    const float step = d * static_cast<float>(ThreeScale(block.scales, group));
+    ScaleGroup(step, 4, codes + group * 16, 16, values + group * 16);
+  }
+}
+
+void DecodeSixBitGroups(uint16_t d_half, uint16_t dmin_half, const uint8_t (&scales)[12], const Codes& codes,
+                        float* values) {
+  const SixBits six = UnpackSixBits(scales);
+  const float d = HalfToFloat(d_half);
+  const float dmin = HalfToFloat(dmin_half);
+  for (int group = 0; group < 8; ++group) {
+    const float step = d * static_cast<float>(six.scales[group]);
+    const float minimum = dmin * static_cast<float>(six.minima[group]);
+    ScaleAndShiftGroup(step, minimum, codes + group * 32, 32, values + group * 32);
+  }
+}
+
+void DecodeOneQ4_K(const BlockQ4_K& block, float* values) {
+  Codes codes = {};
+  Unpack<4>(block.nibbles, NibbleByte, NibbleShift, 0, codes);
+  DecodeSixBitGroups(block.d, block.dmin, block.scales, codes, values);
+}
+
+void DecodeOneQ5_K(const BlockQ5_K& block, float* values) {
+  Codes codes = {};
+  Unpack<4>(block.nibbles, NibbleByte, NibbleShift, 0, codes);
+  Unpack<1>(block.fifths, BitByte, BitShift, 4, codes);
+  DecodeSixBitGroups(block.d, block.dmin, block.scales, codes, values);
+}
+
+void DecodeOneQ6_K(const BlockQ6_K& block, float* values) {
+  Codes codes = {};
+  Unpack<4>(block.nibbles, WideNibbleByte, WideNibbleShift, 0, codes);
+  Unpack<2>(block.pairs, PairByte, PairShift, 4, codes);
+  const float d = HalfToFloat(block.d);
+  for (int group = 0; group < 16; ++group) {
+    const float step = d * static_cast<float>(block.scales[group]);
+    ScaleGroup(step, 32, codes + group * 16, 16, values + group * 16);
+  }
+}
+
+// ---- Encoding ----------------------------------------------------------------------------------------
+
+// Groups with a minimum: each is fitted alone, scales and minima are rounded to `high` steps of the largest, and codes
+// are taken anew under what came of that.
+template <int kGroups>
+struct AffineGroups {
+  uint16_t d;
+  uint16_t dmin;
+  uint8_t scales[kGroups];
+  uint8_t minima[kGroups];
+  Codes codes;
+};
+
+template <int kGroups>
+AffineGroups<kGroups> EncodeAffineGroups(const float* x, int code_high, int scale_high) {
+  constexpr int kSize = kBlock / kGroups;
+  AffineGroups<kGroups> out;
+  AffineFit fits[kGroups];
+  float largest_scale = 0.0F;
+  float largest_minimum = 0.0F;
+  for (int group = 0; group < kGroups; ++group) {
+    fits[group] = FitAffine({x + group * kSize, kSize}, code_high);
+    largest_scale = std::max(largest_scale, fits[group].scale);
+    largest_minimum = std::max(largest_minimum, fits[group].minimum);
+  }
+  out.d = FloatToHalf(largest_scale / static_cast<float>(scale_high));
+  out.dmin = FloatToHalf(largest_minimum / static_cast<float>(scale_high));
+  const float d = HalfToFloat(out.d);
+  const float dmin = HalfToFloat(out.dmin);
+  for (int group = 0; group < kGroups; ++group) {
+    const int scale = d == 0.0F ? 0 : NearestCode(fits[group].scale / d, 0, scale_high);
+    const int minimum = dmin == 0.0F ? 0 : NearestCode(fits[group].minimum / dmin, 0, scale_high);
+    out.scales[group] = static_cast<uint8_t>(scale);
+    out.minima[group] = static_cast<uint8_t>(minimum);
+    const float step = d * static_cast<float>(scale);
+    const float shift = dmin * static_cast<float>(minimum);
+    for (int i = group * kSize; i < (group + 1) * kSize; ++i) {
+      out.codes[i] = static_cast<uint8_t>(step == 0.0F ? 0 : NearestCode((x[i] + shift) / step, 0, code_high));
+    }
+  }
+  return out;
+}
+
+// Sixteen groups around zero, codes in [-half, half - 1], scales in [-scale_half, scale_half - 1].
+struct SignedGroups {
+  uint16_t d;
+  int scales[16];
+  Codes codes;  // plus half
+};
+
+SignedGroups EncodeSignedGroups(const float* x, int half, int scale_half) {
+  SignedGroups out;
+  float fits[16];
+  for (int group = 0; group < 16; ++group) {
+    fits[group] = FitScale({x + group * 16, 16}, -half, half - 1);
+  }
+  out.d = FloatToHalf(FitScale(fits, -scale_half, scale_half - 1));
+  const float d = HalfToFloat(out.d);
+  for (int group = 0; group < 16; ++group) {
+    out.scales[group] = d == 0.0F ? 0 : NearestCode(fits[group] / d, -scale_half, scale_half - 1);
+    const float step = d * static_cast<float>(out.scales[group]);
+    for (int i = group * 16; i < (group + 1) * 16; ++i) {
+      out.codes[i] = static_cast<uint8_t>((step == 0.0F ? 0 : NearestCode(x[i] / step, -half, half - 1)) + half);
+    }
+  }
+  return out;
+}
+
+void EncodeOneQ2_K(const float* x, BlockQ2_K& block) {
+  const auto groups = EncodeAffineGroups<16>(x, 3, 15);
+  block.d = groups.d;
+  block.dmin = groups.dmin;
+  for (int i = 0; i < 16; ++i) {
+    block.scales[i] = static_cast<uint8_t>(groups.scales[i] | (groups.minima[i] << 4));
+  }
+  Pack<2>(groups.codes, 0, PairByte, PairShift, block.pairs);
+}
+
+void EncodeOneQ3_K(const float* x, BlockQ3_K& block) {
+  const SignedGroups groups = EncodeSignedGroups(x, 4, 32);
+  block.d = groups.d;
+  for (int i = 0; i < 16; ++i) {
+    PutThreeScale(groups.scales[i], i, block.scales);
+  }
+  Pack<2>(groups.codes, 0, PairByte, PairShift, block.pairs);
+  Pack<1>(groups.codes, 2, BitByte, BitShift, block.thirds);
+}
+
+// What Q4_K and Q5_K share.
+template <typename Block>
+AffineGroups<8> EncodeSixBitGroups(const float* x, int code_high, Block& block) {
+  const auto groups = EncodeAffineGroups<8>(x, code_high, 63);
+  block.d = groups.d;
+  block.dmin = groups.dmin;
+  SixBits six;
+  std::memcpy(six.scales, groups.scales, sizeof(six.scales));
+  std::memcpy(six.minima, groups.minima, sizeof(six.minima));
+  PackSixBits(six, block.scales);
+  Pack<4>(groups.codes, 0, NibbleByte, NibbleShift, block.nibbles);
+  return groups;
+}
+
+void EncodeOneQ4_K(const float* x, BlockQ4_K& block) { EncodeSixBitGroups(x, 15, block); }
+
+void EncodeOneQ5_K(const float* x, BlockQ5_K& block) {
+  const auto groups = EncodeSixBitGroups(x, 31, block);
+  Pack<1>(groups.codes, 4, BitByte, BitShift, block.fifths);
+}
+
+void EncodeOneQ6_K(const float* x, BlockQ6_K& block) {
+  const SignedGroups groups = EncodeSignedGroups(x, 32, 128);
+  block.d = groups.d;
+  for (int i = 0; i < 16; ++i) {
+    block.scales[i] = static_cast<int8_t>(groups.scales[i]);
+  }
+  Pack<4>(groups.codes, 0, WideNibbleByte, WideNibbleShift, block.nibbles);
+  Pack<2>(groups.codes, 4, PairByte, PairShift, block.pairs);
+}
+
+}  // namespace
+
+CAUSEWAY_DEFINE_BLOCK(Q2_K, kBlock)
+CAUSEWAY_DEFINE_BLOCK(Q3_K, kBlock)
+CAUSEWAY_DEFINE_BLOCK(Q4_K, kBlock)
+CAUSEWAY_DEFINE_BLOCK(Q5_K, kBlock)
+CAUSEWAY_DEFINE_BLOCK(Q6_K, kBlock)
+
+}  // namespace causeway::kernels
