@@ -19,7 +19,8 @@ constexpr Naming kNamings[] = {
 
 }  // namespace
 
-WeightSource::WeightSource(const TensorMap& tensors) : tensors_(tensors), body_(kBody) {
+WeightSource::WeightSource(const TensorMap& tensors, const WeightConventions& conventions)
+    : tensors_(tensors), conventions_(conventions), body_(kBody) {
   for (const Naming& naming : kNamings) {
     if (tensors.contains(std::string(naming.body) + "embed_tokens.weight")) {
       body_ = naming.body;
@@ -80,7 +81,10 @@ kernels::WeightView WeightSource::Matrix(const std::string& name, int64_t rows, 
 }
 
 kernels::WeightView WeightSource::Transposed(const std::string& name, int64_t rows, int64_t columns) {
-  kernels::WeightView source = Matrix(name, columns, rows);
+  if (conventions_.output_major) {
+    return Matrix(name, rows, columns);
+  }
+  const kernels::WeightView source = Matrix(name, columns, rows);
   if (source.data == nullptr) {
     return {};
   }
@@ -112,15 +116,20 @@ kernels::WeightView WeightSource::Tied(const std::string& name, const kernels::W
   return shared;
 }
 
-std::vector<float> WeightSource::Vector(const std::string& name, int64_t size, float offset) {
+std::vector<float> WeightSource::Vector(const std::string& name, int64_t size) {
   const Tensor* const tensor = Take(name, {size});
   if (tensor == nullptr) {
     return {};
   }
   std::vector<float> values(static_cast<size_t>(size));
   kernels::FindFormat(tensor->dtype)->decode(tensor->data.data(), values.data(), size);
+  return values;
+}
+
+std::vector<float> WeightSource::OnePlusVector(const std::string& name, int64_t size) {
+  std::vector<float> values = Vector(name, size);
   for (float& value : values) {
-    value += offset;
+    value += conventions_.norms_hold_one ? 0.0F : 1.0F;
   }
   return values;
 }

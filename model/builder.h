@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/checkpoint.h"
 #include "model/config.h"
 #include "model/network.h"
-#include "model/safetensors.h"
 
 namespace causeway::model {
 
@@ -23,17 +23,23 @@ class WeightSource {
   // Families name tensors as a whole causal model's file does ("model.norm.weight", "lm_head.weight"). Files
   // of a bare decoder lack "model.", wrappers put names of their own in front: which it is, the place of the
   // embedding tells.
-  explicit WeightSource(const TensorMap& tensors);
+  explicit WeightSource(const TensorMap& tensors, const WeightConventions& conventions = {});
 
   // [rows, columns] as it lies in the file.
   kernels::WeightView Matrix(const std::string& name, int64_t rows, int64_t columns);
-  // A file's [columns, rows], transposed once into memory of ours.
+  // A file's [columns, rows], transposed once into memory of ours; as it lies, where the container stores it so.
   kernels::WeightView Transposed(const std::string& name, int64_t rows, int64_t columns);
   // `shared`, for a head tied to the embedding. Some files hold the matrix twice; one that differs is an
   // error, because the reference's versions do not agree on which of the two counts.
   kernels::WeightView Tied(const std::string& name, const kernels::WeightView& shared);
-  // float32 values plus `offset`.
-  std::vector<float> Vector(const std::string& name, int64_t size, float offset = 0.0F);
+  // float32 values.
+  std::vector<float> Vector(const std::string& name, int64_t size);
+  // The weight of a norm that multiplies by one plus what the hub's files hold.
+  std::vector<float> OnePlusVector(const std::string& name, int64_t size);
+  // Whether a bias is to be taken: `wanted` by the configuration, or there where only the tensors tell.
+  bool WantsBias(const std::string& name, bool wanted) const {
+    return conventions_.biases_as_found ? Has(name) : wanted;
+  }
 
   bool Has(const std::string& name) const { return tensors_.contains(Full(name)); }
   // Marks as used without looking: buffers that carry no weights.
@@ -52,6 +58,7 @@ class WeightSource {
   std::string Full(std::string_view name) const;
 
   const TensorMap& tensors_;
+  const WeightConventions conventions_;
   std::string body_;  // what stands for "model." in this file
   std::string rest_;  // what stands in front of the other names
   std::set<std::string, std::less<>> used_;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "model/gguf/reader.h"
 
 namespace causeway::model {
 namespace {
@@ -144,6 +147,28 @@ std::string SnapshotOf(const fs::path& repository) {
   return only;
 }
 
+// A folder with safetensors is a Hugging Face one, whatever lies beside them. Projectors of multimodal models are no
+// models of their own.
+Result<ModelPlace> PlaceIn(const std::string& folder) {
+  std::error_code ignored;
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name == "model.safetensors" || name == "model.safetensors.index.json") {
+      return ModelPlace{folder, ""};
+    }
+    if (gguf::IsGgufName(name) && !name.starts_with("mmproj")) {
+      names.insert(gguf::FirstOfSet(name));
+    }
+  }
+  if (names.size() > 1) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("{} holds several models; give the path of one: {}", folder, fmt::join(names, ", ")),
+                     "model");
+  }
+  return ModelPlace{folder, names.empty() ? "" : *names.begin()};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ModelFiles>> OpenFolder(const std::string& path) {
@@ -154,10 +179,19 @@ Result<std::unique_ptr<ModelFiles>> OpenFolder(const std::string& path) {
   return std::unique_ptr<ModelFiles>(std::make_unique<FolderFiles>(path));
 }
 
-Result<std::string> FindModelFolder(const std::string& model, const std::vector<std::string>& hub_caches) {
+Result<ModelPlace> FindModel(const std::string& model, const std::vector<std::string>& hub_caches) {
   std::error_code ignored;
   if (fs::is_directory(model, ignored)) {
-    return model;
+    return PlaceIn(model);
+  }
+  if (fs::exists(model, ignored)) {
+    const fs::path path = model;
+    if (!gguf::IsGgufName(path.filename().string())) {
+      return MakeError(ErrorCode::kInvalidArgument, model + " is neither a folder nor a GGUF file (NAME.gguf)",
+                       "model");
+    }
+    return ModelPlace{path.has_parent_path() ? path.parent_path().string() : ".",
+                      gguf::FirstOfSet(path.filename().string())};
   }
   std::string looked = model;
   const std::string folder = HubFolder(model);
@@ -167,15 +201,16 @@ Result<std::string> FindModelFolder(const std::string& model, const std::vector<
       looked += ", " + repository.string();
       const std::string snapshot = SnapshotOf(repository);
       if (!snapshot.empty()) {
-        return snapshot;
+        return PlaceIn(snapshot);
       }
     }
   }
-  return MakeError(ErrorCode::kNotFound,
-                   fmt::format("no model '{}': looked in {}. Give a folder, or org/name of a model that is "
-                               "in the Hugging Face cache (nothing is downloaded)",
-                               model, looked),
-                   "model");
+  return MakeError(
+      ErrorCode::kNotFound,
+      fmt::format("no model '{}': looked in {}. Give a folder, a GGUF file, or org/name of a model that is "
+                  "in the Hugging Face cache (nothing is downloaded)",
+                  model, looked),
+      "model");
 }
 
 Result<Json> ReadJsonObject(ModelFiles& files, std::string_view name) {

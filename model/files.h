@@ -36,9 +36,16 @@ class ModelFiles {
 Result<std::unique_ptr<ModelFiles>> OpenFolder(const std::string& path);
 std::unique_ptr<ModelFiles> BuiltinFiles();  // model/builtin: fable
 
-// A folder as given, or the snapshot of `org/name` in one of the Hugging Face caches. The error lists where
-// it looked.
-Result<std::string> FindModelFolder(const std::string& model, const std::vector<std::string>& hub_caches);
+// Where a model's files lie.
+struct ModelPlace {
+  std::string folder;
+  std::string gguf;  // the (first) GGUF file in it; empty: a Hugging Face folder
+};
+
+// A folder or a GGUF file as given, or the snapshot of `org/name` in one of the Hugging Face caches; the error lists
+// where it looked. A folder without safetensors that holds one model as GGUF is that model; one that holds several is
+// an error that names them.
+Result<ModelPlace> FindModel(const std::string& model, const std::vector<std::string>& hub_caches);
 
 // The JSON object that a file holds; errors name the file.
 Result<Json> ReadJsonObject(ModelFiles& files, std::string_view name);

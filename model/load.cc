@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <type_traits>
 #include <utility>
@@ -10,7 +11,11 @@
 #include "fmt/format.h"
 #include "model/arch/registry.h"
 #include "model/chat_format.h"
+#include "model/checkpoint.h"
 #include "model/files.h"
+#include "model/gguf/reader.h"
+#include "model/gguf/translate.h"
+#include "model/gguf/vocabulary.h"
 #include "model/model.h"
 #include "model/network.h"
 #include "model/safetensors.h"
@@ -66,14 +71,13 @@ void CountWeights(const TensorMap& tensors, ModelInfo& info) {
   }
 }
 
-Result<std::unique_ptr<const Network>> BuildNetwork(const TextModel& text, std::unique_ptr<ModelFiles> files,
-                                                    ModelInfo& info) {
-  ASSIGN_OR_RETURN(const std::string type, Config(text.config).Text("model_type"));
+Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool wrapped,
+                                                    std::unique_ptr<ModelFiles> files, ModelInfo& info) {
+  ASSIGN_OR_RETURN(const std::string type, Config(checkpoint.config).Text("model_type"));
   ASSIGN_OR_RETURN(const Architecture* const architecture, FindArchitecture(type));
-  const Config config(WithDefaults(text.config, architecture->defaults));
-  ASSIGN_OR_RETURN(const TensorMap tensors, LoadTensors(*files));
-  WeightSource weights(tensors);
-  if (text.wrapped) {  // text is all that is served
+  const Config config(WithDefaults(checkpoint.config, architecture->defaults));
+  WeightSource weights(checkpoint.tensors, checkpoint.conventions);
+  if (wrapped) {  // text is all that is served
     weights.IgnorePrefixed(
         {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."});
   }
@@ -83,10 +87,11 @@ Result<std::unique_ptr<const Network>> BuildNetwork(const TextModel& text, std::
   TRY(weights.Finish());
   network->files = std::move(files);
   network->owned = weights.TakeOwned();
+  std::move(checkpoint.owned.begin(), checkpoint.owned.end(), std::back_inserter(network->owned));
   info.family = network->family;
   info.vocab = network->vocab;
   info.context_length = network->context_length;
-  CountWeights(tensors, info);
+  CountWeights(checkpoint.tensors, info);
   return std::unique_ptr<const Network>(std::move(network));
 }
 
@@ -126,18 +131,56 @@ Result<void> ReadGeneration(ModelFiles& files, const Json& config, GenerationDef
   return {};
 }
 
-Result<std::unique_ptr<ModelFiles>> FindFiles(const LoadOptions& options, ModelInfo& info) {
-  if (options.model.empty() || options.model == "fable") {
-    info.name = "fable";
-    info.created = 1764000000;  // of the model's data
-    return BuiltinFiles();
+using Progress = std::function<void(double fraction, std::string_view what)>;
+
+// A Hugging Face folder, or the built-in model.
+Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, bool with_weights, const Progress& progress, Model& model) {
+  progress(0.0, "reading the configuration");
+  ASSIGN_OR_RETURN(const Json config, ReadJsonObject(*files, "config.json"));
+  TRY(RefuseQuantized(config));
+  TextModel text = Unwrap(config);
+  TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config, model.generation));
+  ASSIGN_OR_RETURN(model.chat, ReadChatFormat(*files));
+  if (files->Has("tokenizer.json")) {
+    progress(0.2, "reading the tokenizer");
+    ASSIGN_OR_RETURN(const auto bytes, files->Open("tokenizer.json"));
+    auto tokenizer = Tokenizer::FromJson(AsText(bytes));
+    if (!tokenizer.ok()) {
+      return tokenizer.error().WithContext("tokenizer.json");
+    }
+    model.tokenizer = std::move(tokenizer).value();
   }
-  ASSIGN_OR_RETURN(const std::string folder, FindModelFolder(options.model, options.hub_caches));
-  const auto path = std::filesystem::path(folder).lexically_normal();
-  info.path = folder;
-  info.name = folder == options.model ? (path.has_filename() ? path.filename() : path.parent_path().filename()).string()
-                                      : options.model;
-  return OpenFolder(folder);
+  if (with_weights) {
+    progress(0.5, "checking the weights");
+    Checkpoint checkpoint;
+    checkpoint.config = std::move(text.config);
+    ASSIGN_OR_RETURN(checkpoint.tensors, LoadTensors(*files));
+    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), text.wrapped, std::move(files), model.info));
+  }
+  return {};
+}
+
+// A GGUF file, which holds everything.
+Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name, bool with_weights,
+                      const Progress& progress, Model& model) {
+  progress(0.0, "reading the file");
+  ASSIGN_OR_RETURN(const gguf::File file, gguf::Load(*files, name));
+  ASSIGN_OR_RETURN(model.generation, gguf::ReadGeneration(file));
+  ASSIGN_OR_RETURN(model.chat, gguf::ReadChatFormat(file));
+  progress(0.2, "reading the tokenizer");
+  ASSIGN_OR_RETURN(model.tokenizer, gguf::ReadTokenizer(file));
+  if (with_weights) {
+    progress(0.5, "checking the weights");
+    ASSIGN_OR_RETURN(Checkpoint checkpoint, gguf::Translate(file));
+    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), false, std::move(files), model.info));
+  }
+  return {};
+}
+
+// The file's name without its ending and its place in a set.
+std::string NameOfGguf(std::string name) {
+  const size_t set = name.find("-00001-of-");
+  return name.substr(0, set != std::string::npos ? set : name.rfind('.'));
 }
 
 }  // namespace
@@ -173,25 +216,28 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
     }
   };
   auto model = std::make_unique<Model>();
-  progress(0.0, "reading the configuration");
-  ASSIGN_OR_RETURN(auto files, FindFiles(options, model->info));
-  ASSIGN_OR_RETURN(const Json config, ReadJsonObject(*files, "config.json"));
-  TRY(RefuseQuantized(config));
-  const TextModel text = Unwrap(config);
-  TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config, model->generation));
-  ASSIGN_OR_RETURN(model->chat, ReadChatFormat(*files));
-  if (files->Has("tokenizer.json")) {
-    progress(0.2, "reading the tokenizer");
-    ASSIGN_OR_RETURN(const auto bytes, files->Open("tokenizer.json"));
-    auto tokenizer = Tokenizer::FromJson(AsText(bytes));
-    if (!tokenizer.ok()) {
-      return tokenizer.error().WithContext("tokenizer.json");
-    }
-    model->tokenizer = std::move(tokenizer).value();
+  if (options.model.empty() || options.model == "fable") {
+    model->info.name = "fable";
+    model->info.created = 1764000000;  // of the model's data
+    TRY(LoadFolder(BuiltinFiles(), options.weights, progress, *model));
+    progress(1.0, "loaded");
+    return std::unique_ptr<const Model>(std::move(model));
   }
-  if (options.weights) {
-    progress(0.5, "checking the weights");
-    ASSIGN_OR_RETURN(model->network, BuildNetwork(text, std::move(files), model->info));
+  ASSIGN_OR_RETURN(const ModelPlace place, FindModel(options.model, options.hub_caches));
+  ASSIGN_OR_RETURN(auto files, OpenFolder(place.folder));
+  const auto path = std::filesystem::path(place.folder).lexically_normal();
+  model->info.path = place.gguf.empty() ? place.folder : (std::filesystem::path(place.folder) / place.gguf).string();
+  if (!place.gguf.empty()) {
+    model->info.name = NameOfGguf(place.gguf);
+    const auto loaded = LoadGguf(std::move(files), place.gguf, options.weights, progress, *model);
+    if (!loaded.ok()) {
+      return loaded.error().WithContext(place.gguf);
+    }
+  } else {
+    model->info.name = place.folder == options.model
+                           ? (path.has_filename() ? path.filename() : path.parent_path().filename()).string()
+                           : options.model;
+    TRY(LoadFolder(std::move(files), options.weights, progress, *model));
   }
   progress(1.0, "loaded");
   return std::unique_ptr<const Model>(std::move(model));

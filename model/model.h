@@ -41,7 +41,7 @@ struct ChatFormat {
 
 struct ModelInfo {
   std::string name;          // as given: "fable", "org/name" or the folder's name
-  std::string path;          // where it lies; empty for the built-in model
+  std::string path;          // where it lies: a folder or a GGUF file; empty for the built-in model
   std::string family;        // row of model/arch: "llama", "gemma3", ...
   std::string weight_dtype;  // of most bytes: "bf16"
   int64_t vocab = 0;
@@ -69,7 +69,8 @@ class Model {
 };
 
 struct LoadOptions {
-  std::string model;    // empty or "fable": built in; a folder; or org/name in the Hugging Face cache
+  // Empty or "fable": built in; a folder; a GGUF file (any of its set); or org/name in the Hugging Face cache.
+  std::string model;
   bool weights = true;  // false: configuration, tokenizer and template only (Network without data)
   // Called while loading with a fraction in [0, 1] and what is being done.
   std::function<void(double, std::string_view)> progress;

@@ -160,6 +160,16 @@ Result<void> MakeYarn(const RopeInputs& inputs, const Fields& fields, Rope& rope
   return {};
 }
 
+// A divisor for each frequency, as GGUF files carry what llama3's scaling comes to; perhaps a linear factor with them.
+Result<void> MakeFrequencyFactors(const RopeInputs& inputs, const Fields& fields, Rope& rope) {
+  const auto half = static_cast<size_t>((inputs.dimensions + 1) / 2);
+  ASSIGN_OR_RETURN(const auto factors, fields.List("frequency_factors", half));
+  ASSIGN_OR_RETURN(const double factor, fields.Positive("factor", 1));
+  rope.inverse_frequency =
+      Frequencies(inputs, [&](int64_t i, double f) { return f / factors[static_cast<size_t>(i)] / factor; });
+  return {};
+}
+
 Result<void> MakeLongRope(const RopeInputs& inputs, const Fields& fields, Rope& rope) {
   const auto half = static_cast<size_t>((inputs.dimensions + 1) / 2);
   ASSIGN_OR_RETURN(const auto short_factor, fields.List("short_factor", half));
@@ -203,7 +213,7 @@ struct ScalingRow {
 };
 constexpr ScalingRow kScalings[] = {
     {"linear", MakeLinear},     {"llama3", MakeLlama3}, {"yarn", MakeYarn},
-    {"longrope", MakeLongRope}, {"su", MakeLongRope},
+    {"longrope", MakeLongRope}, {"su", MakeLongRope},   {"frequency_factors", MakeFrequencyFactors},
 };
 
 }  // namespace

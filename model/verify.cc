@@ -2,11 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <utility>
 #include <vector>
 
 #include "fmt/format.h"
+#include "model/files.h"
+#include "model/gguf/reader.h"
 #include "model/network.h"
 #include "model/safetensors_writer.h"
+#include "model/verify_weights.h"
 
 namespace causeway::model {
 namespace {
@@ -219,11 +224,61 @@ Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, con
   return report;
 }
 
-Result<VerifyReport> VerifyModel(const std::string& folder, const kernels::Ops& ops, ThreadPool& pool,
+namespace {
+
+// The folder in which the golden values of a model lie, given that or the model's file.
+std::string GoldenFolder(const std::string& path) {
+  std::error_code ignored;
+  const std::filesystem::path file = path;
+  return std::filesystem::is_directory(file, ignored) ? path
+         : file.has_parent_path()                     ? file.parent_path().string()
+                                                      : ".";
+}
+
+// What golden.json says beside the logits. Tensors go by the names of their file.
+Result<void> VerifyBeside(const std::string& path, const Json& golden, const Model& model, VerifyReport& report) {
+  if (golden.contains("dequant_sha256")) {
+    ASSIGN_OR_RETURN(const ModelPlace place, FindModel(path, {}));
+    ASSIGN_OR_RETURN(const auto files, OpenFolder(place.folder));
+    TensorMap tensors;
+    if (!place.gguf.empty()) {
+      ASSIGN_OR_RETURN(gguf::File file, gguf::Load(*files, place.gguf));
+      tensors = std::move(file.tensors);
+    } else {
+      ASSIGN_OR_RETURN(tensors, LoadTensors(*files));
+    }
+    ASSIGN_OR_RETURN(VerifyCase one, VerifyDequantized(golden, tensors));
+    report.cases.push_back(std::move(one));
+  }
+  if (golden.contains("tokenize") && model.tokenizer != nullptr) {
+    ASSIGN_OR_RETURN(VerifyCase one, VerifyTexts(golden, *model.tokenizer));
+    report.cases.push_back(std::move(one));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<VerifyReport> VerifyModel(const std::string& path, const kernels::Ops& ops, ThreadPool& pool,
                                  const VerifyOptions& options) {
-  ASSIGN_OR_RETURN(const auto model, LoadModel({.model = folder, .weights = true, .progress = {}, .hub_caches = {}}));
+  const std::string folder = GoldenFolder(path);
+  ASSIGN_OR_RETURN(const auto files, OpenFolder(folder));
+  if (files->Has("golden.json")) {
+    ASSIGN_OR_RETURN(const Json json, ReadJsonObject(*files, "golden.json"));
+    if (IsAboutFiles(json)) {
+      return VerifyFiles(json, folder);
+    }
+  }
+  ASSIGN_OR_RETURN(const auto model, LoadModel({.model = path, .weights = true, .progress = {}, .hub_caches = {}}));
   ASSIGN_OR_RETURN(const Golden golden, ReadGolden(folder));
-  return VerifyAgainst(golden, *model, ops, pool, options);
+  ASSIGN_OR_RETURN(VerifyReport report, VerifyAgainst(golden, *model, ops, pool, options));
+  ASSIGN_OR_RETURN(const Json json, ReadJsonObject(*files, "golden.json"));
+  try {  // nlohmann's at() and get() throw where a field is missing
+    TRY(VerifyBeside(path, json, *model, report));
+  } catch (const Json::exception& e) {
+    return MakeError(ErrorCode::kInvalidArgument, std::string("golden.json: ") + e.what());
+  }
+  return report;
 }
 
 }  // namespace causeway::model

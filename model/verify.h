@@ -28,8 +28,9 @@ bool RoundsActivations(const Model& model, const kernels::Ops& ops);
 Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops, ThreadPool& pool,
                                    const VerifyOptions& options);
 
-// Loads a folder and checks it against the golden values in it.
-Result<VerifyReport> VerifyModel(const std::string& folder, const kernels::Ops& ops, ThreadPool& pool,
+// Loads a folder or a GGUF file and checks it against the golden values beside it, its dequantized weights and its
+// tokenizer too where golden.json has them. Where that speaks of files only, each must load or be refused as it says.
+Result<VerifyReport> VerifyModel(const std::string& path, const kernels::Ops& ops, ThreadPool& pool,
                                  const VerifyOptions& options);
 
 }  // namespace causeway::model

@@ -82,14 +82,15 @@ class DecoderBuilder {
   Norm MakeNorm(const std::string& name, int64_t size) {
     return {.kind = Norm::Kind::kRms,
             .eps = eps_,
-            .weight = weights_.Vector(name + ".weight", size, traits_.one_plus_norm ? 1.0F : 0.0F),
+            .weight = traits_.one_plus_norm ? weights_.OnePlusVector(name + ".weight", size)
+                                            : weights_.Vector(name + ".weight", size),
             .bias = {}};
   }
 
   Projection MakeProjection(const std::string& name, int64_t out, int64_t in, bool bias) {
     Projection projection;
     projection.weight = weights_.Matrix(name + ".weight", out, in);
-    if (bias) {
+    if (weights_.WantsBias(name + ".bias", bias)) {
       projection.bias = weights_.Vector(name + ".bias", out);
     }
     return projection;

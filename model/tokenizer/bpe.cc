@@ -86,6 +86,34 @@ Result<Bpe> Bpe::FromJson(const Json& model) {
   return bpe;
 }
 
+Bpe Bpe::FromLists(std::span<const std::string_view> texts, std::span<const std::string_view> merges,
+                   bool ignore_merges) {
+  Bpe bpe;
+  bpe.ignore_merges_ = ignore_merges;
+  bpe.texts_.assign(texts.begin(), texts.end());
+  bpe.present_.assign(texts.size(), true);
+  bpe.ids_.reserve(texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    bpe.ids_.insert_or_assign(bpe.texts_[i], static_cast<Token>(i));
+  }
+  bpe.merges_.reserve(merges.size());
+  for (size_t rank = 0; rank < merges.size(); ++rank) {
+    const size_t space = merges[rank].find(' ', 1);
+    if (space == std::string_view::npos) {
+      continue;
+    }
+    const std::string_view left = merges[rank].substr(0, space);
+    const std::string_view right = merges[rank].substr(space + 1);
+    const auto left_id = bpe.Id(left);
+    const auto right_id = bpe.Id(right);
+    const auto merged = bpe.Id(std::string(left) + std::string(right));
+    if (left_id && right_id && merged) {
+      bpe.merges_.emplace(PairKey(*left_id, *right_id), Merge{static_cast<uint32_t>(rank), *merged});
+    }
+  }
+  return bpe;
+}
+
 Result<void> Bpe::ReadVocab(const Json& vocab) {
   ids_.reserve(vocab.size());
   for (const auto& [text, id] : vocab.items()) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -11,20 +12,24 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "base/token.h"
+#include "model/tokenizer/subword_model.h"
 
 namespace causeway::model::tokenizer {
 
-// The `model` object of tokenizer.json. Immutable; safe from any thread.
-class Bpe {
+class Bpe final : public SubwordModel {
  public:
+  // The `model` object of tokenizer.json.
   static Result<Bpe> FromJson(const Json& model);
+  // A vocabulary as GGUF files hold it: texts by id (of equal ones the last counts) and merges "left right", best
+  // first. Merges of texts that are no tokens are left out: converters rewrite tokens that users have added.
+  // `ignore_merges`: a word that is a token is taken whole.
+  static Bpe FromLists(std::span<const std::string_view> texts, std::span<const std::string_view> merges,
+                       bool ignore_merges);
 
-  // Appends the ids of one pre-tokenized word.
-  void Encode(std::string_view word, std::vector<Token>& ids) const;
-
-  std::optional<Token> Id(std::string_view text) const;
-  const std::string* Text(Token id) const;  // null if the vocabulary has no such id
-  Token max_id() const { return static_cast<Token>(texts_.size()) - 1; }
+  void Encode(std::string_view word, std::vector<Token>& ids) const override;
+  std::optional<Token> Id(std::string_view text) const override;
+  const std::string* Text(Token id) const override;
+  Token max_id() const override { return static_cast<Token>(texts_.size()) - 1; }
 
  private:
   struct Hash {

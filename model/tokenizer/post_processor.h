@@ -1,6 +1,7 @@
 // Special tokens round an encoded text.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -12,6 +13,9 @@ namespace causeway::model::tokenizer {
 // Reduced to what a single text needs: ids in front and ids behind. (ByteLevel's changes offsets only.)
 class PostProcessor {
  public:
+  PostProcessor() = default;
+  PostProcessor(std::vector<Token> before, std::vector<Token> behind)
+      : before_(std::move(before)), behind_(std::move(behind)) {}
   static Result<PostProcessor> FromJson(const Json& json);
   void Apply(std::vector<Token>& ids) const;
 

@@ -27,6 +27,7 @@ using tokenizer::Normalizer;
 using tokenizer::PostProcessor;
 using tokenizer::PreTokenizer;
 using tokenizer::SourcedText;
+using tokenizer::SubwordModel;
 
 namespace {
 
@@ -71,10 +72,30 @@ Result<AddedToken> ReadAddedToken(const Json& json) {
   return token;
 }
 
+Result<std::vector<AddedToken>> ReadAddedTokens(const Json& json) {
+  std::vector<AddedToken> added;
+  const Json& list = FieldOrNull(json, "added_tokens");
+  if (list.is_null()) {
+    return added;
+  }
+  if (!list.is_array() || list.size() > kMaxAddedTokens) {
+    return MakeError(ErrorCode::kInvalidArgument, "added_tokens is no list, or a huge one");
+  }
+  for (const Json& entry : list) {
+    ASSIGN_OR_RETURN(AddedToken token, ReadAddedToken(entry));
+    added.push_back(std::move(token));
+  }
+  return added;
+}
+
 }  // namespace
 
+TokenizerParts::TokenizerParts() = default;
+TokenizerParts::~TokenizerParts() = default;
+TokenizerParts::TokenizerParts(TokenizerParts&&) noexcept = default;
+
 struct Tokenizer::Impl {
-  Bpe bpe;
+  std::unique_ptr<const SubwordModel> model;
   Normalizer normalize;
   PreTokenizer pre_tokenize;
   PostProcessor post_process;
@@ -86,18 +107,8 @@ struct Tokenizer::Impl {
   bool byte_level = false;  // the decoder maps characters back to bytes
   bool byte_fallback = false;
 
-  Result<void> ReadAdded(const Json& json) {
-    const Json& list = FieldOrNull(json, "added_tokens");
-    if (list.is_null()) {
-      return {};
-    }
-    if (!list.is_array() || list.size() > kMaxAddedTokens) {
-      return MakeError(ErrorCode::kInvalidArgument, "added_tokens is no list, or a huge one");
-    }
-    for (const Json& entry : list) {
-      ASSIGN_OR_RETURN(AddedToken token, ReadAddedToken(entry));
-      added.push_back(std::move(token));
-    }
+  Result<void> TakeAdded(std::vector<AddedToken> tokens) {
+    added = std::move(tokens);
     for (const AddedToken& token : added) {
       added_by_id[token.id] = &token;
       if (!token.normalized || !normalize) {
@@ -140,14 +151,28 @@ struct Tokenizer::Impl {
       TRY(pre_tokenize(words));
     }
     for (const SourcedText& word : words) {
-      bpe.Encode(word.text, ids);
+      model->Encode(word.text, ids);
     }
     return {};
   }
 
   const std::string* TextOf(Token token) const {
     const auto it = added_by_id.find(token);
-    return it != added_by_id.end() ? &it->second->content : bpe.Text(token);
+    return it != added_by_id.end() ? &it->second->content : model->Text(token);
+  }
+
+  // All but the post-processor.
+  static Result<std::unique_ptr<Impl>> Make(TokenizerParts parts) {
+    auto impl = std::make_unique<Impl>();
+    impl->model = std::move(parts.model);
+    ASSIGN_OR_RETURN(impl->normalize, MakeNormalizer(parts.normalizer));
+    ASSIGN_OR_RETURN(impl->pre_tokenize, MakePreTokenizer(parts.pre_tokenizer));
+    ASSIGN_OR_RETURN(impl->decode, MakeDecoder(parts.decoder));
+    TRY(impl->TakeAdded(std::move(parts.added)));
+    const std::string decoder = DumpJson(parts.decoder);
+    impl->byte_level = decoder.find("\"ByteLevel\"") != std::string::npos;
+    impl->byte_fallback = decoder.find("\"ByteFallback\"") != std::string::npos;
+    return impl;
   }
 
   // What it adds to every text must be tokens that exist.
@@ -172,17 +197,24 @@ Result<std::unique_ptr<const Tokenizer>> Tokenizer::FromJson(std::string_view to
   if (!json.is_object() || !FieldOrNull(json, "model").is_object()) {
     return MakeError(ErrorCode::kInvalidArgument, "no model object");
   }
-  auto impl = std::make_unique<Impl>();
-  ASSIGN_OR_RETURN(impl->bpe, Bpe::FromJson(json["model"]));
-  ASSIGN_OR_RETURN(impl->normalize, MakeNormalizer(FieldOrNull(json, "normalizer")));
-  ASSIGN_OR_RETURN(impl->pre_tokenize, MakePreTokenizer(FieldOrNull(json, "pre_tokenizer")));
-  ASSIGN_OR_RETURN(impl->decode, MakeDecoder(FieldOrNull(json, "decoder")));
+  TokenizerParts parts;
+  ASSIGN_OR_RETURN(Bpe bpe, Bpe::FromJson(json["model"]));
+  parts.model = std::make_unique<const Bpe>(std::move(bpe));
+  parts.normalizer = FieldOrNull(json, "normalizer");
+  parts.pre_tokenizer = FieldOrNull(json, "pre_tokenizer");
+  parts.decoder = FieldOrNull(json, "decoder");
+  ASSIGN_OR_RETURN(parts.added, ReadAddedTokens(json));
+  ASSIGN_OR_RETURN(auto impl, Impl::Make(std::move(parts)));
   ASSIGN_OR_RETURN(impl->post_process, PostProcessor::FromJson(FieldOrNull(json, "post_processor")));
-  TRY(impl->ReadAdded(json));
   TRY(impl->CheckPostProcessor());
-  const std::string decoder = DumpJson(FieldOrNull(json, "decoder"));
-  impl->byte_level = decoder.find("\"ByteLevel\"") != std::string::npos;
-  impl->byte_fallback = decoder.find("\"ByteFallback\"") != std::string::npos;
+  return std::unique_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));  // NOLINT: private constructor
+}
+
+Result<std::unique_ptr<const Tokenizer>> Tokenizer::FromParts(TokenizerParts parts) {
+  PostProcessor post_process(std::move(parts.before), std::move(parts.behind));
+  ASSIGN_OR_RETURN(auto impl, Impl::Make(std::move(parts)));
+  impl->post_process = std::move(post_process);
+  TRY(impl->CheckPostProcessor());
   return std::unique_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));  // NOLINT: private constructor
 }
 
@@ -279,7 +311,7 @@ std::optional<Token> Tokenizer::TokenId(std::string_view content) const {
       return token.id;
     }
   }
-  return impl_->bpe.Id(content);
+  return impl_->model->Id(content);
 }
 
 bool Tokenizer::IsSpecial(Token token) const {
@@ -290,7 +322,7 @@ bool Tokenizer::IsSpecial(Token token) const {
 bool Tokenizer::IsKnown(Token token) const { return impl_->TextOf(token) != nullptr; }
 
 size_t Tokenizer::vocab_size() const {
-  Token highest = impl_->bpe.max_id();
+  Token highest = impl_->model->max_id();
   for (const AddedToken& token : impl_->added) {
     highest = std::max(highest, token.id);
   }

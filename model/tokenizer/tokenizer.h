@@ -1,6 +1,6 @@
-// tokenizer.json, for BPE models: text to ids and back, as the Hugging Face tokenizers library does it.
-// `truncation` and `padding` in the file are for training scripts: a server must not cut a prompt, so they
-// are not applied.
+// Text to ids and back: tokenizer.json, for BPE models, as the Hugging Face tokenizers library does it; or the parts
+// that another container holds. `truncation` and `padding` in the file are for training scripts: a server must not cut
+// a prompt, so they are not applied.
 #pragma once
 
 #include <cstddef>
@@ -11,16 +11,37 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "base/result.h"
 #include "base/token.h"
 #include "model/tokenizer/added_tokens.h"
 
 namespace causeway::model {
 
+namespace tokenizer {
+class SubwordModel;
+}
+
+// What a tokenizer is made of. The stages are objects as in tokenizer.json; null: none.
+struct TokenizerParts {
+  TokenizerParts();
+  ~TokenizerParts();
+  TokenizerParts(TokenizerParts&&) noexcept;
+
+  std::unique_ptr<const tokenizer::SubwordModel> model;
+  Json normalizer;
+  Json pre_tokenizer;
+  Json decoder;
+  std::vector<AddedToken> added;
+  std::vector<Token> before;  // special tokens in front of a text, and behind it
+  std::vector<Token> behind;
+};
+
 // Immutable after construction; safe from any thread.
 class Tokenizer {
  public:
   static Result<std::unique_ptr<const Tokenizer>> FromJson(std::string_view tokenizer_json);
+  static Result<std::unique_ptr<const Tokenizer>> FromParts(TokenizerParts parts);
   ~Tokenizer();
 
   struct EncodeOptions {

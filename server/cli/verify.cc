@@ -11,6 +11,8 @@
 #include "base/json.h"
 #include "base/verify_report.h"
 #include "fmt/format.h"
+#include "model/gguf/reader.h"
+#include "model/gguf/verify_vocabulary.h"
 #include "model/tokenizer/verify.h"
 #include "model/verify.h"
 #include "server/cli/commands.h"
@@ -125,10 +127,35 @@ int VerifyModels(const VerifyCommand& command) {
   return outcome.Finish();
 }
 
+// A folder of vocabularies as GGUF files becomes those that have texts beside them.
+std::vector<std::string> ExpandVocabularies(const std::vector<std::string>& paths) {
+  std::vector<std::string> out;
+  for (const std::string& path : paths) {
+    const size_t before = out.size();
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(path, ignored)) {
+      const std::string file = entry.path().string();
+      if (model::gguf::IsGgufName(file) && fs::exists(file + ".inp", ignored)) {
+        out.push_back(file);
+      }
+    }
+    std::sort(out.begin() + static_cast<ptrdiff_t>(before), out.end());
+    if (out.size() == before) {
+      out.push_back(path);
+    }
+  }
+  return out;
+}
+
 int VerifyTokenizers(const VerifyCommand& command) {
   Outcome outcome(command.json);
-  for (const std::string& path : Expand(command.paths, "cases.jsonl")) {
+  for (const std::string& path : ExpandVocabularies(Expand(command.paths, "cases.jsonl"))) {
     const auto run = [&]() -> Result<VerifyReport> {
+      if (model::gguf::IsGgufName(path)) {
+        ASSIGN_OR_RETURN(const std::string texts, ReadInputFile(path + ".inp"));
+        ASSIGN_OR_RETURN(const std::string ids, ReadInputFile(path + ".out"));
+        return model::gguf::VerifyVocabulary(path, texts, ids);
+      }
       ASSIGN_OR_RETURN(const std::string tokenizer, ReadInputFile(path + "/tokenizer.json"));
       ASSIGN_OR_RETURN(const std::string cases, ReadInputFile(path + "/cases.jsonl"));
       return model::VerifyTokenizer(tokenizer, cases);
@@ -194,9 +221,10 @@ void AddVerify(CLI::App& root, int& exit_code) {
   CLI::App* const verify = root.add_subcommand("verify", "Prove that a model, tokenizer or template is served right");
   verify->require_subcommand(1);
   const auto models = std::make_shared<VerifyCommand>();
-  CLI::App* const model = AddKind(*verify, "model", "Logits, hidden states and greedy tokens against golden values",
-                                  "Model folders with golden.json and golden.safetensors, or folders of such", models,
-                                  VerifyModels, exit_code);
+  CLI::App* const model =
+      AddKind(*verify, "model", "Logits, hidden states and greedy tokens against golden values",
+              "Model folders with golden.json and golden.safetensors, GGUF files in such, or folders of them", models,
+              VerifyModels, exit_code);
   model->add_option("--dump", models->dump,
                     "Write the computed logits to this safetensors file, under the golden's names");
   model->add_option("--force-kernels", models->force_kernels, "Use this set of kernels instead of the fastest");
@@ -204,8 +232,8 @@ void AddVerify(CLI::App& root, int& exit_code) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   AddKind(*verify, "tokenizer", "Ids and texts against recorded cases",
-          "Folders with tokenizer.json and cases.jsonl, or folders of such", std::make_shared<VerifyCommand>(),
-          VerifyTokenizers, exit_code);
+          "Folders with tokenizer.json and cases.jsonl, GGUF files with .inp and .out beside them, or folders of such",
+          std::make_shared<VerifyCommand>(), VerifyTokenizers, exit_code);
   AddKind(*verify, "template", "Renderings against recorded ones",
           "NAME.jinja with NAME.cases.json beside it, or folders of such", std::make_shared<VerifyCommand>(),
           VerifyTemplates, exit_code);

@@ -44,8 +44,8 @@ void MakeRepository(const TestFolder& cache, const std::string& name, const std:
 }
 
 std::string Find(const std::string& model, const std::vector<std::string>& caches) {
-  const auto found = FindModelFolder(model, caches);
-  return found.ok() ? *found : "error: " + found.error().message;
+  const auto found = FindModel(model, caches);
+  return found.ok() ? found->folder : "error: " + found.error().message;
 }
 
 TEST(HubCacheTest, RefsMainNamesTheSnapshot) {

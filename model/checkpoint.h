@@ -1,0 +1,29 @@
+// What a container holds, in the words that the families are written in: config.json's fields and Hugging Face's names
+// of tensors. A container of its own kind (GGUF) and a dialect of quantized weights are both translated into this, so
+// that no family and no kernel knows them by name.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "base/json.h"
+#include "model/safetensors.h"
+
+namespace causeway::model {
+
+// Where writers of weights differ.
+struct WeightConventions {
+  bool norms_hold_one = false;   // one-plus norms are stored with the one added
+  bool output_major = false;     // GPT-2's Conv1D weights are stored [out, in], as all others are
+  bool biases_as_found = false;  // the configuration does not tell of biases: those are used that are there
+};
+
+struct Checkpoint {
+  Json config;
+  // Rows of each tensor are whole blocks of a registered format, in the order in which the network computes them.
+  TensorMap tensors;
+  WeightConventions conventions;
+  std::vector<std::vector<std::byte>> owned;  // what tensors point into beside the files
+};
+
+}  // namespace causeway::model

@@ -1,0 +1,330 @@
+#include "model/gguf/vocabulary.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fmt/format.h"
+#include "model/gguf/pre_tokenizers.h"
+#include "model/tokenizer/bpe.h"
+#include "model/tokenizer/sentence_pieces.h"
+#include "model/tokenizer/utf8.h"
+
+namespace causeway::model::gguf {
+namespace {
+
+using tokenizer::Bpe;
+using tokenizer::IsValidUtf8;
+using tokenizer::Piece;
+using tokenizer::PieceKind;
+using tokenizer::SentencePieces;
+
+constexpr size_t kMaxTokens = 1 << 24;
+constexpr size_t kMaxTokenBytes = 1 << 16;
+constexpr size_t kMaxTemplateBytes = 1 << 20;
+
+// tokenizer.ggml.token_type, as SentencePiece numbers them.
+enum class TokenType : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+// The lists that both models have, checked against each other.
+struct Vocabulary {
+  std::vector<std::string_view> texts;
+  std::vector<TokenType> types;
+};
+
+Result<Vocabulary> ReadVocabulary(const File& file) {
+  Vocabulary vocabulary;
+  ASSIGN_OR_RETURN(vocabulary.texts, file.metadata.Texts("tokenizer.ggml.tokens"));
+  const size_t count = vocabulary.texts.size();
+  if (count == 0 || count > kMaxTokens) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("metadata tokenizer.ggml.tokens: {} tokens; 1 to {}", count, kMaxTokens));
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (vocabulary.texts[i].size() > kMaxTokenBytes || !IsValidUtf8(vocabulary.texts[i])) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("metadata tokenizer.ggml.tokens: token {} is no UTF-8, or longer than {} bytes", i,
+                                   kMaxTokenBytes));
+    }
+  }
+  ASSIGN_OR_RETURN(const std::vector<double> types, file.metadata.Numbers("tokenizer.ggml.token_type"));
+  if (!types.empty() && types.size() < count) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("metadata tokenizer.ggml.token_type: {} entries for {} tokens", types.size(), count));
+  }
+  vocabulary.types.assign(count, TokenType::kNormal);
+  for (size_t i = 0; i < std::min(types.size(), count); ++i) {
+    if (types[i] >= 1 && types[i] <= 6) {
+      vocabulary.types[i] = static_cast<TokenType>(static_cast<uint8_t>(types[i]));
+    }
+  }
+  return vocabulary;
+}
+
+// A token id by its key; none if it is absent, or beyond the vocabulary (writers put -1 or the size there).
+Result<std::optional<Token>> IdAt(const File& file, std::string_view key, size_t tokens) {
+  if (!file.metadata.Has(key)) {
+    return std::optional<Token>();
+  }
+  ASSIGN_OR_RETURN(const int64_t id, file.metadata.Int(key, INT64_MIN, INT64_MAX));
+  const bool inside = id >= 0 && id < static_cast<int64_t>(tokens);
+  return inside ? std::optional<Token>(static_cast<Token>(id)) : std::nullopt;
+}
+
+bool IsSentencePiece(const File& file) {
+  const auto model = file.metadata.Text("tokenizer.ggml.model", "");
+  return model.ok() && *model == "llama";
+}
+
+// What SentencePiece's own files take for granted.
+struct SpecialIds {
+  std::optional<Token> bos, eos, unknown, padding;
+};
+Result<SpecialIds> ReadSpecialIds(const File& file, size_t tokens) {
+  SpecialIds ids;
+  ASSIGN_OR_RETURN(ids.bos, IdAt(file, "tokenizer.ggml.bos_token_id", tokens));
+  ASSIGN_OR_RETURN(ids.eos, IdAt(file, "tokenizer.ggml.eos_token_id", tokens));
+  ASSIGN_OR_RETURN(ids.unknown, IdAt(file, "tokenizer.ggml.unknown_token_id", tokens));
+  ASSIGN_OR_RETURN(ids.padding, IdAt(file, "tokenizer.ggml.padding_token_id", tokens));
+  if (IsSentencePiece(file) && tokens > 2) {
+    ids.unknown = ids.unknown ? ids.unknown : std::optional<Token>(0);
+    ids.bos = ids.bos || file.metadata.Has("tokenizer.ggml.bos_token_id") ? ids.bos : std::optional<Token>(1);
+    ids.eos = ids.eos || file.metadata.Has("tokenizer.ggml.eos_token_id") ? ids.eos : std::optional<Token>(2);
+  }
+  return ids;
+}
+
+// Tokens that are found in a text before anything else. Control tokens are special: no text of a client becomes one.
+std::vector<AddedToken> AddedOf(const Vocabulary& vocabulary) {
+  std::vector<AddedToken> added;
+  for (size_t i = 0; i < vocabulary.texts.size(); ++i) {
+    const TokenType type = vocabulary.types[i];
+    const bool special = type == TokenType::kControl || type == TokenType::kUnknown;
+    if ((special || type == TokenType::kUserDefined) && !vocabulary.texts[i].empty()) {
+      AddedToken token;
+      token.id = static_cast<Token>(i);
+      token.content = std::string(vocabulary.texts[i]);
+      token.special = special;
+      added.push_back(std::move(token));
+    }
+  }
+  return added;
+}
+
+// Phi-3's tokenizer lets its markers swallow the white space behind them; the file has no place to say so.
+void StripAfterMarkers(const File& file, std::vector<AddedToken>& added) {
+  const auto name = file.metadata.Text("general.name", "");
+  std::string lower = name.ok() ? *name : std::string();
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (lower.find("phi-3") == std::string::npos && lower.find("phi3") == std::string::npos) {
+    return;
+  }
+  for (AddedToken& token : added) {
+    token.rstrip = token.content != "<unk>" && token.content != "<s>" && token.content != "<|endoftext|>";
+  }
+}
+
+Result<SentencePieces> MakeSentencePieces(const File& file, const Vocabulary& vocabulary,
+                                          std::optional<Token> unknown) {
+  ASSIGN_OR_RETURN(const std::vector<double> scores, file.metadata.Numbers("tokenizer.ggml.scores"));
+  if (!scores.empty() && scores.size() < vocabulary.texts.size()) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("metadata tokenizer.ggml.scores: {} entries for {} tokens", scores.size(),
+                                 vocabulary.texts.size()));
+  }
+  std::vector<Piece> pieces(vocabulary.texts.size());
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const TokenType type = vocabulary.types[i];
+    pieces[i].text = std::string(vocabulary.texts[i]);
+    pieces[i].score = scores.empty() ? 0.0F : static_cast<float>(scores[i]);
+    pieces[i].kind = type == TokenType::kByte                                     ? PieceKind::kByte
+                     : type == TokenType::kUnused                                 ? PieceKind::kUnused
+                     : type == TokenType::kControl || type == TokenType::kUnknown ? PieceKind::kOther
+                                                                                  : PieceKind::kNormal;
+  }
+  return SentencePieces::Make(std::move(pieces), unknown);
+}
+
+constexpr const char* kSpaceMark = "\xE2\x96\x81";  // U+2581
+
+Json ReplaceStage(const char* from, const char* to) {
+  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+}
+
+Result<void> FillSentencePieces(const File& file, const Vocabulary& vocabulary, const SpecialIds& ids,
+                                TokenizerParts& parts) {
+  ASSIGN_OR_RETURN(SentencePieces pieces, MakeSentencePieces(file, vocabulary, ids.unknown));
+  parts.model = std::make_unique<const SentencePieces>(std::move(pieces));
+  ASSIGN_OR_RETURN(const bool space, file.metadata.Flag("tokenizer.ggml.add_space_prefix", true));
+  Json normalizers = Json::array();
+  if (space) {
+    normalizers.push_back({{"type", "Prepend"}, {"prepend", kSpaceMark}});
+  }
+  normalizers.push_back(ReplaceStage(" ", kSpaceMark));
+  parts.normalizer = {{"type", "Sequence"}, {"normalizers", std::move(normalizers)}};
+  Json decoders = {ReplaceStage(kSpaceMark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
+  if (space) {
+    decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  }
+  parts.decoder = {{"type", "Sequence"}, {"decoders", std::move(decoders)}};
+  return {};
+}
+
+Result<const PreTokenizer*> PreTokenizerOf(const File& file) {
+  ASSIGN_OR_RETURN(const std::string name, file.metadata.Text("tokenizer.ggml.pre", "default"));
+  return FindPreTokenizer(name);
+}
+
+Result<void> FillBpe(const File& file, const Vocabulary& vocabulary, TokenizerParts& parts) {
+  ASSIGN_OR_RETURN(const PreTokenizer* const pre_tokenizer, PreTokenizerOf(file));
+  if (!file.metadata.Has("tokenizer.ggml.merges")) {
+    return MakeError(ErrorCode::kInvalidArgument, "metadata tokenizer.ggml.merges: is missing");
+  }
+  ASSIGN_OR_RETURN(const auto merges, file.metadata.Texts("tokenizer.ggml.merges"));
+  if (merges.size() > kMaxTokens) {
+    return MakeError(ErrorCode::kTooLarge,
+                     fmt::format("metadata tokenizer.ggml.merges: {} merges; at most {}", merges.size(), kMaxTokens));
+  }
+  parts.model = std::make_unique<const Bpe>(Bpe::FromLists(vocabulary.texts, merges, pre_tokenizer->ignore_merges));
+  parts.pre_tokenizer = StageOf(*pre_tokenizer);
+  parts.decoder = {{"type", "ByteLevel"}};
+  return {};
+}
+
+Result<void> FillAround(const File& file, const SpecialIds& ids, TokenizerParts& parts) {
+  bool add_bos = IsSentencePiece(file);
+  if (!add_bos) {
+    ASSIGN_OR_RETURN(const PreTokenizer* const pre_tokenizer, PreTokenizerOf(file));
+    add_bos = pre_tokenizer->add_bos;
+  }
+  ASSIGN_OR_RETURN(add_bos, file.metadata.Flag("tokenizer.ggml.add_bos_token", add_bos));
+  ASSIGN_OR_RETURN(const bool add_eos, file.metadata.Flag("tokenizer.ggml.add_eos_token", false));
+  if (add_bos && ids.bos) {
+    parts.before.push_back(*ids.bos);
+  }
+  if (add_eos && ids.eos) {
+    parts.behind.push_back(*ids.eos);
+  }
+  return {};
+}
+
+// Texts of tokens that end a turn or a document in some published model; counted where they are control tokens or ones
+// that the model's makers have added.
+constexpr std::array<std::string_view, 16> kEndTexts = {"<|eot_id|>",
+                                                        "<|im_end|>",
+                                                        "<|end|>",
+                                                        "<|return|>",
+                                                        "<|call|>",
+                                                        "<end_of_turn>",
+                                                        "<|endoftext|>",
+                                                        "<|eom_id|>",
+                                                        "<EOT>",
+                                                        "_<EOT>",
+                                                        "[EOT]",
+                                                        "[EOS]",
+                                                        "<|end_of_text|>",
+                                                        "</s>",
+                                                        "<end_of_utterance>",
+                                                        "<｜end▁of▁sentence｜>"};
+
+Result<std::string> TemplateAt(const File& file, const std::string& key) {
+  ASSIGN_OR_RETURN(std::string text, file.metadata.Text(key, ""));
+  if (text.size() > kMaxTemplateBytes || !IsValidUtf8(text)) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("metadata {}: is no UTF-8, or longer than {} bytes", key, kMaxTemplateBytes));
+  }
+  return text;
+}
+
+template <typename T>
+Result<std::optional<T>> SamplingNumber(const File& file, const char* key) {
+  if (!file.metadata.Has(key)) {
+    return std::optional<T>();
+  }
+  ASSIGN_OR_RETURN(const double number, file.metadata.Number(key));
+  if (!(number >= -1e9 && number <= 1e9)) {
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("metadata {}: is no number of ordinary size", key));
+  }
+  return std::optional<T>(static_cast<T>(number));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<const Tokenizer>> ReadTokenizer(const File& file) {
+  ASSIGN_OR_RETURN(const std::string model, file.metadata.Text("tokenizer.ggml.model", "none"));
+  if (model == "none" || model == "no_vocab") {
+    return std::unique_ptr<const Tokenizer>();
+  }
+  if (model != "llama" && model != "gpt2") {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("tokenizer.ggml.model '{}' is not served; known: llama (SentencePiece), gpt2 "
+                                 "(byte-level BPE), none",
+                                 model));
+  }
+  ASSIGN_OR_RETURN(const Vocabulary vocabulary, ReadVocabulary(file));
+  ASSIGN_OR_RETURN(const SpecialIds ids, ReadSpecialIds(file, vocabulary.texts.size()));
+  TokenizerParts parts;
+  parts.added = AddedOf(vocabulary);
+  if (model == "llama") {
+    TRY(FillSentencePieces(file, vocabulary, ids, parts));
+    StripAfterMarkers(file, parts.added);
+  } else {
+    TRY(FillBpe(file, vocabulary, parts));
+  }
+  TRY(FillAround(file, ids, parts));
+  return Tokenizer::FromParts(std::move(parts));
+}
+
+Result<ChatFormat> ReadChatFormat(const File& file) {
+  ChatFormat chat;
+  ASSIGN_OR_RETURN(chat.template_source, TemplateAt(file, "tokenizer.chat_template"));
+  ASSIGN_OR_RETURN(chat.tool_template_source, TemplateAt(file, "tokenizer.chat_template.tool_use"));
+  ASSIGN_OR_RETURN(const auto texts, file.metadata.Texts("tokenizer.ggml.tokens"));
+  ASSIGN_OR_RETURN(const SpecialIds ids, ReadSpecialIds(file, texts.size()));
+  const auto text_of = [&](const std::optional<Token>& id) {
+    return id ? std::string(texts[static_cast<size_t>(*id)]) : std::string();
+  };
+  chat.bos_token = text_of(ids.bos);
+  chat.eos_token = text_of(ids.eos);
+  chat.unk_token = text_of(ids.unknown);
+  chat.pad_token = text_of(ids.padding);
+  return chat;
+}
+
+Result<GenerationDefaults> ReadGeneration(const File& file) {
+  GenerationDefaults generation;
+  const auto add = [&](const std::optional<Token>& id) {
+    auto& ids = generation.eos_ids;
+    if (id && std::find(ids.begin(), ids.end(), *id) == ids.end()) {
+      ids.push_back(*id);
+    }
+  };
+  ASSIGN_OR_RETURN(const auto texts, file.metadata.Texts("tokenizer.ggml.tokens"));
+  ASSIGN_OR_RETURN(const SpecialIds ids, ReadSpecialIds(file, texts.size()));
+  add(ids.eos);
+  for (const char* const key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
+    ASSIGN_OR_RETURN(const auto id, IdAt(file, key, texts.size()));
+    add(id);
+  }
+  if (!texts.empty()) {
+    ASSIGN_OR_RETURN(const Vocabulary vocabulary, ReadVocabulary(file));
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const bool marker = vocabulary.types[i] == TokenType::kControl || vocabulary.types[i] == TokenType::kUserDefined;
+      if (marker && std::find(kEndTexts.begin(), kEndTexts.end(), texts[i]) != kEndTexts.end()) {
+        add(static_cast<Token>(i));
+      }
+    }
+  }
+  ASSIGN_OR_RETURN(generation.temperature, SamplingNumber<float>(file, "general.sampling.temp"));
+  ASSIGN_OR_RETURN(generation.top_p, SamplingNumber<float>(file, "general.sampling.top_p"));
+  ASSIGN_OR_RETURN(generation.top_k, SamplingNumber<int>(file, "general.sampling.top_k"));
+  ASSIGN_OR_RETURN(generation.min_p, SamplingNumber<float>(file, "general.sampling.min_p"));
+  ASSIGN_OR_RETURN(generation.repetition_penalty, SamplingNumber<float>(file, "general.sampling.penalty_repeat"));
+  return generation;
+}
+
+}  // namespace causeway::model::gguf
