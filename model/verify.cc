@@ -70,10 +70,11 @@ class Verifier {
     const GoldenPrompt& prompt = golden_.prompts[index];
     VerifyCase one{fmt::format("prompt {} ({} tokens)", index, prompt.tokens.size()), true, {}};
     std::map<int, std::vector<float>> hidden;
-    ASSIGN_OR_RETURN(logits_.emplace_back(), LogitsOf(runner_, prompt.tokens, index == 0 ? &hidden : nullptr));
+    ASSIGN_OR_RETURN(logits_.emplace_back(),
+                     LogitsOf(runner_, prompt.tokens, index == 0 && !golden_.hidden.empty() ? &hidden : nullptr));
     TRY(CheckSize(fmt::format("logits.{}", index), prompt.logits, logits_.back()));
     CheckLogits(prompt, logits_.back(), one);
-    if (index == 0) {
+    if (!hidden.empty()) {
       TRY(CheckHidden(hidden, one));
     }
     ASSIGN_OR_RETURN(const std::string tokens, CheckGreedy(prompt));

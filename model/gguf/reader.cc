@@ -344,7 +344,8 @@ std::string FirstOfSet(std::string_view name) {
 
 Result<File> Load(ModelFiles& files, std::string_view name) {
   const std::string first = FirstOfSet(name);
-  ASSIGN_OR_RETURN(File file, ParseNamed(files, first));
+  ASSIGN_OR_RETURN(const auto first_bytes, files.Open(first));
+  ASSIGN_OR_RETURN(File file, Parse(first_bytes));
   ASSIGN_OR_RETURN(const int64_t count, file.metadata.Int("split.count", 0, kMaxShards, 1));
   if (count <= 1) {
     return file;

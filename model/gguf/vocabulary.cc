@@ -168,7 +168,7 @@ Result<void> FillSentencePieces(const File& file, const Vocabulary& vocabulary, 
   parts.normalizer = {{"type", "Sequence"}, {"normalizers", std::move(normalizers)}};
   Json decoders = {ReplaceStage(kSpaceMark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
   if (space) {
-    decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+    decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1U}, {"stop", 0U}});
   }
   parts.decoder = {{"type", "Sequence"}, {"decoders", std::move(decoders)}};
   return {};
