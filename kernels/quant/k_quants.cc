@@ -53,34 +53,46 @@ static_assert(sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210);
 using Codes = uint8_t[kBlock];  // as unsigned numbers, in the order of the values
 
 // ---- Where the bits of code i lie --------------------------------------------------------------------
-// Two bits: in each half of 128, byte i % 32, and four codes a byte, 32 values apart (Q2_K, Q3_K).
+// Bits of the codes lie in planes: `run_values` codes in `run_bytes` bytes, neighbours in neighbouring bytes, and what
+// follows run_bytes codes later in the next bits of the same byte.
+struct Plane {
+  int run_values;
+  int run_bytes;
+  int bits;
+};
+constexpr Plane kPairs = {128, 32, 2};        // Q2_K, Q3_K; the upper bits of Q6_K
+constexpr Plane kNibbles = {64, 32, 4};       // Q4_K, Q5_K
+constexpr Plane kLongNibbles = {128, 64, 4};  // Q6_K
+constexpr Plane kBits = {256, 32, 1};         // the third bits of Q3_K, the fifth bits of Q5_K
 
-int PairByte(int i) { return i / 128 * 32 + i % 32; }
-int PairShift(int i) { return i % 128 / 32 * 2; }
-// Four bits: in each run of 64, low nibbles first (Q4_K, Q5_K).
-int NibbleByte(int i) { return i / 64 * 32 + i % 32; }
-int NibbleShift(int i) { return i % 64 / 32 * 4; }
-// Q6_K: in each half of 128, 64 bytes of nibbles, low ones first, and the pairs as above.
-int WideNibbleByte(int i) { return i / 128 * 64 + i % 64; }
-int WideNibbleShift(int i) { return i % 128 / 64 * 4; }
-
-template <int kBits, size_t kBytes>
-void Unpack(const uint8_t (&bytes)[kBytes], int (*byte_of)(int), int (*shift_of)(int), int to, Codes& codes) {
-  for (int i = 0; i < kBlock; ++i) {
-    codes[i] |= static_cast<uint8_t>(((bytes[byte_of(i)] >> shift_of(i)) & ((1 << kBits) - 1)) << to);
+// Calls body(code, byte, shift) for each code; in loops that vectorize.
+template <Plane kPlane, typename Body>
+void ForCodes(Body body) {
+  for (int run = 0; run < kBlock / kPlane.run_values; ++run) {
+    for (int part = 0; part < kPlane.run_values / kPlane.run_bytes; ++part) {
+      for (int i = 0; i < kPlane.run_bytes; ++i) {
+        body(run * kPlane.run_values + part * kPlane.run_bytes + i, run * kPlane.run_bytes + i, part * kPlane.bits);
+      }
+    }
   }
 }
 
-template <int kBits, size_t kBytes>
-void Pack(const Codes& codes, int from, int (*byte_of)(int), int (*shift_of)(int), uint8_t (&bytes)[kBytes]) {
-  for (int i = 0; i < kBlock; ++i) {
-    bytes[byte_of(i)] |= static_cast<uint8_t>(((codes[i] >> from) & ((1 << kBits) - 1)) << shift_of(i));
-  }
+// Adds a plane's bits to the codes, from bit `to` on.
+template <Plane kPlane, int kTo = 0, size_t kBytes>
+void Unpack(const uint8_t (&bytes)[kBytes], Codes& codes) {
+  static_assert(kBytes == kBlock * kPlane.bits / 8);
+  ForCodes<kPlane>([&](int code, int byte, int shift) {
+    codes[code] |= static_cast<uint8_t>(((bytes[byte] >> shift) & ((1 << kPlane.bits) - 1)) << kTo);
+  });
 }
 
-// One bit: byte i % 32, bit i / 32.
-int BitByte(int i) { return i % 32; }
-int BitShift(int i) { return i / 32; }
+// Adds the codes' bits from bit `from` on to a plane of zeros.
+template <Plane kPlane, int kFrom = 0, size_t kBytes>
+void Pack(const Codes& codes, uint8_t (&bytes)[kBytes]) {
+  ForCodes<kPlane>([&](int code, int byte, int shift) {
+    bytes[byte] |= static_cast<uint8_t>(((codes[code] >> kFrom) & ((1 << kPlane.bits) - 1)) << shift);
+  });
+}
 
 // ---- Scales of groups --------------------------------------------------------------------------------
 
@@ -136,7 +148,7 @@ void ScaleAndShiftGroup(float step, float minimum, const uint8_t* codes, int cou
 
 void DecodeOneQ2_K(const BlockQ2_K& block, float* values) {
   Codes codes = {};
-  Unpack<2>(block.pairs, PairByte, PairShift, 0, codes);
+  Unpack<kPairs>(block.pairs, codes);
   const float d = HalfToFloat(block.d);
   const float dmin = HalfToFloat(block.dmin);
   for (int group = 0; group < 16; ++group) {
@@ -148,8 +160,8 @@ void DecodeOneQ2_K(const BlockQ2_K& block, float* values) {
 
 void DecodeOneQ3_K(const BlockQ3_K& block, float* values) {
   Codes codes = {};
-  Unpack<2>(block.pairs, PairByte, PairShift, 0, codes);
-  Unpack<1>(block.thirds, BitByte, BitShift, 2, codes);
+  Unpack<kPairs>(block.pairs, codes);
+  Unpack<kBits, 2>(block.thirds, codes);
   const float d = HalfToFloat(block.d);
   for (int group = 0; group < 16; ++group) {
     const float step = d * static_cast<float>(ThreeScale(block.scales, group));
@@ -171,21 +183,21 @@ void DecodeSixBitGroups(uint16_t d_half, uint16_t dmin_half, const uint8_t (&sca
 
 void DecodeOneQ4_K(const BlockQ4_K& block, float* values) {
   Codes codes = {};
-  Unpack<4>(block.nibbles, NibbleByte, NibbleShift, 0, codes);
+  Unpack<kNibbles>(block.nibbles, codes);
   DecodeSixBitGroups(block.d, block.dmin, block.scales, codes, values);
 }
 
 void DecodeOneQ5_K(const BlockQ5_K& block, float* values) {
   Codes codes = {};
-  Unpack<4>(block.nibbles, NibbleByte, NibbleShift, 0, codes);
-  Unpack<1>(block.fifths, BitByte, BitShift, 4, codes);
+  Unpack<kNibbles>(block.nibbles, codes);
+  Unpack<kBits, 4>(block.fifths, codes);
   DecodeSixBitGroups(block.d, block.dmin, block.scales, codes, values);
 }
 
 void DecodeOneQ6_K(const BlockQ6_K& block, float* values) {
   Codes codes = {};
-  Unpack<4>(block.nibbles, WideNibbleByte, WideNibbleShift, 0, codes);
-  Unpack<2>(block.pairs, PairByte, PairShift, 4, codes);
+  Unpack<kLongNibbles>(block.nibbles, codes);
+  Unpack<kPairs, 4>(block.pairs, codes);
   const float d = HalfToFloat(block.d);
   for (int group = 0; group < 16; ++group) {
     const float step = d * static_cast<float>(block.scales[group]);
@@ -268,7 +280,7 @@ void EncodeOneQ2_K(const float* x, BlockQ2_K& block) {
   for (int i = 0; i < 16; ++i) {
     block.scales[i] = static_cast<uint8_t>(groups.scales[i] | (groups.minima[i] << 4));
   }
-  Pack<2>(groups.codes, 0, PairByte, PairShift, block.pairs);
+  Pack<kPairs>(groups.codes, block.pairs);
 }
 
 void EncodeOneQ3_K(const float* x, BlockQ3_K& block) {
@@ -277,8 +289,8 @@ void EncodeOneQ3_K(const float* x, BlockQ3_K& block) {
   for (int i = 0; i < 16; ++i) {
     PutThreeScale(groups.scales[i], i, block.scales);
   }
-  Pack<2>(groups.codes, 0, PairByte, PairShift, block.pairs);
-  Pack<1>(groups.codes, 2, BitByte, BitShift, block.thirds);
+  Pack<kPairs>(groups.codes, block.pairs);
+  Pack<kBits, 2>(groups.codes, block.thirds);
 }
 
 // What Q4_K and Q5_K share.
@@ -291,7 +303,7 @@ AffineGroups<8> EncodeSixBitGroups(const float* x, int code_high, Block& block) 
   std::memcpy(six.scales, groups.scales, sizeof(six.scales));
   std::memcpy(six.minima, groups.minima, sizeof(six.minima));
   PackSixBits(six, block.scales);
-  Pack<4>(groups.codes, 0, NibbleByte, NibbleShift, block.nibbles);
+  Pack<kNibbles>(groups.codes, block.nibbles);
   return groups;
 }
 
@@ -299,7 +311,7 @@ void EncodeOneQ4_K(const float* x, BlockQ4_K& block) { EncodeSixBitGroups(x, 15,
 
 void EncodeOneQ5_K(const float* x, BlockQ5_K& block) {
   const auto groups = EncodeSixBitGroups(x, 31, block);
-  Pack<1>(groups.codes, 4, BitByte, BitShift, block.fifths);
+  Pack<kBits, 4>(groups.codes, block.fifths);
 }
 
 void EncodeOneQ6_K(const float* x, BlockQ6_K& block) {
@@ -308,8 +320,8 @@ void EncodeOneQ6_K(const float* x, BlockQ6_K& block) {
   for (int i = 0; i < 16; ++i) {
     block.scales[i] = static_cast<int8_t>(groups.scales[i]);
   }
-  Pack<4>(groups.codes, 0, WideNibbleByte, WideNibbleShift, block.nibbles);
-  Pack<2>(groups.codes, 4, PairByte, PairShift, block.pairs);
+  Pack<kLongNibbles>(groups.codes, block.nibbles);
+  Pack<kPairs, 4>(groups.codes, block.pairs);
 }
 
 }  // namespace

@@ -36,18 +36,20 @@ constexpr std::string_view kTekken =
     R"([^\r\n\p{L}\p{N}]?)" CAUSEWAY_UPPER "*" CAUSEWAY_LOWER R"(+|[^\r\n\p{L}\p{N}]?)" CAUSEWAY_UPPER
     "+" CAUSEWAY_LOWER R"(*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+)" CAUSEWAY_SPACES;
 
-constexpr std::string_view kGpt2Names[] = {"gpt-2",      "phi-2",        "jina-es",     "jina-de",        "gigachat",
-                                           "jina-v2-es", "jina-v2-de",   "a.x-4.0",     "mellum",         "modern-bert",
-                                           "exaone4",    "mpt",          "olmo",        "jais",           "trillion",
-                                           "jina-v1-en", "jina-v2-code", "roberta-bpe", "granite-docling"};
+constexpr std::string_view kGpt2Names[] = {"gpt-2",       "phi-2",          "jina-es",  "jina-de",    "gigachat",
+                                           "jina-v2-es",  "jina-v2-de",     "a.x-4.0",  "mellum",     "modern-bert",
+                                           "exaone4",     "jais",           "trillion", "jina-v1-en", "jina-v2-code",
+                                           "roberta-bpe", "granite-docling"};
 constexpr std::string_view kGpt2Patterns[] = {kGpt2};
 constexpr std::string_view kLlama3Names[] = {"llama3",  "llama-v3", "llama-bpe", "falcon3",     "falcon-h1",
                                              "pixtral", "midm-2.0", "lfm2",      "jina-v5-nano"};
 constexpr std::string_view kLlama3Patterns[] = {kLlama3};
 constexpr std::string_view kDbrxNames[] = {"dbrx", "smaug-bpe", "chatglm-bpe"};
 constexpr std::string_view kGlmNames[] = {"glm4", "glm5"};
-constexpr std::string_view kQwen2Names[] = {"qwen2",   "deepseek-r1-qwen", "kormo",  "f2llmv2", "stablelm2",
-                                            "hunyuan", "solar-open",       "megrez", "grok-2"};
+constexpr std::string_view kQwen2Names[] = {"deepseek-r1-qwen", "kormo",  "f2llmv2", "hunyuan",
+                                            "solar-open",       "megrez", "grok-2"};
+constexpr std::string_view kQwen2ComposedNames[] = {"qwen2", "stablelm2"};
+constexpr std::string_view kNeoXNames[] = {"mpt", "olmo"};
 constexpr std::string_view kQwen2Patterns[] = {kQwen2};
 constexpr std::string_view kQwen35Names[] = {"qwen35"};
 constexpr std::string_view kQwen35Patterns[] = {
@@ -66,11 +68,13 @@ constexpr std::string_view kDeepSeekCoderPatterns[] = {R"([\r\n])", R"(\s?\p{L}+
 constexpr std::string_view kDeepSeekLlmNames[] = {"deepseek-llm"};
 constexpr std::string_view kDeepSeekLlmPatterns[] = {
     R"([\r\n])",
-    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-"
+    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-"
+    "Ἕἠ-"
     "ὅὈ-"
     "Ὅὐ-"
     "ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝ"
-    "ℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-"
+    "ℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-"
+    "𐓻𐲀-"
     "𐲲𐳀-"
     "𐳲𑢠-"
     "𑣟𞤀-𞥃]+",
@@ -132,8 +136,10 @@ constexpr PreTokenizer kPreTokenizers[] = {
     {kLlama3Names, kLlama3Patterns, true, true},
     {kDbrxNames, kLlama3Patterns},
     {kGlmNames, kLlama3Patterns, true},
+    {kNeoXNames, kGpt2Patterns, false, false, true},
     {kQwen2Names, kQwen2Patterns},
-    {kQwen35Names, kQwen35Patterns},
+    {kQwen2ComposedNames, kQwen2Patterns, false, false, true},
+    {kQwen35Names, kQwen35Patterns, false, false, true},
     {kDigitsNames, kDigitsPatterns},
     {kFalconNames, kFalconPatterns},
     {kDeepSeekCoderNames, kDeepSeekCoderPatterns},
@@ -185,5 +191,7 @@ Json StageOf(const PreTokenizer& pre_tokenizer) {
   stages.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
   return {{"type", "Sequence"}, {"pretokenizers", std::move(stages)}};
 }
+
+Json NormalizerOf(const PreTokenizer& pre_tokenizer) { return pre_tokenizer.compose ? Json{{"type", "NFC"}} : Json(); }
 
 }  // namespace causeway::model::gguf

@@ -17,13 +17,15 @@ struct PreTokenizer {
   std::span<const std::string_view> patterns;
   bool ignore_merges = false;  // a word that is a token is taken whole
   bool add_bos = false;        // where the file does not say
+  bool compose = false;        // the text is brought to Unicode's form C first
 };
 
 // kUnsupported with the names known.
 Result<const PreTokenizer*> FindPreTokenizer(std::string_view name);
 std::span<const PreTokenizer> PreTokenizers();
 
-// The stage as tokenizer.json would hold it.
+// The stages as tokenizer.json would hold them; null: none.
 Json StageOf(const PreTokenizer& pre_tokenizer);
+Json NormalizerOf(const PreTokenizer& pre_tokenizer);
 
 }  // namespace causeway::model::gguf

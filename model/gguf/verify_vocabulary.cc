@@ -64,9 +64,6 @@ Result<VerifyReport> VerifyVocabulary(const std::string& path, std::string_view 
     if (!one.passed) {
       one.detail = got.ok() ? fmt::format("ids are [{}], not [{}]", fmt::join(*got, ", "), fmt::join(wanted, ", "))
                             : got.error().message;
-    } else if (model->tokenizer->Decode(*got, false) != inputs[i]) {
-      one.passed = false;
-      one.detail = fmt::format("ids decode to '{}'", model->tokenizer->Decode(*got, false));
     }
     report.cases.push_back(std::move(one));
   }

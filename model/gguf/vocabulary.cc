@@ -190,6 +190,7 @@ Result<void> FillBpe(const File& file, const Vocabulary& vocabulary, TokenizerPa
                      fmt::format("metadata tokenizer.ggml.merges: {} merges; at most {}", merges.size(), kMaxTokens));
   }
   parts.model = std::make_unique<const Bpe>(Bpe::FromLists(vocabulary.texts, merges, pre_tokenizer->ignore_merges));
+  parts.normalizer = NormalizerOf(*pre_tokenizer);
   parts.pre_tokenizer = StageOf(*pre_tokenizer);
   parts.decoder = {{"type", "ByteLevel"}};
   return {};
