@@ -52,7 +52,8 @@ Result<void> RefuseQuantized(const Json& config) {
   const std::string method =
       it->is_object() && name != it->end() && name->is_string() ? name->get<std::string>() : std::string("unknown");
   return MakeError(ErrorCode::kUnsupported,
-                   "quantized weights (quant_method '" + method + "') are not served; give F32, F16 or BF16");
+                   "quantized weights (quant_method '" + method +
+                       "') are not served; give F32, F16 or BF16, or the model as a GGUF file");
 }
 
 void CountWeights(const TensorMap& tensors, ModelInfo& info) {
@@ -177,10 +178,13 @@ Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name
   return {};
 }
 
-// The file's name without its ending and its place in a set.
-std::string NameOfGguf(std::string name) {
+// The file's name without its ending and its place in a set; of a file that is only called "model", its folder's.
+std::string NameOfGguf(const std::filesystem::path& file) {
+  const std::string name = file.filename().string();
   const size_t set = name.find("-00001-of-");
-  return name.substr(0, set != std::string::npos ? set : name.rfind('.'));
+  const std::string stem = name.substr(0, set != std::string::npos ? set : name.rfind('.'));
+  const std::string folder = std::filesystem::absolute(file).lexically_normal().parent_path().filename().string();
+  return stem == "model" && !folder.empty() ? folder : stem;
 }
 
 }  // namespace
@@ -228,7 +232,7 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
   const auto path = std::filesystem::path(place.folder).lexically_normal();
   model->info.path = place.gguf.empty() ? place.folder : (std::filesystem::path(place.folder) / place.gguf).string();
   if (!place.gguf.empty()) {
-    model->info.name = NameOfGguf(place.gguf);
+    model->info.name = NameOfGguf(model->info.path);
     const auto loaded = LoadGguf(std::move(files), place.gguf, options.weights, progress, *model);
     if (!loaded.ok()) {
       return loaded.error().WithContext(place.gguf);

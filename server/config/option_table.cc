@@ -14,7 +14,7 @@ constexpr OptionRow kOptions[] = {
      .group = OptionGroup::kModel,
      .member = &Options::model,
      .fallback = "fable",
-     .doc = "What to serve: a Hugging Face model folder, org/name in the Hugging Face cache "
+     .doc = "What to serve: a Hugging Face model folder, a GGUF file, org/name in the Hugging Face cache "
             "(HF_HUB_CACHE, HF_HOME), or fable, the model that is built in."},
     {.name = "served-model-name",
      .group = OptionGroup::kModel,
