@@ -18,7 +18,7 @@ enum class PageClass : uint8_t {
   kFree,    // nobody has a reference to it
   kParked,  // mapped, and nobody counts on it: taken back when pages run short
   kCached,  // holds a prefix that may be asked for again: likewise, after the parked ones
-  kMoving,  // on its way: being mapped ahead, or read from a tier for a sequence that waits
+  kMoving,  // on its way: read from a tier or a file for somebody who waits
   kPinned,  // a state object keeps it
   kLive,    // a sequence counts on it
 };

@@ -96,13 +96,13 @@ class KvCache {
   // Begins to bring back what the tier has of the prefix beyond the pages that are here. None: there is nothing, it would
   // not be worth it, or the pages for it cannot be had.
   std::optional<Restoring> Restore(const PrefixQuery& query);
-  // Likewise with all pages of the query, from a file. kResourceExhausted if there is no room.
+  // Likewise with all of the query's, from a file. kResourceExhausted without room, kFailedPrecondition while asleep.
   Result<Restoring> Load(const PrefixQuery& query, std::unique_ptr<PageSource> source);
   // Any thread, while something pins the page.
   Result<void> ReadPage(PageId page, std::span<std::byte> to) const { return backend_->ReadPage(page, to); }
   // Tokens a second that a sequence's prompt is computed at.
   void SetComputeRate(double tokens_per_second) { compute_rate_ = tokens_per_second; }
-  // Offers everything to a tier that survives, and waits until it is there.
+  // Offers all that is cached or in use to a tier that survives, and waits until it is there.
   void Save();
 
   // ---- Size (kv_size.cc) ----
@@ -153,6 +153,7 @@ class KvCache {
   enum class Spill : bool { kNo, kYes };
   // False: nothing may go for the sake of `taker` (none: of anybody).
   Result<bool> EvictOne(std::optional<TenantId> taker, bool own_only, Spill spill = Spill::kYes);
+  std::optional<DropReason> Offer(const PrefixIndex::View& page);  // none: the tier has it now
   void SpillPage(const PrefixIndex::View& page);
   // Takes parked and surplus ranges, `growing` left alone, until `runs` more mappings are allowed.
   Result<void> Shed(int64_t runs, const Slot& growing);

@@ -66,7 +66,7 @@ struct KvCacheStats {
   uint64_t map_calls = 0;       // by the engine thread
   uint64_t ahead_calls = 0;     // by the control thread
   uint64_t unmap_calls = 0;
-  uint64_t spilled_pages = 0;   // left for a tier
+  uint64_t spilled_pages = 0;   // left the pool for a tier
   uint64_t restored_pages = 0;  // came back from one
   uint64_t lost_pages = 0;      // a tier named them and could not read them
   std::array<uint64_t, kDropReasons> dropped_pages{};

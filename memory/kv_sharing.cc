@@ -63,7 +63,7 @@ KvCache::Slot* KvCache::BestParked(int64_t wanted_pages, std::span<const PageRef
 Result<Span> KvCache::CreateSpan(int64_t expected_positions, const PrefixQuery& query) {
   CHECK(!asleep());
   std::vector<PageRef> prefix;
-  PrefixIndex::Hold hold = index_.Find(query.keys, query.tokens, query.max_pages, prefix);
+  PrefixIndex::Hold hold = index_.Find(query.keys, query.tokens, query.max_pages, prefix, query.tenant);
   Slot* const slot = BestParked(options_.geometry.PagesFor(expected_positions), prefix);
   if (slot == nullptr) {
     return MakeError(ErrorCode::kResourceExhausted, "all KV spans are in use");
@@ -105,7 +105,7 @@ void KvCache::Publish(Span& span, std::span<const Digest> keys, std::span<const 
 
 bool KvCache::SealNext(Slot& slot, const Digest& key, std::span<const Token> tokens) {
   std::byte* const address = AddressOf(slot, slot.sealed);
-  if (const PageRef* const known = index_.Known(slot.hold, key, tokens)) {
+  if (const PageRef* const known = index_.Known(slot.hold, key, tokens, slot.tenant)) {
     if (!TakeKnown(slot, *known)) {
       return false;
     }

@@ -74,11 +74,11 @@ void Restoring::Abandon() {
 }
 
 std::optional<Restoring> KvCache::Restore(const PrefixQuery& query) {
-  if (parts_.tier == nullptr) {
+  if (parts_.tier == nullptr || asleep()) {
     return std::nullopt;
   }
   std::vector<PageRef> known;
-  PrefixIndex::Hold hold = index_.Find(query.keys, query.tokens, query.max_pages, known);
+  PrefixIndex::Hold hold = index_.Find(query.keys, query.tokens, query.max_pages, known, query.tenant);
   const auto first = std::ssize(known);
   const int64_t most = std::min(query.max_pages, std::ssize(query.keys)) - first;
   const int64_t count = most > 0 ? parts_.tier->Known(query.keys, first, query.tokens, most) : 0;
@@ -87,8 +87,8 @@ std::optional<Restoring> KvCache::Restore(const PrefixQuery& query) {
       !WorthMoving(geometry.page_bytes, geometry.tokens_per_page, parts_.tier->ReadRate(), compute_rate_)) {
     return std::nullopt;
   }
-  auto job = BeginRestore(query, std::move(hold), std::move(known),
-                          parts_.tier->BeginRead(query.keys, first, count), count);
+  auto job =
+      BeginRestore(query, std::move(hold), std::move(known), parts_.tier->BeginRead(query.keys, first, count), count);
   if (job.ok()) {
     (*job)->from_tier = true;
   }
@@ -96,6 +96,9 @@ std::optional<Restoring> KvCache::Restore(const PrefixQuery& query) {
 }
 
 Result<Restoring> KvCache::Load(const PrefixQuery& query, std::unique_ptr<PageSource> source) {
+  if (asleep()) {
+    return MakeError(ErrorCode::kFailedPrecondition, "the KV cache sleeps");
+  }
   ASSIGN_OR_RETURN(auto job, BeginRestore(query, {}, {}, std::move(source), std::ssize(query.keys)));
   return Restoring(std::move(job));
 }
@@ -176,26 +179,29 @@ void KvCache::Restored(RestoreJob& job) {
 
 // ---- Leaving ---------------------------------------------------------------------------------------
 
-void KvCache::SpillPage(const PrefixIndex::View& page) {
-  const auto drop = [this](DropReason reason) { ++counters_.dropped_pages[static_cast<size_t>(reason)]; };
+std::optional<DropReason> KvCache::Offer(const PrefixIndex::View& page) {
   const KvGeometry& geometry = options_.geometry;
   if (parts_.tier == nullptr) {
-    drop(DropReason::kNoTier);
-    return;
+    return DropReason::kNoTier;
   }
   if (!WorthMoving(geometry.page_bytes, geometry.tokens_per_page, parts_.tier->ReadRate(), compute_rate_)) {
-    drop(DropReason::kNotWorth);
-    return;
+    return DropReason::kNotWorth;
   }
   const bool taken = parts_.tier->Put(
       {.key = page.key, .parent = page.parent, .place = page.place, .tenant = page.tenant, .tokens = page.tokens},
       [&](std::span<std::byte> to) { return backend_->ReadPage(page.page, to); });
-  taken ? static_cast<void>(++counters_.spilled_pages) : drop(DropReason::kRefused);
+  return taken ? std::nullopt : std::optional(DropReason::kRefused);
 }
 
-bool KvCache::HasWork() const {
-  return parts_.tier != nullptr && parts_.tier->persistent() && index_.HasUnsaved();
+void KvCache::SpillPage(const PrefixIndex::View& page) {
+  if (const auto reason = Offer(page)) {
+    ++counters_.dropped_pages[static_cast<size_t>(*reason)];
+  } else {
+    ++counters_.spilled_pages;
+  }
 }
+
+bool KvCache::HasWork() const { return parts_.tier != nullptr && parts_.tier->persistent() && index_.HasUnsaved(); }
 
 // A page that nobody holds is offered once, soon, so that it survives this process.
 bool KvCache::OfferNext() {
@@ -204,17 +210,23 @@ bool KvCache::OfferNext() {
   }
   const auto page = index_.NextUnsaved();
   if (page) {
-    SpillPage(*page);
+    Offer(*page);  // it stays here, so nothing is lost if the tier will not have it
   }
   return page.has_value();
 }
 
+// What somebody holds, too, and what was refused before: the tier only touches what it has.
 void KvCache::Save() {
-  while (OfferNext()) {
+  if (parts_.tier == nullptr) {
+    return;
   }
-  if (parts_.tier != nullptr) {
-    parts_.tier->Flush();
+  for (const PrefixIndex::View& page : index_.All()) {
+    if (parts_.tier->persistent() && Offer(page) == DropReason::kRefused) {
+      parts_.tier->Flush();  // it may only have been busy
+      Offer(page);
+    }
   }
+  parts_.tier->Flush();
 }
 
 }  // namespace causeway::memory

@@ -58,6 +58,20 @@ void PrefixIndex::Drop(Entry& entry) {
   }
 }
 
+// From the entry that it holds to a child, which is held already. The sequence goes on: what it has gone through is
+// offered with its last page, unless that one would not lead there.
+void PrefixIndex::MoveOn(Hold& hold, Entry& child) {
+  if (Entry* const parent = std::exchange(hold.entry_, &child); parent != nullptr) {
+    CHECK(parent->holds > 0);
+    --parent->holds;
+    parent->last_use = ++clock_;
+    if (with_tiers_ && child.offered) {
+      OfferChain(*parent);
+    }
+  }
+  hold.index_ = this;
+}
+
 void PrefixIndex::OfferChain(Entry& last) {
   const auto first = static_cast<int64_t>(unsaved_.size());
   for (Entry* one = &last; one != nullptr && one->holds == 0 && !one->offered; one = one->parent) {
@@ -105,17 +119,19 @@ void PrefixIndex::AppendKeys(const Digest& root, std::span<const Token> tokens, 
 
 // ---- Finding and adding ----------------------------------------------------------------------------
 
-bool PrefixIndex::Matches(const Entry& entry, const Entry* parent, std::span<const Token> tokens) const {
-  return entry.parent == parent && std::equal(tokens.begin(), tokens.end(), entry.tokens.begin(), entry.tokens.end());
+bool PrefixIndex::Matches(const Entry& entry, const Entry* parent, std::span<const Token> tokens,
+                          TenantId tenant) const {
+  return entry.parent == parent && entry.tenant == tenant &&
+         std::equal(tokens.begin(), tokens.end(), entry.tokens.begin(), entry.tokens.end());
 }
 
 PrefixIndex::Hold PrefixIndex::Find(std::span<const Digest> keys, std::span<const Token> tokens, int64_t max_pages,
-                                    std::vector<PageRef>& pages) {
+                                    std::vector<PageRef>& pages, TenantId tenant) {
   const auto page = static_cast<size_t>(tokens_per_page_);
   Entry* last = nullptr;
   for (size_t i = 0; i < keys.size() && static_cast<int64_t>(i) < max_pages; ++i) {
     const auto it = entries_.find(keys[i]);
-    if (it == entries_.end() || !Matches(it->second, last, tokens.subspan(i * page, page))) {
+    if (it == entries_.end() || !Matches(it->second, last, tokens.subspan(i * page, page), tenant)) {
       break;
     }
     last = &it->second;
@@ -147,18 +163,19 @@ PrefixIndex::Inserted PrefixIndex::Insert(Hold& hold, const Digest& key, std::sp
     if (parent != nullptr) {
       ++parent->children;  // held, so it is not in the order
     }
-  } else if (Matches(entry, parent, tokens)) {
+  } else if (Matches(entry, parent, tokens, tenant)) {
     Take(entry);
   } else {
     return Inserted::kRefused;
   }
-  hold = Hold(this, &entry);
+  MoveOn(hold, entry);
   return added ? Inserted::kAdded : Inserted::kKnown;
 }
 
-const PageRef* PrefixIndex::Known(const Hold& hold, const Digest& key, std::span<const Token> tokens) const {
+const PageRef* PrefixIndex::Known(const Hold& hold, const Digest& key, std::span<const Token> tokens,
+                                  TenantId tenant) const {
   const auto it = entries_.find(key);
-  return it != entries_.end() && Matches(it->second, hold.entry_, tokens) ? &it->second.page : nullptr;
+  return it != entries_.end() && Matches(it->second, hold.entry_, tokens, tenant) ? &it->second.page : nullptr;
 }
 
 // ---- Giving up and saving --------------------------------------------------------------------------
@@ -208,6 +225,16 @@ std::optional<PrefixIndex::View> PrefixIndex::NextUnsaved() {
     }
   }
   return std::nullopt;
+}
+
+std::vector<PrefixIndex::View> PrefixIndex::All() const {
+  std::vector<View> all;
+  all.reserve(entries_.size());
+  for (const auto& [key, entry] : entries_) {
+    all.push_back(ViewOf(entry));
+  }
+  std::ranges::sort(all, {}, &View::place);
+  return all;
 }
 
 void PrefixIndex::CheckInvariants() const {

@@ -66,15 +66,15 @@ class PrefixIndex {
   // Appends the keys of the full pages of `tokens` behind the keys that are there.
   void AppendKeys(const Digest& root, std::span<const Token> tokens, std::vector<Digest>& keys);
 
-  // Pages of the longest known prefix of `tokens`, at most `max_pages` of them; `keys` as AppendKeys makes them.
-  // Appends a reference to each to `pages`.
-  Hold Find(std::span<const Digest> keys, std::span<const Token> tokens, int64_t max_pages,
-            std::vector<PageRef>& pages);
+  // Pages of the longest prefix of `tokens` that the tenant has, at most `max_pages` of them; `keys` as AppendKeys
+  // makes them. Appends a reference to each to `pages`.
+  Hold Find(std::span<const Digest> keys, std::span<const Token> tokens, int64_t max_pages, std::vector<PageRef>& pages,
+            TenantId tenant = kDefaultTenant);
 
   enum class Inserted : uint8_t {
     kAdded,   // the page is in the index, and held
     kKnown,   // another page has this content and is held instead; `page` stays the caller's alone
-    kRefused  // other content has this key: the hold is as it was, and the chain cannot go on
+    kRefused  // other content or another tenant has this key: the hold is as it was, and the chain cannot go on
   };
   // Adds the page behind the one that `hold` holds (an empty hold: the first of a chain) and moves the hold to it.
   // `from_tier`: a tier has a copy of it already.
@@ -82,7 +82,8 @@ class PrefixIndex {
                   TenantId tenant = kDefaultTenant, bool from_tier = false);
 
   // The page that Insert would find known, or null.
-  const PageRef* Known(const Hold& hold, const Digest& key, std::span<const Token> tokens) const;
+  const PageRef* Known(const Hold& hold, const Digest& key, std::span<const Token> tokens,
+                       TenantId tenant = kDefaultTenant) const;
 
   // What an entry is, for whoever keeps a copy of its page.
   struct View {
@@ -104,6 +105,8 @@ class PrefixIndex {
   // the index changes.
   std::optional<View> NextUnsaved();
   bool HasUnsaved() const { return !unsaved_.empty(); }
+  // All entries, parents first. Valid until the index changes.
+  std::vector<View> All() const;
 
   int64_t pages() const { return static_cast<int64_t>(entries_.size()); }
   void CheckInvariants() const;
@@ -122,10 +125,11 @@ class PrefixIndex {
     PageRef page;
   };
 
-  bool Matches(const Entry& entry, const Entry* parent, std::span<const Token> tokens) const;
+  bool Matches(const Entry& entry, const Entry* parent, std::span<const Token> tokens, TenantId tenant) const;
   void Take(Entry& entry);  // adds a hold
   void Drop(Entry& entry);
   void OrderIfFree(Entry& entry);
+  void MoveOn(Hold& hold, Entry& child);
   void OfferChain(Entry& last);
   static View ViewOf(const Entry& entry);
 

@@ -1,191 +1,127 @@
-// The KV cache driven at random against a naive model, on every backend: who may write where, whose bytes lie there,
-// what the ledger says. On the mock, every call of the backend is made to fail in turn, and a call that fails changes
-// nothing that its caller can see.
-#include <map>
-#include <optional>
+// The KV cache driven at random beside a naive model (kv_walk.h), on every backend that needs no device; with calls of
+// the backend that fail, one after the other; and with threads.
+#include <algorithm>
 #include <string>
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
+#include "base/check.h"
+#include "tests/property/kv_shrink.h"
 #include "tests/support/kv_fixtures.h"
 #include "tests/support/run_scale.h"
 
 namespace causeway::memory {
 namespace {
 
-constexpr int64_t kPages = 24;
-constexpr int64_t kSpans = 5;
-constexpr int64_t kPagesPerSpan = 9;
-
-// A map from page number to the tag that was written there: all that a span is to its user.
-struct Owned {
-  Span span;
-  std::vector<uint64_t> tags;
-};
-
-class KvCacheWalk {
- public:
-  KvCacheWalk(const std::string& backend, uint64_t seed) : seed_(seed) {
-    const KvCacheOptions options = TestCacheOptions(kPages, kSpans, kPagesPerSpan);
-    if (backend == "mock") {
-      MockedCache mocked = MakeMockedCache(options, MockBackend::Storage::kHeap);
-      cache_ = std::move(mocked.cache);
-      mock_ = mocked.mock;
-      // Sometimes few mappings: then a fragmented pool refuses what the budget would allow.
-      mock_->set_max_mappings(Draw(0, 2) == 0 ? kSpans + Draw(3, kPages) : int64_t{1} << 20);
-    } else {
-      cache_ = KvCache::Create(options, MakeTestBackend(backend, kPages)).value();
-    }
-  }
-
-  // `fail_every`: the n-th call of the backend from each operation on fails (0: none).
-  void Run(int64_t operations, int fail_every) {
-    for (int64_t i = 0; i < operations && !testing::Test::HasFailure(); ++i) {
-      if (mock_ != nullptr && fail_every > 0) {
-        mock_->FailNth(static_cast<VmCall>(Draw(0, kVmCalls - 1)), fail_every);
-      }
-      switch (Draw(0, 9)) {
-        case 0:
-        case 1: Admit(); break;
-        case 2: Free(); break;
-        case 3: Draw(0, 7) == 0 ? Trim() : Move(); break;
-        default: Append(); break;
-      }
-      Check();
-    }
-    owned_.clear();
-    EXPECT_EQ(cache_->Stats().live_pages, 0);
-    for (size_t i = 0; mock_ != nullptr && i < kVmCalls; ++i) {
-      mock_->FailNth(static_cast<VmCall>(i), 0);
-    }
-    ASSERT_TRUE(cache_->Trim().ok());
-    EXPECT_EQ(cache_->Stats().created_pages, 0);
-    EXPECT_EQ(cache_->Stats().mappings, 0);
-    EXPECT_EQ(cache_->backend().PhysicalBytes(), 0);
-  }
-
-  int64_t refusals() const { return refusals_; }
-  int64_t failures() const { return failures_; }
-
- private:
-  int64_t Draw(int64_t low, int64_t high) {
-    return low + static_cast<int64_t>(RandomBits(seed_, 0, draws_++) % static_cast<uint64_t>(high - low + 1));
-  }
-
-  Owned* Any() { return owned_.empty() ? nullptr : &owned_[static_cast<size_t>(Draw(0, std::ssize(owned_) - 1))]; }
-  int64_t LivePages() const {
-    int64_t pages = 0;
-    for (const Owned& owned : owned_) {
-      pages += std::ssize(owned.tags);
-    }
-    return pages;
-  }
-
-  void Admit() {
-    const int64_t pages = Draw(1, kPagesPerSpan);
-    auto span = cache_->CreateSpan(pages * kTestTokensPerPage);
-    ASSERT_EQ(span.ok(), std::ssize(owned_) < kSpans);
-    if (span.ok()) {
-      owned_.push_back({std::move(span).value(), {}});
-      Grow(owned_.back(), pages);
-    }
-  }
-  void Append() {
-    if (Owned* const owned = Any()) {
-      Grow(*owned, std::min<int64_t>(std::ssize(owned->tags) + Draw(0, 2), kPagesPerSpan));
-    }
-  }
-  void Free() {
-    if (Owned* const owned = Any()) {
-      std::swap(*owned, owned_.back());
-      owned_.pop_back();
-    }
-  }
-  void Move() {
-    if (Owned* const owned = Any()) {
-      Span elsewhere = std::move(owned->span);
-      owned->span = std::move(elsewhere);
-    }
-  }
-  void Trim() {
-    if (!cache_->Trim().ok()) {
-      ++failures_;
-    } else {
-      EXPECT_EQ(cache_->Stats().created_pages, LivePages());
-    }
-  }
-
-  // Reserves and writes a tag of its own to each new page.
-  void Grow(Owned& owned, int64_t pages) {
-    const auto had = std::ssize(owned.tags);
-    const bool within_budget = LivePages() + pages - had <= kPages;
-    const int64_t positions = pages * kTestTokensPerPage - Draw(0, kTestTokensPerPage - 1);
-    const auto reserved = cache_->Reserve(owned.span, positions);
-    if (!within_budget) {
-      EXPECT_FALSE(reserved.ok());
-      ++refusals_;
-    }
-    if (!reserved.ok()) {
-      failures_ += within_budget ? 1 : 0;
-      EXPECT_TRUE(!within_budget || mock_ != nullptr) << reserved.error().message;
-      return;
-    }
-    for (auto page = had; page < pages; ++page) {
-      owned.tags.push_back(next_tag_++);
-      WriteTag(owned.span, page, owned.tags.back());
-    }
-  }
-
-  void Check() {
-    cache_->CheckInvariants();
-    const KvCacheStats stats = cache_->Stats();
-    EXPECT_EQ(stats.live_pages, LivePages());
-    EXPECT_EQ(cache_->backend().PhysicalBytes(), stats.created_pages * stats.page_bytes);
-    EXPECT_LE(stats.live_pages + stats.parked_pages, stats.created_pages);
-    for (const Owned& owned : owned_) {
-      ASSERT_EQ(owned.span.capacity_positions(), std::ssize(owned.tags) * kTestTokensPerPage);
-      for (int64_t page = 0; page < std::ssize(owned.tags); ++page) {
-        ASSERT_EQ(ReadTag(owned.span, page), owned.tags[static_cast<size_t>(page)]);
-      }
-    }
-    if (mock_ != nullptr) {
-      EXPECT_EQ(std::ssize(mock_->mappings()), stats.live_pages + stats.parked_pages);
-    }
-  }
-
-  const uint64_t seed_;
-  uint64_t draws_ = 0;
-  uint64_t next_tag_ = 1;
-  std::unique_ptr<KvCache> cache_;
-  MockBackend* mock_ = nullptr;
-  std::vector<Owned> owned_;
-  int64_t refusals_ = 0;
-  int64_t failures_ = 0;
-};
+constexpr int64_t kSteps = kQuickBuild ? 2500 : 250;
 
 class KvCacheProperty : public testing::TestWithParam<std::string> {};
 
-TEST_P(KvCacheProperty, AgreesWithANaiveMap) {
-  for (uint64_t seed = 1; seed <= 5; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    KvCacheWalk walk(GetParam(), seed);
-    walk.Run(kQuickBuild ? 4000 : 400, 0);
-    EXPECT_GT(walk.refusals(), 0);
+TEST_P(KvCacheProperty, AgreesWithANaiveModel) {
+  for (uint64_t seed = 1; seed <= 16; ++seed) {
+    const auto failure = WalkFailure({.backend = GetParam(), .seed = seed}, KvWalk::RandomSteps(seed, kSteps, false));
+    ASSERT_FALSE(failure) << *failure;
+  }
+}
+
+// A million steps in all, with other seeds than those above: `ctest -C soak -L soak`.
+TEST_P(KvCacheProperty, DISABLED_Soak) {
+  const auto backends = std::ssize(TestBackends());
+  for (uint64_t seed = 1001; seed <= 1040; ++seed) {
+    const KvSteps steps = KvWalk::RandomSteps(seed, 1'000'000 / 40 / backends + 1, false);
+    const auto failure = WalkFailure({.backend = GetParam(), .seed = seed}, steps);
+    ASSERT_FALSE(failure) << *failure;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, KvCacheProperty, testing::ValuesIn(TestBackends()),
                          [](const auto& info) { return info.param; });
 
-TEST(KvCacheFailures, AFailedCallChangesNothing) {
-  for (uint64_t seed = 1; seed <= 4; ++seed) {
-    for (int nth = 1; nth <= 5; ++nth) {
-      SCOPED_TRACE("seed " + std::to_string(seed) + ", call " + std::to_string(nth));
-      KvCacheWalk walk("mock", seed);
-      walk.Run(kQuickBuild ? 2000 : 200, nth);
-      EXPECT_GT(walk.failures(), 0);
+// The walk is worth something only if it gets everywhere.
+TEST(KvCacheWalk, DoesEverythingOften) {
+  std::array<int64_t, kKvOps> done{};
+  int64_t refusals = 0;
+  for (uint64_t seed = 1; seed <= 6; ++seed) {
+    KvWalk walk({.seed = seed});
+    walk.Run(KvWalk::RandomSteps(seed, 2500, false));
+    for (size_t op = 0; op < kKvOps; ++op) {
+      done[op] += walk.done(static_cast<KvOp>(op));
     }
+    refusals += walk.refusals();
+    walk.Finish();
+  }
+  for (size_t op = 0; op < kKvOps; ++op) {
+    EXPECT_GE(done[op], 20) << "operation " << op;
+  }
+  EXPECT_GE(refusals, 20);
+}
+
+TEST(KvCacheWalk, FailuresShrink) {
+  const KvSteps steps = KvWalk::RandomSteps(1, 200, false);
+  const auto two_pins = [](const KvSteps& some) { return std::ranges::count(some, KvOp::kPin, &KvStep::op) >= 2; };
+  ASSERT_TRUE(two_pins(steps));
+  EXPECT_EQ(Shrink(steps, two_pins).size(), 2U);
+  EXPECT_FALSE(FailureOf([] {}));
+  EXPECT_NE(FailureOf([] { CHECK_MSG(false, "a failure of {}", 3); }).value_or("").find("a failure of 3"),
+            std::string::npos);
+}
+
+TEST(KvCacheFailures, AFailedCallChangesNothing) {
+  for (uint64_t seed = 1; seed <= 16; ++seed) {
+    const auto failure = WalkFailure({.seed = seed}, KvWalk::RandomSteps(seed, kSteps, true));
+    ASSERT_FALSE(failure) << *failure;
+  }
+}
+
+struct Script {
+  KvSteps steps;
+  std::array<uint64_t, kVmCalls> calls{};  // that it makes, by kind
+};
+
+// The first of some random ones that does everything and makes every kind of call.
+Script ScriptOfEverything(const KvWorld& world) {
+  for (uint64_t seed = 1; seed <= 1000; ++seed) {
+    Script script{.steps = KvWalk::RandomSteps(seed, 200, false)};
+    KvWalk walk(world);
+    walk.Run(script.steps);
+    bool all = true;
+    for (size_t op = 0; op < kKvOps; ++op) {
+      all = all && walk.done(static_cast<KvOp>(op)) > 0;
+    }
+    walk.Finish();
+    for (size_t call = 0; call < kVmCalls; ++call) {
+      script.calls[call] = walk.mock()->calls(static_cast<VmCall>(call));
+      all = all && script.calls[call] > 0;
+    }
+    if (all) {
+      return script;
+    }
+  }
+  return {};
+}
+
+// Of each kind of call each one fails in turn; what an operation that failed was to change is as before, and the script
+// goes on.
+TEST(KvCacheFailures, EveryCallMayFailOnce) {
+  KvWorld world{.plain = true};
+  const Script script = ScriptOfEverything(world);
+  ASSERT_FALSE(script.steps.empty());
+  for (size_t call = 0; call < kVmCalls; ++call) {
+    world.call = static_cast<VmCall>(call);
+    for (world.nth = 1; world.nth <= static_cast<int>(script.calls[call]); world.nth += kQuickBuild ? 1 : 5) {
+      const auto failure = WalkFailure(world, script.steps);
+      ASSERT_FALSE(failure) << "call " << call << ", the " << world.nth << "th: " << *failure;
+    }
+  }
+}
+
+// Pages are mapped, made and read into by threads of their own while another one reads what sequences hold.
+TEST(KvCacheThreads, MapsRunBesideReaders) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    KvWalk walk({.backend = "linux", .seed = seed, .threads = true});
+    walk.Run(KvWalk::RandomSteps(seed, kSteps / 2, false));
+    walk.Finish();
   }
 }
 

@@ -60,8 +60,8 @@ class FakeTier final : public PageTier {
   void set_read_rate(double bytes_per_second) { read_rate_ = bytes_per_second; }
   void ForgetOldest() {
     if (!store_->pages.empty()) {
-      store_->pages.erase(std::ranges::min_element(
-          store_->pages, {}, [](const auto& entry) { return entry.second.last_use; }));
+      store_->pages.erase(
+          std::ranges::min_element(store_->pages, {}, [](const auto& entry) { return entry.second.last_use; }));
     }
   }
   void ForgetAll() { store_->pages.clear(); }
@@ -90,8 +90,8 @@ class FakeTier final : public PageTier {
     while (pages() >= capacity_) {
       ForgetOldest();
     }
-    store_->pages[page.key] = {std::move(bytes), {page.tokens.begin(), page.tokens.end()}, page.parent, page.tenant,
-                               ++store_->clock};
+    store_->pages[page.key] = {
+        std::move(bytes), {page.tokens.begin(), page.tokens.end()}, page.parent, page.tenant, ++store_->clock};
     return true;
   }
 

@@ -1,42 +1,13 @@
 // Spans that share the pages of a common prefix.
-#include <map>
-#include <numeric>
-
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
-#include "fmt/format.h"
 #include "tests/support/kv_fixtures.h"
+#include "tests/support/kv_sharer.h"
 
 namespace causeway::memory {
 namespace {
 
 constexpr int64_t kT = kTestTokensPerPage;
-
-std::vector<Token> Tokens(int64_t count, Token first) {
-  std::vector<Token> tokens(static_cast<size_t>(count));
-  std::iota(tokens.begin(), tokens.end(), first);
-  return tokens;
-}
-
-// A sequence as the scheduler drives one.
-struct Sharer {
-  KvCache* cache;
-  std::vector<Token> tokens;
-  std::vector<Digest> keys;
-  Span span;
-
-  Sharer(KvCache& kv, std::vector<Token> text) : cache(&kv), tokens(std::move(text)) {}
-
-  // Takes what is known of the tokens and reserves the rest.
-  Result<void> Start() {
-    cache->AppendPrefixKeys(cache->PrefixRoot("test"), tokens, keys);
-    const auto size = static_cast<int64_t>(tokens.size());
-    ASSIGN_OR_RETURN(span, cache->CreateSpan(size, {keys, tokens, size}));
-    return cache->Reserve(span, size);
-  }
-  void Publish() { cache->Publish(span, keys, tokens); }
-};
 
 struct KvSharingTest : testing::Test {
   MockedCache mocked = MakeMockedCache(TestCacheOptions(8, 4, 6));
@@ -135,6 +106,18 @@ TEST_F(KvSharingTest, DropPrefixesKeepsWhatIsInUse) {
   EXPECT_EQ(Started(Tokens(3 * kT, 500)).span.sealed_pages(), 0);
 }
 
+TEST_F(KvSharingTest, SaysWhetherAPrefixWasLostOrNeverThere) {
+  Sharer a = Started(Tokens(2 * kT, 0));
+  EXPECT_EQ(cache.LossAt(a.Query(), 0), KvCache::Loss::kNever);
+  a.Publish();
+  a.span.Release();
+  ASSERT_TRUE(cache.DropPrefixes().ok());
+  EXPECT_EQ(cache.LossAt(a.Query(), 0), KvCache::Loss::kEvicted);
+  EXPECT_EQ(cache.LossAt(a.Query(), 1), KvCache::Loss::kEvicted);
+  EXPECT_EQ(cache.LossAt(a.Query(), 2), KvCache::Loss::kNever);  // all was found
+  EXPECT_EQ(cache.LossAt(Sharer(cache, Tokens(kT, 900)).Query(), 0), KvCache::Loss::kNever);
+}
+
 TEST_F(KvSharingTest, AFailureOfTheBackendLeavesEverythingAsItWas) {
   Sharer a = Started(Tokens(3 * kT, 0));
   mock.FailNth(VmCall::kProtect, 2);
@@ -144,7 +127,6 @@ TEST_F(KvSharingTest, AFailureOfTheBackendLeavesEverythingAsItWas) {
   mock.FailNth(VmCall::kMap, 1);
   EXPECT_FALSE(b.Start().ok());
   cache.CheckInvariants();
-  b.keys.clear();
   ASSERT_TRUE(b.Start().ok());
   EXPECT_EQ(b.span.sealed_pages(), 1);
   b.Publish();
@@ -161,129 +143,6 @@ TEST_F(KvSharingTest, AFailureOfTheBackendLeavesEverythingAsItWas) {
   e.Publish();
   EXPECT_EQ(e.span.sealed_pages(), 0);
 }
-
-// ---- Random histories ------------------------------------------------------------------------------
-//
-// Every page written carries a tag, a function of all tokens up to its end. Whatever happened before, the full
-// pages of a span carry the tags of its own tokens.
-
-uint64_t TagOf(std::span<const Token> tokens) {
-  uint64_t tag = 1;
-  for (const Token token : tokens) {
-    tag = Mix64(tag + static_cast<uint64_t>(token));
-  }
-  return tag;
-}
-
-struct History {
-  static constexpr int64_t kPages = 24;
-  static constexpr size_t kSpans = 5;
-
-  uint64_t seed = 0;
-  std::unique_ptr<KvCache> cache;
-  MockBackend* mock = nullptr;  // null on others
-  std::vector<Sharer> running;
-  uint64_t step = 0;
-  uint64_t drawn = 0;
-
-  uint64_t Draw(uint64_t below) { return RandomBits(seed, step, drawn++) % below; }
-
-  std::vector<Token> RandomTokens() {
-    std::vector<Token> tokens(1 + Draw(8 * kT));
-    const uint64_t family = Draw(3);
-    const size_t branch = Draw(tokens.size());
-    for (size_t i = 0; i < tokens.size(); ++i) {
-      tokens[i] = static_cast<Token>(i < branch ? family : 10 + Draw(2));
-    }
-    return tokens;
-  }
-
-  void Fill(Sharer& one) {
-    for (int64_t page = one.span.sealed_pages(); page * kT < static_cast<int64_t>(one.tokens.size()); ++page) {
-      const auto end = std::min(one.tokens.size(), static_cast<size_t>((page + 1) * kT));
-      WriteTag(one.span, page, TagOf(std::span(one.tokens).first(end)));
-    }
-  }
-  void Check() {
-    cache->CheckInvariants();
-    for (const Sharer& one : running) {
-      for (size_t page = 0; (page + 1) * kT <= one.tokens.size(); ++page) {
-        ASSERT_EQ(ReadTag(one.span, static_cast<int64_t>(page)), TagOf(std::span(one.tokens).first((page + 1) * kT)))
-            << "seed " << seed << " step " << step << " page " << page;
-      }
-    }
-  }
-
-  void Grow(Sharer& one) {
-    const size_t room = 10 * kT - one.tokens.size();
-    const size_t more = std::min<size_t>(room, Draw(2 * kT));
-    std::vector<Token> longer = one.tokens;
-    longer.insert(longer.end(), more, static_cast<Token>(20 + Draw(2)));
-    if (cache->Reserve(one.span, static_cast<int64_t>(longer.size())).ok()) {
-      one.tokens = std::move(longer);
-      cache->AppendPrefixKeys(cache->PrefixRoot("test"), one.tokens, one.keys);
-      Fill(one);
-    }
-  }
-
-  void Step() {
-    ++step;
-    drawn = 0;
-    if (mock != nullptr && Draw(4) == 0) {
-      mock->FailNth(static_cast<VmCall>(Draw(kVmCalls)), 1 + static_cast<int>(Draw(3)));
-    }
-    const uint64_t action = Draw(10);
-    if (action < 4 && running.size() < kSpans) {
-      Sharer one(*cache, RandomTokens());
-      if (one.Start().ok()) {
-        Fill(one);
-        running.push_back(std::move(one));
-      }
-    } else if (action < 6 && !running.empty()) {
-      running[Draw(running.size())].Publish();
-    } else if (action < 8 && !running.empty()) {
-      Grow(running[Draw(running.size())]);
-    } else if (action == 8 && !running.empty()) {
-      running.erase(running.begin() + static_cast<int64_t>(Draw(running.size())));
-    } else if (Draw(20) == 0) {
-      (void)(Draw(2) == 0 ? cache->Trim() : cache->DropPrefixes());
-    }
-  }
-};
-
-struct KvSharingHistory : testing::TestWithParam<std::string> {};
-
-TEST_P(KvSharingHistory, EverySpanSeesItsOwnTokens) {
-  const int64_t steps = GetParam() == "mock" ? 3000 : 1500;
-  for (uint64_t seed = 1; seed <= 4; ++seed) {
-    const KvCacheOptions options = TestCacheOptions(History::kPages, History::kSpans, 10);
-    History history;
-    history.seed = seed;
-    if (GetParam() == "mock") {
-      MockedCache mocked = MakeMockedCache(options, MockBackend::Storage::kHeap);
-      history.cache = std::move(mocked.cache);
-      history.mock = mocked.mock;
-    } else {
-      history.cache = KvCache::Create(options, MakeTestBackend(GetParam(), History::kPages)).value();
-    }
-    for (int64_t i = 0; i < steps; ++i) {
-      history.Step();
-      history.Check();
-      if (testing::Test::HasFatalFailure()) {
-        return;
-      }
-    }
-    history.running.clear();
-    for (int attempt = 0; attempt < 20; ++attempt) {  // a failure may still be armed
-      (void)history.cache->DropPrefixes();
-      (void)history.cache->Trim();
-    }
-    EXPECT_EQ(history.cache->backend().PhysicalBytes(), 0);
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Backends, KvSharingHistory, testing::ValuesIn(TestBackends()),
-                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace causeway::memory
