@@ -154,6 +154,7 @@ class KvCache {
   // False: nothing may go for the sake of `taker` (none: of anybody).
   Result<bool> EvictOne(std::optional<TenantId> taker, bool own_only, Spill spill = Spill::kYes);
   std::optional<DropReason> Offer(const PrefixIndex::View& page);  // none: the tier has it now
+  bool IsWorthMoving();
   void SpillPage(const PrefixIndex::View& page);
   // Takes parked and surplus ranges, `growing` left alone, until `runs` more mappings are allowed.
   Result<void> Shed(int64_t runs, const Slot& growing);
@@ -189,6 +190,7 @@ class KvCache {
   std::vector<std::shared_ptr<RestoreJob>> restores_;  // in flight
   std::vector<PageId> scratch_ids_;
   double compute_rate_ = 0;
+  uint64_t not_worth_ = 0;
   bool keep_ready_ = false;             // pages were wanted since the last trim
   std::optional<int64_t> slept_pages_;  // that there were when the cache went to sleep
   int64_t mappings_ = 0;

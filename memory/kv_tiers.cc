@@ -7,6 +7,11 @@
 #include "memory/kv_jobs.h"
 
 namespace causeway::memory {
+namespace {
+
+constexpr uint64_t kTriedAllTheSame = 64;
+
+}  // namespace
 
 // ---- Pins ------------------------------------------------------------------------------------------
 
@@ -73,6 +78,14 @@ void Restoring::Abandon() {
   }
 }
 
+// By the rates measured lately. One in some that were found too slow is tried all the same, so that a tier which had a bad
+// hour is found out to be well again.
+bool KvCache::IsWorthMoving() {
+  const KvGeometry& geometry = options_.geometry;
+  return WorthMoving(geometry.page_bytes, geometry.tokens_per_page, parts_.tier->ReadRate(), compute_rate_) ||
+         ++not_worth_ % kTriedAllTheSame == 0;
+}
+
 std::optional<Restoring> KvCache::Restore(const PrefixQuery& query) {
   if (parts_.tier == nullptr || asleep()) {
     return std::nullopt;
@@ -82,9 +95,7 @@ std::optional<Restoring> KvCache::Restore(const PrefixQuery& query) {
   const auto first = std::ssize(known);
   const int64_t most = std::min(query.max_pages, std::ssize(query.keys)) - first;
   const int64_t count = most > 0 ? parts_.tier->Known(query.keys, first, query.tokens, most) : 0;
-  const KvGeometry& geometry = options_.geometry;
-  if (count == 0 ||
-      !WorthMoving(geometry.page_bytes, geometry.tokens_per_page, parts_.tier->ReadRate(), compute_rate_)) {
+  if (count == 0 || !IsWorthMoving()) {
     return std::nullopt;
   }
   auto job =
@@ -180,11 +191,10 @@ void KvCache::Restored(RestoreJob& job) {
 // ---- Leaving ---------------------------------------------------------------------------------------
 
 std::optional<DropReason> KvCache::Offer(const PrefixIndex::View& page) {
-  const KvGeometry& geometry = options_.geometry;
   if (parts_.tier == nullptr) {
     return DropReason::kNoTier;
   }
-  if (!WorthMoving(geometry.page_bytes, geometry.tokens_per_page, parts_.tier->ReadRate(), compute_rate_)) {
+  if (!IsWorthMoving()) {
     return DropReason::kNotWorth;
   }
   const bool taken = parts_.tier->Put(
