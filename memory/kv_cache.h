@@ -1,7 +1,6 @@
 // The KV cache of a replica: contiguous virtual spans over pooled physical pages.
 //
-// Owner: the engine thread. Stats() and TenantStats() may be read from any thread.
-// memory/README.md tells the life of a page.
+// Owner: the engine thread; Stats() and TenantStats() from any. memory/README.md tells the life of a page.
 //
 // Invariants, checked by CheckInvariants():
 //   free + parked + cached + moving + pinned + live = budget, of all and of each tenant
@@ -93,8 +92,7 @@ class KvCache {
 
   // ---- Tiers (kv_tiers.cc) ----
 
-  // Begins to bring back what the tier has of the prefix beyond the pages that are here. None: there is nothing, it would
-  // not be worth it, or the pages for it cannot be had.
+  // Begins to bring back what the tier has beyond the pages that are here. None: nothing, not worth it, or no room.
   std::optional<Restoring> Restore(const PrefixQuery& query);
   // Likewise with all of the query's, from a file. kResourceExhausted without room, kFailedPrecondition while asleep.
   Result<Restoring> Load(const PrefixQuery& query, std::unique_ptr<PageSource> source);
