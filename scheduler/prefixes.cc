@@ -137,10 +137,12 @@ bool Scheduler::DropRestores(const Sequence* but) {
 
 // ---- States ----------------------------------------------------------------------------------------
 
-int64_t Scheduler::most_pinned() const {
-  const int64_t budget = kv_.Stats().budget_pages;
-  return std::max<int64_t>(0, kv_.RoomOf(memory::kDefaultTenant, budget) - kv_.geometry().PagesFor(options_.max_model_len));
+int64_t Scheduler::MostPinned(int64_t budget) const {
+  const int64_t longest = kv_.geometry().PagesFor(options_.max_model_len);
+  return std::max<int64_t>(0, kv_.RoomOf(memory::kDefaultTenant, budget) - longest);
 }
+
+int64_t Scheduler::most_pinned() const { return MostPinned(kv_.Stats().budget_pages); }
 
 memory::PrefixPin Scheduler::PinOf(const Sequence& sequence, Error& error) {
   if (!options_.prefix_caching) {
@@ -173,6 +175,11 @@ Result<memory::Restoring> Scheduler::BeginLoad(std::span<const Token> tokens, st
 }
 
 Result<void> Scheduler::CheckResize(int64_t pages) const {
+  if (kv_.PinnedPages() > MostPinned(pages)) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     fmt::format("states keep {} KV pages; {} pages would leave no room beside them", kv_.PinnedPages(),
+                                 pages));
+  }
   for (const auto& [key, request] : requests_) {
     if (kv_.geometry().PagesFor(request.most_positions()) > kv_.RoomOf(request.params.tenant, pages)) {
       return MakeError(ErrorCode::kResourceExhausted,

@@ -131,6 +131,7 @@ class Scheduler {
   void Preempt(Sequence& victim);
   void CountStalls();
   void MapAhead();
+  int64_t MostPinned(int64_t budget) const;
   void BuildPlan();
   void FillRow(const Sequence& sequence, PlanRow& row) const;
 

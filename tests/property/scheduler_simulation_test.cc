@@ -1,5 +1,6 @@
 // A scheduler driven at random on a fake executor: arrivals, classes, n, lengths, cancels, deadlines, failing steps, a
-// pool that is far too small and a backend that fails now and then. What must hold whatever happens:
+// pool that is far too small and a backend that fails now and then; with and without a tier that may fail, tenants, states
+// that pin, sleep, a pool that shrinks and grows. What must hold whatever happens:
 //   no page is lost (CheckInvariants counts them), the token budget is kept, nobody waits without end,
 //   each sequence gets the tokens it has to get, in order, then exactly one finish; the same seed, the same trace.
 #include <map>
@@ -25,8 +26,19 @@ class Simulation {
     options_.max_model_len = 400;
     options_.ageing = std::chrono::milliseconds(200);
     options_.prefix_caching = Draw(0, 2) > 0;
-    pages_ = Draw(3, 24);
-    mocked_ = memory::MakeMockedCache(memory::TestCacheOptions(pages_, options_.max_num_seqs, 25));
+    pages_ = Draw(0, 3) == 0 ? Draw(26, 40) : Draw(3, 24);  // more than the longest request: states may pin
+    auto cache = memory::TestCacheOptions(pages_, options_.max_num_seqs, 25);
+    if (Draw(0, 1) == 0) {
+      cache.tenants = {{.name = "default"}, {.name = "a", .floor_pages = pages_ / 6, .quota_pages = pages_ / 2 + 1}};
+    }
+    tenants_ = std::max<int64_t>(1, std::ssize(cache.tenants));
+    memory::KvCacheParts parts;
+    if (Draw(0, 1) == 0) {
+      auto tier = std::make_unique<memory::FakeTier>(cache.geometry.page_bytes, Draw(1, 80), Draw(0, 1) == 0);
+      tier_ = tier.get();
+      parts.tier = std::move(tier);
+    }
+    mocked_ = memory::MakeMockedCache(cache, memory::MockBackend::Storage::kNone, std::move(parts));
     scheduler_.emplace(options_, *mocked_.cache);
   }
 
@@ -44,7 +56,11 @@ class Simulation {
     }
     EXPECT_TRUE(scheduler_->idle());
     EXPECT_TRUE(open_.empty()) << open_.size() << " sequences never ended";
-    EXPECT_EQ(mocked_.cache->Stats().live_pages, 0);
+    pins_.clear();
+    mocked_.cache->Poll();
+    mocked_.cache->CheckInvariants();
+    const memory::KvCacheStats stats = mocked_.cache->Stats();
+    EXPECT_EQ(stats.live_pages + stats.pinned_pages, 0);
     return trace_;
   }
 
@@ -81,6 +97,8 @@ class Simulation {
     request.stop.ignore_eos = Draw(0, 1) == 0;
     request.stop.min_tokens = Draw(0, request.stop.max_tokens);
     request.cache_salt = Draw(0, 5) == 0 ? "salt" : "";
+    request.tenant = static_cast<memory::TenantId>(Draw(0, tenants_ - 1));
+    request.pin = Draw(0, 9) == 0;
     if (Draw(0, 7) == 0) {
       request.queue_deadline = now_ + std::chrono::milliseconds(Draw(10, 1000));
     }
@@ -112,6 +130,32 @@ class Simulation {
     if (Draw(0, 30) == 0) {
       mocked_.mock->FailNth(static_cast<memory::VmCall>(Draw(0, memory::kVmCalls - 1)), static_cast<int>(Draw(1, 3)));
     }
+    if (!pins_.empty() && Draw(0, 60) == 0) {
+      pins_.erase(pins_.begin() + Draw(0, std::ssize(pins_) - 1));
+    }
+    if (tier_ != nullptr && Draw(0, 50) == 0) {
+      tier_->set_good_pages(Draw(0, 2) == 0 ? Draw(0, 3) : memory::FakeTier::kAll);
+      tier_->set_refuses(Draw(0, 3) == 0);
+    }
+    if (Draw(0, 300) == 0) {
+      SleepAWhile();
+    }
+    if (const int64_t pages = Draw(1, pages_); Draw(0, 300) == 0 && scheduler_->CheckResize(pages).ok()) {
+      static_cast<void>(mocked_.cache->Resize(pages));
+    }
+  }
+
+  // The engine's part in it: all wait, then the cache gives its memory back, if no state is kept.
+  void SleepAWhile() {
+    if (mocked_.cache->PinnedPages() > 0) {
+      return;
+    }
+    scheduler_->PreemptAll();
+    if (mocked_.cache->Sleep().ok()) {
+      scheduler_->Tick(now_);
+      while (!mocked_.cache->Wake().ok()) {  // one injected failure at most
+      }
+    }
   }
 
   void Step() {
@@ -135,8 +179,11 @@ class Simulation {
     }
     events_.clear();
     scheduler_->TakeEvents(events_);
-    for (const SchedulerEvent& event : events_) {
+    for (SchedulerEvent& event : events_) {
       Check(event);
+      if (event.pin) {
+        pins_.push_back(std::move(event.pin));
+      }
     }
   }
 
@@ -169,6 +216,8 @@ class Simulation {
     EXPECT_LT(step_ - open.born, kMostStepsOfLife) << "starved";
     EXPECT_EQ(output.output_tokens, static_cast<int64_t>(open.got));
     EXPECT_EQ(output.prompt_tokens, open.prompt);
+    EXPECT_FALSE(event.pin && output.index != 0);
+    EXPECT_LE(mocked_.cache->PinnedPages(), scheduler_->most_pinned());
     if (output.finish == FinishReason::kStop || output.finish == FinishReason::kLength) {
       EXPECT_EQ(open.got, open.expected.size());
       EXPECT_EQ(open.scored, open.wants_scores ? open.prompt : 0);
@@ -182,6 +231,8 @@ class Simulation {
   uint64_t trace_ = 0;
   SchedulerOptions options_;
   int64_t pages_ = 0;
+  int64_t tenants_ = 1;
+  memory::FakeTier* tier_ = nullptr;
   memory::MockedCache mocked_;
   FakeExecutor executor_;
   std::optional<Scheduler> scheduler_;
@@ -190,6 +241,7 @@ class Simulation {
   RequestKey next_key_ = 1;
   std::map<Name, Open> open_;
   std::vector<SchedulerEvent> events_;
+  std::vector<memory::PrefixPin> pins_;
   std::set<FinishReason> reasons_;
   int64_t longest_life_ = 0;
 };
