@@ -8,14 +8,21 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/keyed_hash.h"
+#include "memory/kv_cache.h"
+#include "memory/tier/page_store.h"
 #include "model/model.h"
 #include "scheduler/engine.h"
+#include "server/api/access.h"
+#include "server/metrics/memory_figures.h"
 
 namespace causeway::server {
 
 class Metrics;      // server/metrics/metrics.h
 class TextWorkers;  // server/api/text_workers.h
 class ChatTemplate;
+class StateTable;     // server/api/states.h
+class ControlWorker;  // server/api/control_worker.h
 
 enum class Lifecycle : uint8_t { kStarting, kReady, kDraining, kStopped };
 
@@ -28,6 +35,8 @@ struct ServerLimits {
   int64_t max_stop_strings = 16;
   int64_t max_stop_bytes = 1024;
   int64_t max_tools = 128;
+  int64_t max_states = 256;
+  int64_t max_state_dir_bytes = int64_t{64} << 30;
   Duration queue_timeout = std::chrono::seconds(120);
   Duration request_timeout = std::chrono::hours(1);
   Duration header_timeout = std::chrono::seconds(10);
@@ -42,12 +51,20 @@ struct App {
   const ChatTemplate* chat_template;  // null: the model has none
   bool template_takes_tools;          // its source speaks of `tools`
   scheduler::Engine& engine;
+  const memory::KvCache& kv;  // for its figures
   scheduler::ModelLimits limits;  // vocab, max_model_len, ...
   TextWorkers& text_workers;
+  StateTable& states;
+  ControlWorker& control_worker;
   Metrics& metrics;
   std::vector<std::string> served_names;  // the first is the one in responses
-  std::vector<std::string> api_keys;      // empty: no authentication
+  std::vector<ApiKey> api_keys;           // empty: no authentication
   std::string system_fingerprint;         // build, instruction set and KV format: same print, same bits
+  Digest kv_fingerprint{};       // of all that the bytes of a KV page depend on beside tokens; set with state_dir
+  int64_t kv_switch_length = 0;  // scheduler::EngineOptions
+  std::string state_dir;         // empty: states are not saved
+  bool admin_endpoints = false;
+  const memory::PageStore* tiers = nullptr;  // behind the KV cache, for its figures; null: none
   ServerLimits server_limits;
   model::GenerationDefaults defaults;  // generation config overlaid with flags
   std::atomic<Lifecycle> lifecycle{Lifecycle::kStarting};

@@ -9,6 +9,7 @@
 #include "model/tokenizer/tokenizer.h"
 #include "server/api/app.h"
 #include "server/api/prompt.h"
+#include "server/api/states.h"
 #include "server/api/stop_matcher.h"
 #include "server/api/text_workers.h"
 #include "server/metrics/metrics.h"
@@ -59,12 +60,21 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     if (Closed()) {
       return MakeError(ErrorCode::kCancelled, "the client went away");
     }
-    ASSIGN_OR_RETURN(scheduler::GenerateRequest request, MakeRequest(app, call));
+    const Instant now = Clock::now();
+    if (!call.state.empty()) {
+      ASSIGN_OR_RETURN(state, app.states.Use(call.tenant, call.state, now));
+    }
+    if (call.save) {
+      TRY(app.states.CheckPut(call.tenant, call.save->name, call.save->overwrite, now));
+    }
+    ASSIGN_OR_RETURN(scheduler::GenerateRequest request, MakeRequest(app, call, state.get()));
+    cache_salt = request.cache_salt;
     if (!call.sampling.seed) {
       request.sampling.seed = RandomSeed();
     }
     n = request.n;
     max_tokens = request.stop.max_tokens;
+    switched = IsSwitched(static_cast<int64_t>(request.prompt.size()) + max_tokens);
     min_tokens = request.stop.min_tokens;
     prompt = request.prompt;
     ASSIGN_OR_RETURN(scheduler::Ticket submitted, app.engine.Submit(std::move(request), *this));
@@ -129,6 +139,9 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     }
     outputs.clear();
     ticket->Read(outputs);
+    if (saving) {
+      return TakeKept(events);
+    }
     if (sequences.empty()) {
       MakeSequences();
     }
@@ -208,6 +221,9 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     ObserveToken(sequence, output);
     CountCached(output);
     ++sequence.tokens;
+    if (call.save) {
+      answer_tokens.push_back(output.token);
+    }
     sequence.pending.push_back(InfoOf(output));
     std::string text;
     if (sequence.detokenizer != nullptr) {
@@ -248,6 +264,9 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     GenerationEvent event;
     event.kind = GenerationEvent::Kind::kDelta;
     event.index = index;
+    if (call.save) {
+      answer_text += text;
+    }
     event.text = std::move(text);
     event.tokens = std::move(sequence.pending);
     sequence.pending.clear();
@@ -273,6 +292,9 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     std::string text = FlushText(sequence);
     if (!text.empty() || !sequence.pending.empty()) {
       Emit(output.index, std::move(text), events);
+    }
+    if (call.save) {
+      saved = Store(output);
     }
     std::variant<std::monostate, std::string, Token> reason;
     const auto& wanted = call.sampling.stop_token_ids;
@@ -307,14 +329,107 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     event.finish = finish;
     event.stop_reason = std::move(reason);
     events.push_back(std::move(event));
-    if (std::all_of(sequences.begin(), sequences.end(), [](const SequenceText& s) { return s.done; })) {
-      GenerationEvent done;
-      done.kind = GenerationEvent::Kind::kDone;
-      usage.prompt_tokens = static_cast<int64_t>(prompt.size());
-      done.usage = usage;
-      events.push_back(std::move(done));
-      ended = true;
+    if (!std::all_of(sequences.begin(), sequences.end(), [](const SequenceText& s) { return s.done; })) {
+      return;
     }
+    if (call.save && !saved) {
+      BeginSaving();
+    }
+    if (!saving) {
+      FinishAll(events);
+    }
+  }
+
+  void FinishAll(std::vector<GenerationEvent>& events) {
+    GenerationEvent done;
+    done.kind = GenerationEvent::Kind::kDone;
+    usage.prompt_tokens = static_cast<int64_t>(prompt.size());
+    done.usage = usage;
+    done.saved = std::move(saved);
+    events.push_back(std::move(done));
+    ended = true;
+  }
+
+  // ---- The answer as a state
+
+  bool IsSwitched(int64_t most_tokens) const {
+    return app.kv_switch_length > 0 && most_tokens > app.kv_switch_length;
+  }
+
+  std::vector<Token> AllTokens() const {
+    std::vector<Token> tokens = prompt;
+    tokens.insert(tokens.end(), answer_tokens.begin(), answer_tokens.end());
+    return tokens;
+  }
+
+  // A stop string ended the answer here, before the engine could. What was said up to it is submitted again: its pages are
+  // still known.
+  void BeginSaving() {
+    scheduler::GenerateRequest request;
+    request.id = call.request_id.substr(0, 128);
+    request.prompt = AllTokens();
+    request.stop.max_tokens = 0;
+    request.cache_salt = cache_salt;
+    request.tenant = call.tenant;
+    request.pin = true;
+    request.priority = call.priority;
+    request.arrival = Clock::now();
+    request.queue_deadline = request.arrival + app.server_limits.queue_timeout;
+    request.run_deadline = std::min(call.deadline, request.arrival + app.server_limits.request_timeout);
+    switched = IsSwitched(static_cast<int64_t>(request.prompt.size()));
+    auto submitted = app.engine.Submit(std::move(request), *this);
+    if (!submitted.ok()) {
+      saved = submitted.error();
+      return;
+    }
+    const std::lock_guard lock(mutex);
+    ticket.emplace(std::move(submitted).value());
+    saving = true;
+  }
+
+  void TakeKept(std::vector<GenerationEvent>& events) {
+    for (const OutputEvent& output : outputs) {
+      if (output.kind == OutputEvent::Kind::kFinish) {
+        saved = Store(output);
+        FinishAll(events);
+        return;
+      }
+    }
+  }
+
+  Result<StateInfo> Store(const OutputEvent& finish) {
+    if (finish.finish == scheduler::FinishReason::kError) {
+      return finish.error;
+    }
+    if (finish.pinned == nullptr) {
+      return finish.pin_error;
+    }
+    auto content = std::make_shared<const StateContent>(
+        StateContent{AllTokens(), cache_salt, switched, Conversation(), finish.pinned});
+    return app.states.Put(call.tenant, call.save->name, std::move(content),
+                          {.ttl = call.save->ttl,
+                           .overwrite = call.save->overwrite,
+                           .keep_end = call.save->extends,
+                           .expected = call.save->extends ? state : nullptr},
+                          Clock::now());
+  }
+
+  // The messages with the answer among them; nothing where the answer is no message's text.
+  std::optional<ChatPrompt> Conversation() const {
+    auto chat = ConversationOf(call, state.get());
+    if (!chat || answer_tokens.empty()) {
+      return chat;
+    }
+    if (!call.sampling.skip_special_tokens || (!chat->continue_final_message && !chat->add_generation_prompt)) {
+      return std::nullopt;
+    }
+    if (chat->continue_final_message) {
+      auto& content = chat->messages.back()["content"];
+      content = content.get<std::string>() + answer_text;
+    } else {
+      chat->messages.push_back({{"role", "assistant"}, {"content", answer_text}});
+    }
+    return chat;
   }
 
   void Fail(const Error& error, std::vector<GenerationEvent>& events) {
@@ -361,8 +476,15 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
   int64_t max_tokens = 0;
   int64_t min_tokens = 0;
   std::vector<Token> prompt;
+  std::shared_ptr<const StateContent> state;  // that the prompt is behind
+  std::string cache_salt;
+  bool switched = false;  // of the request that the state is kept from
 
   // The reader's.
+  bool saving = false;  // the ticket is that of BeginSaving
+  std::vector<Token> answer_tokens;  // with call.save
+  std::string answer_text;
+  std::optional<Result<StateInfo>> saved;
   std::vector<OutputEvent> outputs;
   std::vector<SequenceText> sequences;
   std::vector<TokenInfo> prompt_infos;

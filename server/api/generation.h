@@ -57,6 +57,24 @@ struct ChatPrompt {
   bool continue_final_message = false;
 };
 
+// What a client sees of a named state (server/api/states.h).
+struct StateInfo {
+  std::string name;
+  int64_t tokens = 0;
+  int64_t pages = 0;  // of KV that it keeps; forks and states with the same beginning share them
+  int64_t created_unix = 0;
+  std::optional<int64_t> expires_unix;
+  uint64_t uses = 0;
+};
+
+// Keeps the prompt and what was answered as a state.
+struct SaveTarget {
+  std::string name;
+  std::optional<Duration> ttl;  // none: no end
+  bool overwrite = false;
+  bool extends = false;  // it is `GenerateCall::state`, which must not change meanwhile; without `ttl` its end stays
+};
+
 struct GenerateCall {
   std::string request_id;
   std::variant<std::string, std::vector<int64_t>, ChatPrompt> prompt;
@@ -65,6 +83,9 @@ struct GenerateCall {
   bool echo = false;               // completions: the prompt's text comes first
   scheduler::Priority priority = scheduler::Priority::kNormal;
   std::string cache_salt;  // scheduler::GenerateRequest
+  memory::TenantId tenant = memory::kDefaultTenant;
+  std::string state;               // the prompt goes on behind this one; empty: none
+  std::optional<SaveTarget> save;  // with n = 1 only
   Instant arrival;
   Instant deadline = kNever;  // the client's own (of a gRPC call)
 };
@@ -110,6 +131,7 @@ struct GenerationEvent {
   // vLLM's stop_reason: the stop string, or the stop token id; monostate for end-of-text and length.
   std::variant<std::monostate, std::string, Token> stop_reason;
   Usage usage;
+  std::optional<Result<StateInfo>> saved;  // kDone: what became of `save`
   Error error;
 };
 

@@ -6,7 +6,6 @@
 #include <span>
 
 #include "fmt/format.h"
-#include "server/api/json_fields.h"
 
 namespace causeway::server {
 namespace {
@@ -217,6 +216,11 @@ bool IsIdList(const OrderedJson& json) { return json.is_array() && !json.empty()
 // string | [string] | [int] | [[int]]
 Result<void> ReadPrompts(const App& app, const OrderedJson* prompt, const GenerateCall& base,
                          std::vector<GenerateCall>& calls) {
+  if (prompt == nullptr && !base.state.empty()) {
+    calls.push_back(base);  // goes on where the state ends
+    calls.back().prompt = std::vector<int64_t>();
+    return {};
+  }
   if (prompt == nullptr) {
     return Bad("prompt is missing", "prompt");
   }
@@ -226,13 +230,7 @@ Result<void> ReadPrompts(const App& app, const OrderedJson* prompt, const Genera
   }
   for (const OrderedJson& item : list) {
     GenerateCall call = base;
-    if (item.is_string()) {
-      call.prompt = item.get<std::string>();
-    } else if (IsIdList(item)) {
-      ASSIGN_OR_RETURN(call.prompt, ReadIds(item, "prompt"));
-    } else {
-      return Bad("prompt must be a string, a list of strings, token ids, or a list of lists of token ids", "prompt");
-    }
+    ASSIGN_OR_RETURN(call.prompt, ReadPrompt(item));
     calls.push_back(std::move(call));
   }
   return {};
@@ -284,6 +282,57 @@ Result<OrderedJson> ReadMessages(const OrderedJson* messages) {
   return out;
 }
 
+// `state` and `save_state`: the name, or {"name", "ttl"}. Going on with a conversation under its name is what states are
+// for, so save_state replaces what is there.
+void ReadStates(JsonFields& fields, GenerateCall& call) {
+  if (const auto state = fields.Text("state")) {
+    call.state = *state;
+    if (state->empty()) {
+      fields.Fail("state", "must not be empty");
+    }
+  }
+  const OrderedJson* const save = fields.Find("save_state");
+  if (save == nullptr) {
+    return;
+  }
+  SaveTarget target;
+  target.overwrite = true;
+  if (save->is_string()) {
+    target.name = save->get<std::string>();
+  } else if (save->is_object()) {
+    JsonFields inner(*save);
+    target.name = inner.Text("name").value_or("");
+    target.ttl = ReadTtl(inner);
+    if (const auto read = inner.Finish(); !read.ok()) {
+      return fields.Fail("save_state", "has a wrong field: " + read.error().message);
+    }
+  } else {
+    return fields.Fail("save_state", "must be a name, or an object with name and ttl");
+  }
+  call.save = std::move(target);
+}
+
+}  // namespace
+
+Result<std::variant<std::string, std::vector<int64_t>, ChatPrompt>> ReadPrompt(const OrderedJson& prompt) {
+  using Prompt = std::variant<std::string, std::vector<int64_t>, ChatPrompt>;
+  if (prompt.is_string()) {
+    return Prompt(prompt.get<std::string>());
+  }
+  if (IsIdList(prompt)) {
+    ASSIGN_OR_RETURN(auto ids, ReadIds(prompt, "prompt"));
+    return Prompt(std::move(ids));
+  }
+  return Bad("a prompt must be a string or token ids (where several are served: or a list of such)", "prompt");
+}
+
+std::optional<Duration> ReadTtl(JsonFields& fields) {
+  constexpr double kTenYears = 10 * 366 * 86400.0;
+  const auto seconds = fields.Number("ttl", 0.001, kTenYears);
+  return seconds ? std::optional(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*seconds)))
+                 : std::nullopt;
+}
+
 Result<ChatPrompt> ReadChat(const App& app, JsonFields& fields) {
   ChatPrompt chat;
   ASSIGN_OR_RETURN(chat.messages, ReadMessages(fields.Find("messages")));
@@ -317,8 +366,6 @@ Result<ChatPrompt> ReadChat(const App& app, JsonFields& fields) {
   return chat;
 }
 
-}  // namespace
-
 Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body) {
   ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
   JsonFields fields(json);
@@ -331,7 +378,8 @@ Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body
   base.sampling.logprobs = fields.Int("logprobs", 0, app.limits.max_logprobs);
   base.priority = ReadPriority(fields);
   base.cache_salt = fields.Text("cache_salt").value_or("");
-  base.add_special_tokens = fields.Flag("add_special_tokens").value_or(true);
+  ReadStates(fields, base);
+  base.add_special_tokens = fields.Flag("add_special_tokens").value_or(base.state.empty());
   request.echo = fields.Flag("echo").value_or(false);
   base.echo = request.echo;
   request.wants_logprobs = base.sampling.logprobs.has_value();
@@ -342,6 +390,9 @@ Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body
   }
   TRY(fields.Finish());
   TRY(ReadPrompts(app, fields.Find("prompt"), base, request.calls));
+  if (base.save && request.calls.size() > 1) {
+    return Bad("only one answer can become a state: give one prompt", "prompt");
+  }
   return request;
 }
 
@@ -360,6 +411,7 @@ Result<CompletionRequest> DecodeChat(const App& app, std::string_view body) {
   }
   call.priority = ReadPriority(fields);
   call.cache_salt = fields.Text("cache_salt").value_or("");
+  ReadStates(fields, call);
   request.wants_logprobs = fields.Flag("logprobs").value_or(false);
   const auto top = fields.Int("top_logprobs", 0, app.limits.max_logprobs);
   if (top.value_or(0) > 0 && !request.wants_logprobs) {

@@ -2,6 +2,7 @@
 // have the right type and range, or the error names it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "base/result.h"
 #include "server/api/app.h"
 #include "server/api/generation.h"
+#include "server/api/json_fields.h"
 
 namespace causeway::server {
 
@@ -31,6 +33,13 @@ struct CompletionRequest {
 
 Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body);
 Result<CompletionRequest> DecodeChat(const App& app, std::string_view body);
+
+// {"name": TEXT, "ttl": SECONDS} and the like: a time to live of at most ten years.
+std::optional<Duration> ReadTtl(JsonFields& fields);
+// One prompt: text or token ids.
+Result<std::variant<std::string, std::vector<int64_t>, ChatPrompt>> ReadPrompt(const OrderedJson& prompt);
+// A chat's fields: messages, tools, chat_template_kwargs, ...
+Result<ChatPrompt> ReadChat(const App& app, JsonFields& fields);
 
 struct TokenizeRequest {
   GenerateCall call;  // a text or a chat

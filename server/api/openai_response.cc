@@ -6,6 +6,7 @@
 
 #include "fmt/format.h"
 #include "model/tokenizer/utf8.h"
+#include "server/api/status.h"
 
 namespace causeway::server {
 namespace {
@@ -87,6 +88,18 @@ OrderedJson UsageJson(const Usage& usage) {
           {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
 }
 
+OrderedJson StateJson(const App& app, const StateInfo& state) {
+  return {{"object", "state"},
+          {"name", state.name},
+          {"tokens", state.tokens},
+          {"pages", state.pages},
+          {"bytes", state.pages * app.kv.geometry().page_bytes},
+          {"pinned", state.pages > 0},
+          {"created", state.created_unix},
+          {"expires_at", state.expires_unix ? OrderedJson(*state.expires_unix) : OrderedJson(nullptr)},
+          {"uses", state.uses}};
+}
+
 OrderedJson ModelJson(const App& app, const std::string& name) {
   return {{"id", name},
           {"object", "model"},
@@ -104,6 +117,11 @@ ResponseBuilder::Choice& ResponseBuilder::At(int choice) {
     choices_.resize(static_cast<size_t>(choice) + 1);
   }
   return choices_[static_cast<size_t>(choice)];
+}
+
+// The answer is there, so that it could not be kept is no error of the request.
+OrderedJson ResponseBuilder::SavedJson(const Result<StateInfo>& saved) const {
+  return saved.ok() ? StateJson(app_, *saved) : ErrorJson(saved.error());
 }
 
 OrderedJson ResponseBuilder::Envelope(const char* object) const {
@@ -223,6 +241,12 @@ std::string ResponseBuilder::UsageChunk(const Usage& usage) {
   return DumpJson(body);
 }
 
+std::string ResponseBuilder::SavedChunk(const Result<StateInfo>& saved) {
+  OrderedJson body = Envelope(request_.chat ? "chat.completion.chunk" : "text_completion");
+  body["saved_state"] = SavedJson(saved);
+  return DumpJson(body);
+}
+
 void ResponseBuilder::StartPrompt(int first_choice, int n, const GenerationEvent& started) {
   for (int i = 0; i < n; ++i) {
     Choice& choice = At(first_choice + i);
@@ -263,7 +287,7 @@ void ResponseBuilder::Finish(int choice, const GenerationEvent& done) {
   At(choice).stop_reason = StopReasonJson(done);
 }
 
-std::string ResponseBuilder::Whole(const Usage& usage) {
+std::string ResponseBuilder::Whole(const GenerationEvent& done, const Usage& usage) {
   OrderedJson body = Envelope(request_.chat ? "chat.completion" : "text_completion");
   for (size_t i = 0; i < choices_.size(); ++i) {
     Choice& choice = choices_[i];
@@ -285,6 +309,9 @@ std::string ResponseBuilder::Whole(const Usage& usage) {
     body["choices"].push_back(std::move(entry));
   }
   body["usage"] = UsageJson(usage);
+  if (done.saved) {
+    body["saved_state"] = SavedJson(*done.saved);
+  }
   return DumpJson(body);
 }
 

@@ -22,12 +22,13 @@ class ResponseBuilder {
   std::string Chunk(int choice, const GenerationEvent& delta, const Usage& so_far);
   std::string FinishChunk(int choice, const GenerationEvent& done, const Usage& so_far);
   std::string UsageChunk(const Usage& usage);
+  std::string SavedChunk(const Result<StateInfo>& saved);
 
   // ---- Whole
   void StartPrompt(int first_choice, int n, const GenerationEvent& started);
   void Add(int choice, const GenerationEvent& delta);
   void Finish(int choice, const GenerationEvent& done);
-  std::string Whole(const Usage& usage);
+  std::string Whole(const GenerationEvent& done, const Usage& usage);
 
  private:
   struct Choice {
@@ -42,6 +43,7 @@ class ResponseBuilder {
   };
 
   Choice& At(int choice);
+  OrderedJson SavedJson(const Result<StateInfo>& saved) const;
   OrderedJson Envelope(const char* object) const;
   OrderedJson ChatLogprobs(const std::vector<TokenInfo>& tokens) const;
   void AppendCompletionLogprobs(Choice& choice, const std::vector<TokenInfo>& tokens, OrderedJson& out) const;
@@ -55,6 +57,7 @@ class ResponseBuilder {
 };
 
 OrderedJson UsageJson(const Usage& usage);
+OrderedJson StateJson(const App& app, const StateInfo& state);
 OrderedJson ModelJson(const App& app, const std::string& name);
 
 }  // namespace causeway::server

@@ -8,6 +8,7 @@
 
 #include "fmt/format.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/api/states.h"
 #include "server/template/template.h"
 
 namespace causeway::server {
@@ -16,7 +17,7 @@ namespace {
 constexpr int64_t kDefaultMaxTokens = 16;  // of text prompts, as OpenAI's
 
 Error NeedsTokenizer() {
-  return MakeError(ErrorCode::kFailedPrecondition, "this model has no tokenizer.json: give the prompt as token ids",
+  return MakeError(ErrorCode::kUnsupported, "this model has no tokenizer.json: give the prompt as token ids",
                    "prompt");
 }
 
@@ -156,7 +157,7 @@ Result<std::vector<Token>> EncodeChat(const App& app, const ChatPrompt& chat) {
     return NeedsTokenizer();
   }
   if (app.chat_template == nullptr) {
-    return MakeError(ErrorCode::kFailedPrecondition,
+    return MakeError(ErrorCode::kUnsupported,
                      "this model has no chat template: use /v1/completions, or start with --chat-template", "messages");
   }
   ASSIGN_OR_RETURN(auto rendered, app.chat_template->Render(MakeContext(app, chat)));
@@ -188,16 +189,71 @@ Result<std::vector<Token>> EncodePrompt(const App& app, const GenerateCall& call
   return ids;
 }
 
-Result<scheduler::GenerateRequest> MakeRequest(const App& app, const GenerateCall& call) {
+std::optional<ChatPrompt> ConversationOf(const GenerateCall& call, const StateContent* state) {
+  const auto* const chat = std::get_if<ChatPrompt>(&call.prompt);
+  if (chat == nullptr || (state != nullptr && !state->chat)) {
+    return std::nullopt;
+  }
+  if (state == nullptr) {
+    return *chat;
+  }
+  ChatPrompt all = *chat;
+  all.messages = state->chat->messages;
+  all.messages.insert(all.messages.end(), chat->messages.begin(), chat->messages.end());
+  all.tools = chat->tools.is_null() ? state->chat->tools : chat->tools;
+  all.template_kwargs = chat->template_kwargs.is_null() ? state->chat->template_kwargs : chat->template_kwargs;
+  return all;
+}
+
+Result<std::vector<Token>> EncodePromptBehind(const App& app, const GenerateCall& call, const StateContent* state) {
+  if (state == nullptr) {
+    return EncodePrompt(app, call);
+  }
+  if (const auto conversation = ConversationOf(call, state)) {
+    return EncodeChat(app, *conversation);
+  }
+  ASSIGN_OR_RETURN(const std::vector<Token> more, EncodePrompt(app, call));
+  const bool chat = std::holds_alternative<ChatPrompt>(call.prompt);
+  const auto begin = chat ? app.model.tokenizer->TokenId(app.model.chat.bos_token) : std::nullopt;
+  std::vector<Token> tokens = state->tokens;
+  tokens.insert(tokens.end(), more.begin() + (begin && !more.empty() && more.front() == *begin ? 1 : 0), more.end());
+  return tokens;
+}
+
+namespace {
+
+Result<void> CheckState(const GenerateCall& call, const StateContent* state) {
+  if (call.save && call.sampling.n.value_or(1) != 1) {
+    return MakeError(ErrorCode::kInvalidArgument, "only one answer can become a state: n must be 1", "n");
+  }
+  if (state == nullptr) {
+    return {};
+  }
+  if (call.echo) {
+    return MakeError(ErrorCode::kInvalidArgument, "echo and state exclude each other", "echo");
+  }
+  if (!call.cache_salt.empty() && call.cache_salt != state->cache_salt) {
+    return MakeError(ErrorCode::kInvalidArgument, "the state was made with another cache_salt; its own holds",
+                     "cache_salt");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<scheduler::GenerateRequest> MakeRequest(const App& app, const GenerateCall& call, const StateContent* state) {
   TRY(CheckStopStrings(app, call.sampling.stop));
+  TRY(CheckState(call, state));
   scheduler::GenerateRequest request;
   request.id = call.request_id.substr(0, 128);
-  ASSIGN_OR_RETURN(request.prompt, EncodePrompt(app, call));
+  ASSIGN_OR_RETURN(request.prompt, EncodePromptBehind(app, call, state));
   ASSIGN_OR_RETURN(request.sampling, ResolveSampling(app, call.sampling));
   ASSIGN_OR_RETURN(request.stop, ResolveStop(app, call, static_cast<int64_t>(request.prompt.size())));
   ASSIGN_OR_RETURN(request.n, ToInt("n", call.sampling.n.value_or(1)));
   request.priority = call.priority;
-  request.cache_salt = call.cache_salt;
+  request.cache_salt = state != nullptr ? state->cache_salt : call.cache_salt;
+  request.tenant = call.tenant;
+  request.pin = call.save.has_value();
   request.arrival = call.arrival;
   request.queue_deadline = call.arrival + app.server_limits.queue_timeout;
   request.run_deadline = std::min(call.deadline, call.arrival + app.server_limits.request_timeout);

@@ -1,7 +1,5 @@
 #include "server/api/status.h"
 
-#include "base/json.h"
-
 namespace causeway::server {
 
 Status StatusOf(ErrorCode code) {
@@ -15,14 +13,14 @@ Status StatusOf(ErrorCode code) {
     case ErrorCode::kDeadlineExceeded: return {504, 4, "timeout_error", "deadline_exceeded"};
     case ErrorCode::kCancelled: return {499, 1, "invalid_request_error", "cancelled"};
     case ErrorCode::kUnavailable: return {503, 14, "server_error", "unavailable"};
-    case ErrorCode::kFailedPrecondition: return {400, 9, "invalid_request_error", "failed_precondition"};
+    case ErrorCode::kFailedPrecondition: return {409, 9, "invalid_request_error", "failed_precondition"};
     case ErrorCode::kUnsupported: return {400, 12, "invalid_request_error", "unsupported"};
     case ErrorCode::kInternal: break;
   }
   return {500, 13, "server_error", "internal_error"};
 }
 
-std::string ErrorBody(const Error& error) {
+OrderedJson ErrorJson(const Error& error) {
   const Status status = StatusOf(error.code);
   const bool internal = error.code == ErrorCode::kInternal;
   OrderedJson body;
@@ -33,7 +31,9 @@ std::string ErrorBody(const Error& error) {
   body["code"] = no_model              ? OrderedJson("model_not_found")
                  : status.code.empty() ? OrderedJson(nullptr)
                                        : OrderedJson(status.code);
-  return DumpJson(OrderedJson{{"error", body}});
+  return {{"error", std::move(body)}};
 }
+
+std::string ErrorBody(const Error& error) { return DumpJson(ErrorJson(error)); }
 
 }  // namespace causeway::server

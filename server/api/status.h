@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "base/result.h"
 
 namespace causeway::server {
@@ -17,6 +18,7 @@ struct Status {
 
 Status StatusOf(ErrorCode code);
 // {"error": {message, type, param, code}}. The message of an internal error is for the log, not the client.
+OrderedJson ErrorJson(const Error& error);
 std::string ErrorBody(const Error& error);
 
 }  // namespace causeway::server

@@ -103,7 +103,7 @@ Result<void> Serve(const OptionFlags& flags, const Resolution& settings) {
   server->app->lifecycle = Lifecycle::kReady;
   LOG_INFO("serving {}: {} sequences at once, {} may wait, {}", fmt::join(server->app->served_names, ", "),
            options.max_num_seqs, options.max_queued_requests,
-           options.api_key.empty() ? "no API key is asked for" : "an API key is asked for");
+           server->app->api_keys.empty() ? "no API key is asked for" : "an API key is asked for");
   LOG_INFO("ready: http://{}:{}{}", options.host, http->port(),
            grpc != nullptr ? fmt::format(", grpc {}:{}", options.host, grpc->port()) : std::string());
   LOG_INFO(

@@ -78,15 +78,15 @@ Result<std::unique_ptr<memory::PageStore>> OpenTiers(const Options& options, con
 
 }  // namespace
 
-Result<WiredCache> WireCache(const Options& options, const model::Model& model, const kernels::Ops& ops,
-                             ThreadPool& pool, int64_t& max_model_len) {
+Result<WiredCache> WireCache(const Options& options, std::span<const TenantSetting> tenants, const model::Model& model,
+                             const kernels::Ops& ops, ThreadPool& pool, int64_t& max_model_len) {
   const kernels::KvFormat format = ChooseKvFormat(options, model.info.weight_dtype);
   ASSIGN_OR_RETURN(const memory::KvGeometry geometry,
                    memory::ChooseGeometry(model.KvShape(kernels::KvFormatBytes(format)), 4096));
   ASSIGN_OR_RETURN(const int64_t pages, BudgetPages(options, geometry, max_model_len));
   max_model_len = std::min(max_model_len, pages * geometry.tokens_per_page);
   WiredCache wired;
-  if (!options.kv_disk_dir.empty()) {
+  if (!options.kv_disk_dir.empty() || !options.state_dir.empty()) {
     wired.fingerprint = KvFingerprint(options, model, ops, pool, geometry);
   }
   ASSIGN_OR_RETURN(auto store, OpenTiers(options, geometry, wired.fingerprint));
@@ -96,6 +96,7 @@ Result<WiredCache> WireCache(const Options& options, const model::Model& model, 
                                .max_spans = options.max_num_seqs,
                                .positions_per_span = max_model_len,
                                .prefix_key = store != nullptr ? store->prefix_key() : RandomKey()};
+  ASSIGN_OR_RETURN(cache.tenants, ToTenantLimits(tenants, geometry.page_bytes, pages));
   cache.ready_pages = std::clamp<int64_t>(kReadyBytes / geometry.page_bytes, 1, std::max<int64_t>(1, pages / 8));
   memory::KvCacheParts parts;
   parts.tier = std::move(store);

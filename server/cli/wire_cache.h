@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
@@ -11,6 +12,7 @@
 #include "memory/tier/page_store.h"
 #include "model/model.h"
 #include "server/config/options.h"
+#include "server/config/tenants.h"
 
 namespace causeway::server {
 
@@ -21,7 +23,7 @@ struct WiredCache {
 };
 
 // `max_model_len` becomes what the cache can hold, if that is less. The budget is logged.
-Result<WiredCache> WireCache(const Options& options, const model::Model& model, const kernels::Ops& ops,
-                             ThreadPool& pool, int64_t& max_model_len);
+Result<WiredCache> WireCache(const Options& options, std::span<const TenantSetting> tenants, const model::Model& model,
+                             const kernels::Ops& ops, ThreadPool& pool, int64_t& max_model_len);
 
 }  // namespace causeway::server

@@ -14,6 +14,7 @@
 namespace causeway::server {
 namespace {
 
+constexpr size_t kMostControlJobs = 64;  // saves, loads, sleeps and the like that wait
 constexpr double kMiB = 1024.0 * 1024;
 
 Result<void> MakeTemplate(const Options& options, WiredServer& server) {
@@ -47,7 +48,7 @@ Result<void> MakeTemplate(const Options& options, WiredServer& server) {
   return {};
 }
 
-void MakeApp(WiredServer& server, const scheduler::ModelLimits& limits, kernels::KvFormat format) {
+void MakeApp(WiredServer& server, const WiredCache& cache, const scheduler::ModelLimits& limits, kernels::KvFormat format) {
   std::vector<std::string> names = server.options.served_model_name;
   if (names.empty()) {
     names.push_back(server.model->info.name);
@@ -58,12 +59,20 @@ void MakeApp(WiredServer& server, const scheduler::ModelLimits& limits, kernels:
       .chat_template = server.chat_template.get(),
       .template_takes_tools = server.template_takes_tools,
       .engine = *server.engine,
+      .kv = *server.kv,
       .limits = limits,
       .text_workers = *server.text_workers,
+      .states = *server.states,
+      .control_worker = *server.control_worker,
       .metrics = *server.metrics,
       .served_names = std::move(names),
-      .api_keys = server.options.api_key,
+      .api_keys = ToApiKeys(server.tenants),
       .system_fingerprint = fmt::format("causeway-{}-{}-{}", CAUSEWAY_VERSION, server.ops->name, KvFormatName(format)),
+      .kv_fingerprint = cache.fingerprint,
+      .kv_switch_length = server.model->KvSwitchLength(),
+      .state_dir = server.options.state_dir,
+      .admin_endpoints = server.options.enable_admin_endpoints,
+      .tiers = cache.tiers,
       .server_limits = ToServerLimits(server.options),
       .defaults = ApplyOverrides(server.options, server.model->generation)});
 }
@@ -73,6 +82,7 @@ void MakeApp(WiredServer& server, const scheduler::ModelLimits& limits, kernels:
 Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   auto server = std::make_unique<WiredServer>();
   server->options = options;
+  ASSIGN_OR_RETURN(server->tenants, ParseTenants(options.tenant, options.api_key));
   ASSIGN_OR_RETURN(server->ops, kernels::SelectOps(options.force_kernels));
   LOG_INFO("kernels: {} ({})", server->ops->name, server->ops->description);
   model::LoadOptions load = ToLoadOptions(options);
@@ -91,7 +101,8 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   const kernels::KvFormat format = ChooseKvFormat(options, info.weight_dtype);
   server->pool = std::make_unique<ThreadPool>(ToThreadPoolOptions(options));
   ASSIGN_OR_RETURN(WiredCache cache,
-                   WireCache(options, *server->model, *server->ops, *server->pool, limits.max_model_len));
+                   WireCache(options, server->tenants, *server->model, *server->ops, *server->pool,
+                                               limits.max_model_len));
   server->kv = std::move(cache.kv);
   const model::RunnerOptions runner{
       .geometry = server->kv->geometry(),
@@ -111,7 +122,11 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
       [metrics = server->metrics.get()](const scheduler::StepStats& step) { metrics->ObserveStep(step); });
   const int workers = options.text_workers > 0 ? static_cast<int>(options.text_workers) : 2;
   server->text_workers = std::make_unique<TextWorkers>(workers, static_cast<size_t>(options.max_queued_requests));
-  MakeApp(*server, limits, format);
+  // A state's end may be nearer than the one that the worker waits for.
+  server->states = std::make_unique<StateTable>(options.max_states, [raw = server.get()] { raw->control_worker->Notify(); });
+  server->control_worker = std::make_unique<ControlWorker>(
+      kMostControlJobs, [states = server->states.get()](Instant now) { return states->Expire(now); });
+  MakeApp(*server, cache, limits, format);
   return server;
 }
 

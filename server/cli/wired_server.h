@@ -9,8 +9,11 @@
 #include "model/runner.h"
 #include "scheduler/engine.h"
 #include "server/api/app.h"
+#include "server/api/control_worker.h"
+#include "server/api/states.h"
 #include "server/api/text_workers.h"
 #include "server/config/options.h"
+#include "server/config/tenants.h"
 #include "server/metrics/metrics.h"
 #include "server/template/template.h"
 
@@ -19,6 +22,7 @@ namespace causeway::server {
 // Members in order of dependence: later ones use earlier ones and go first.
 struct WiredServer {
   Options options;
+  std::vector<TenantSetting> tenants;
   const kernels::Ops* ops = nullptr;
   std::unique_ptr<const model::Model> model;
   std::unique_ptr<ChatTemplate> chat_template;
@@ -28,7 +32,9 @@ struct WiredServer {
   std::unique_ptr<model::Runner> runner;
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<scheduler::Engine> engine;
+  std::unique_ptr<StateTable> states;
   std::unique_ptr<App> app;
+  std::unique_ptr<ControlWorker> control_worker;  // its queued jobs use the app
   std::unique_ptr<TextWorkers> text_workers;  // its queued jobs use the app
 };
 

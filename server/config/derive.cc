@@ -1,6 +1,9 @@
 #include "server/config/derive.h"
 
+#include <algorithm>
+
 #include "base/check.h"
+#include "fmt/format.h"
 #include "server/config/environment.h"
 
 namespace causeway::server {
@@ -22,6 +25,8 @@ ServerLimits ToServerLimits(const Options& options) {
   limits.max_stop_strings = options.max_stop_strings;
   limits.max_stop_bytes = options.max_stop_size;
   limits.max_tools = options.max_tools;
+  limits.max_states = options.max_states;
+  limits.max_state_dir_bytes = options.max_state_dir_size;
   limits.queue_timeout = options.queue_timeout;
   limits.request_timeout = options.request_timeout;
   limits.header_timeout = options.header_timeout;
@@ -30,6 +35,45 @@ ServerLimits ToServerLimits(const Options& options) {
   limits.write_timeout = options.write_timeout;
   limits.max_output_buffer_bytes = options.max_output_buffer;
   return limits;
+}
+
+Result<std::vector<memory::TenantLimits>> ToTenantLimits(std::span<const TenantSetting> tenants, int64_t page_bytes,
+                                                         int64_t pages) {
+  std::vector<memory::TenantLimits> limits;
+  int64_t floors = 0;
+  for (const TenantSetting& tenant : tenants) {
+    memory::TenantLimits& one = limits.emplace_back();
+    one.name = tenant.name;
+    const int64_t floor = tenant.floor_bytes.value_or(0);
+    one.floor_pages = floor / page_bytes + (floor % page_bytes == 0 ? 0 : 1);
+    if (tenant.quota_bytes) {
+      one.quota_pages = *tenant.quota_bytes / page_bytes;
+    }
+    if (one.quota_pages < std::max<int64_t>(1, one.floor_pages)) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("--tenant {}: the quota holds {} pages of {} bytes, the floor {}", tenant.name,
+                                   one.quota_pages, page_bytes, one.floor_pages),
+                       "tenant");
+    }
+    floors += one.floor_pages;  // no overflow: at most kMaxTenants of 2^53 bytes
+  }
+  if (floors >= pages) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("--tenant: the floors take {} pages of the KV cache's {}; one at least has to be left",
+                                 floors, pages),
+                     "tenant");
+  }
+  return limits;
+}
+
+std::vector<ApiKey> ToApiKeys(std::span<const TenantSetting> tenants) {
+  std::vector<ApiKey> keys;
+  for (size_t i = 0; i < tenants.size(); ++i) {
+    for (const std::string& key : tenants[i].keys) {
+      keys.push_back({key, static_cast<memory::TenantId>(i)});
+    }
+  }
+  return keys;
 }
 
 model::LoadOptions ToLoadOptions(const Options& options) {

@@ -43,6 +43,7 @@ struct Options {
   std::string kv_disk_dir;
   std::optional<int64_t> kv_disk_size;
   Duration kv_idle_trim{};
+  std::string state_dir;
   // Scheduling
   int64_t max_num_seqs = 0;
   int64_t max_num_batched_tokens = 0;
@@ -58,6 +59,8 @@ struct Options {
   bool grpc = false;
   int64_t grpc_port = 0;
   std::vector<std::string> api_key;
+  std::vector<std::string> tenant;  // as ParseTenants (tenants.h) reads them
+  bool enable_admin_endpoints = false;
   int64_t io_threads = 0;
   int64_t text_workers = 0;
   Duration shutdown_timeout{};
@@ -74,6 +77,8 @@ struct Options {
   int64_t max_stop_strings = 0;
   int64_t max_stop_size = 0;
   int64_t max_tools = 0;
+  int64_t max_states = 0;
+  int64_t max_state_dir_size = 0;
   Duration header_timeout{};
   Duration body_timeout{};
   Duration keep_alive_timeout{};

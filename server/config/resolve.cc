@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "server/config/nearest.h"
+#include "server/config/tenants.h"
 #include "server/config/value.h"
 
 namespace causeway::server {
@@ -152,6 +153,9 @@ class Resolver {
     }
     if (options.grpc && options.port != 0 && options.port == options.grpc_port) {
       AddError(fmt::format("port and grpc-port are both {}", options.port));
+    }
+    if (const auto tenants = ParseTenants(options.tenant, options.api_key); !tenants.ok()) {
+      AddError("tenant: " + tenants.error().message);
     }
   }
 

@@ -89,48 +89,6 @@ Result<void> CheckTools(const App& app, OrderedJson& tools) {
   return {};
 }
 
-Result<ChatPrompt> ToChat(const App& app, const v1::ChatPrompt& in) {
-  ChatPrompt chat;
-  chat.messages = OrderedJson::array();
-  for (const v1::ChatMessage& message : in.messages()) {
-    OrderedJson out = {{"role", message.role()}};
-    out["content"] = message.has_content() ? message.content() : "";
-    if (message.has_name()) {
-      out["name"] = message.name();
-    }
-    if (message.has_tool_call_id()) {
-      out["tool_call_id"] = message.tool_call_id();
-    }
-    if (message.has_reasoning_content()) {
-      out["reasoning_content"] = message.reasoning_content();
-    }
-    ASSIGN_OR_RETURN(OrderedJson calls, ParseOr(message.tool_calls_json(), "tool_calls_json"));
-    if (!calls.is_null()) {
-      if (!calls.is_array()) {
-        return Bad("tool_calls_json must be a JSON array", "tool_calls_json");
-      }
-      out["tool_calls"] = std::move(calls);
-    }
-    chat.messages.push_back(std::move(out));
-  }
-  if (chat.messages.empty()) {
-    return Bad("a chat needs at least one message", "messages");
-  }
-  ASSIGN_OR_RETURN(chat.tools, ParseOr(in.tools_json(), "tools_json"));
-  TRY(CheckTools(app, chat.tools));
-  ASSIGN_OR_RETURN(chat.template_kwargs, ParseOr(in.template_kwargs_json(), "template_kwargs_json"));
-  if (!chat.template_kwargs.is_null() && !chat.template_kwargs.is_object()) {
-    return Bad("template_kwargs_json must be a JSON object", "template_kwargs_json");
-  }
-  if (in.continue_final_message() && in.has_add_generation_prompt() && in.add_generation_prompt()) {
-    return Bad("continue_final_message and add_generation_prompt exclude each other", "continue_final_message");
-  }
-  chat.continue_final_message = in.continue_final_message();
-  chat.add_generation_prompt =
-      in.has_add_generation_prompt() ? in.add_generation_prompt() : !chat.continue_final_message;
-  return chat;
-}
-
 scheduler::Priority ToPriority(v1::Priority priority) {
   switch (priority) {
     case v1::PRIORITY_HIGH: return scheduler::Priority::kHigh;
@@ -176,6 +134,48 @@ void FillDone(const GenerationEvent& event, v1::SequenceDone& done) {
 
 }  // namespace
 
+Result<ChatPrompt> ToChat(const App& app, const v1::ChatPrompt& in) {
+  ChatPrompt chat;
+  chat.messages = OrderedJson::array();
+  for (const v1::ChatMessage& message : in.messages()) {
+    OrderedJson out = {{"role", message.role()}};
+    out["content"] = message.has_content() ? message.content() : "";
+    if (message.has_name()) {
+      out["name"] = message.name();
+    }
+    if (message.has_tool_call_id()) {
+      out["tool_call_id"] = message.tool_call_id();
+    }
+    if (message.has_reasoning_content()) {
+      out["reasoning_content"] = message.reasoning_content();
+    }
+    ASSIGN_OR_RETURN(OrderedJson calls, ParseOr(message.tool_calls_json(), "tool_calls_json"));
+    if (!calls.is_null()) {
+      if (!calls.is_array()) {
+        return Bad("tool_calls_json must be a JSON array", "tool_calls_json");
+      }
+      out["tool_calls"] = std::move(calls);
+    }
+    chat.messages.push_back(std::move(out));
+  }
+  if (chat.messages.empty()) {
+    return Bad("a chat needs at least one message", "messages");
+  }
+  ASSIGN_OR_RETURN(chat.tools, ParseOr(in.tools_json(), "tools_json"));
+  TRY(CheckTools(app, chat.tools));
+  ASSIGN_OR_RETURN(chat.template_kwargs, ParseOr(in.template_kwargs_json(), "template_kwargs_json"));
+  if (!chat.template_kwargs.is_null() && !chat.template_kwargs.is_object()) {
+    return Bad("template_kwargs_json must be a JSON object", "template_kwargs_json");
+  }
+  if (in.continue_final_message() && in.has_add_generation_prompt() && in.add_generation_prompt()) {
+    return Bad("continue_final_message and add_generation_prompt exclude each other", "continue_final_message");
+  }
+  chat.continue_final_message = in.continue_final_message();
+  chat.add_generation_prompt =
+      in.has_add_generation_prompt() ? in.add_generation_prompt() : !chat.continue_final_message;
+  return chat;
+}
+
 Result<void> CheckModelName(const App& app, const std::string& name) {
   if (name.empty() || std::find(app.served_names.begin(), app.served_names.end(), name) != app.served_names.end()) {
     return {};
@@ -194,6 +194,18 @@ Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request) 
   call.echo = request.echo();
   call.priority = ToPriority(request.priority());
   call.cache_salt = request.cache_salt();
+  call.state = request.state();
+  if (!call.state.empty() && !request.has_add_special_tokens()) {
+    call.add_special_tokens = false;
+  }
+  if (request.has_save_state()) {
+    SaveTarget& save = call.save.emplace();
+    save.name = request.save_state().name();
+    save.overwrite = true;
+    if (request.save_state().has_ttl_seconds()) {
+      ASSIGN_OR_RETURN(save.ttl, ToTtl(request.save_state().ttl_seconds()));
+    }
+  }
   call.arrival = Clock::now();
   switch (request.prompt_case()) {
     case v1::GenerateRequest::kText: call.prompt = request.text(); return call;
@@ -205,6 +217,10 @@ Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request) 
       return call;
     }
     case v1::GenerateRequest::PROMPT_NOT_SET: break;
+  }
+  if (!call.state.empty()) {
+    call.prompt = std::vector<int64_t>();  // goes on where the state ends
+    return call;
   }
   return MakeError(ErrorCode::kInvalidArgument, "the request has no prompt", "prompt");
 }
@@ -242,6 +258,11 @@ v1::GenerateResponse ToResponse(const App& app, const std::string& request_id, c
       usage.set_prompt_tokens(event.usage.prompt_tokens);
       usage.set_completion_tokens(event.usage.completion_tokens);
       usage.set_cached_tokens(event.usage.cached_tokens);
+      if (event.saved && event.saved->ok()) {
+        FillState(app, **event.saved, *response.mutable_done()->mutable_saved_state());
+      } else if (event.saved) {
+        response.mutable_done()->set_save_error(event.saved->error().message);
+      }
       break;
     }
     case GenerationEvent::Kind::kFailed: break;

@@ -5,6 +5,7 @@
 #include "causeway/v1/causeway.pb.h"
 #include "server/api/app.h"
 #include "server/api/generation.h"
+#include "server/api/state_calls.h"
 
 namespace causeway::server {
 
@@ -12,6 +13,18 @@ namespace causeway::server {
 Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request);
 Result<GenerateCall> ToCall(const App& app, const v1::TokenizeRequest& request);
 Result<void> CheckModelName(const App& app, const std::string& name);
+
+// The prompt, salt and ttl of a state's making; of the others their names. Without tenant, id and deadline.
+Result<StateCall> ToCall(const App& app, const v1::CreateStateRequest& request);
+Result<StateCall> ToCall(const App& app, const v1::ExtendStateRequest& request);
+Result<StateCall> ToCall(const App& app, const v1::ForkStateRequest& request);
+Result<StateCall> ToCall(const App& app, const v1::PinStateRequest& request);
+Result<StateCall> ToCall(const App& app, const v1::SaveStateRequest& request);
+Result<StateCall> ToCall(const App& app, const v1::LoadStateRequest& request);
+void FillState(const App& app, const StateInfo& info, v1::State& state);
+// Of a time to live that was given.
+Result<Duration> ToTtl(double seconds);
+Result<ChatPrompt> ToChat(const App& app, const v1::ChatPrompt& in);
 
 v1::GenerateResponse ToResponse(const App& app, const std::string& request_id, const GenerationEvent& event);
 void FillModel(const App& app, const std::string& name, v1::Model& model);

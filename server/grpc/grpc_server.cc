@@ -3,91 +3,27 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
-#include <functional>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <vector>
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <openssl/crypto.h>
 
-#include "base/bounded_queue.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "causeway/v1/causeway.grpc.pb.h"
 #include "fmt/format.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/api/prompt.h"
-#include "server/api/status.h"
+#include "server/grpc/call_support.h"
 #include "server/grpc/convert.h"
+#include "server/grpc/state_service.h"
 #include "server/metrics/metrics.h"
 
 namespace causeway::server {
 namespace {
-
-grpc::Status ToStatus(const Error& error) {
-  return {static_cast<grpc::StatusCode>(StatusOf(error.code).grpc),
-          error.code == ErrorCode::kInternal ? "internal error; the server's log has the details" : error.message};
-}
-
-// The status of a failed call, with the field at fault in the trailing metadata.
-grpc::Status Refuse(grpc::CallbackServerContext& context, const Error& error) {
-  if (!error.param.empty()) {
-    context.AddTrailingMetadata("causeway-param", error.param);
-  }
-  return ToStatus(error);
-}
-
-Result<void> Authorize(const App& app, const grpc::CallbackServerContext& context) {
-  if (app.api_keys.empty()) {
-    return {};
-  }
-  bool found = false;
-  const auto [begin, end] = context.client_metadata().equal_range("authorization");
-  for (auto it = begin; it != end; ++it) {
-    const std::string given(it->second.data(), it->second.size());
-    for (const std::string& key : app.api_keys) {
-      const std::string wanted = "Bearer " + key;
-      found =
-          (given.size() == wanted.size() && CRYPTO_memcmp(given.data(), wanted.data(), wanted.size()) == 0) || found;
-    }
-  }
-  if (!found) {
-    return MakeError(ErrorCode::kUnauthenticated, "a valid API key is needed");
-  }
-  return {};
-}
-
-// The call's own deadline on our clock.
-Instant DeadlineOf(const grpc::CallbackServerContext& context) {
-  const auto left = context.deadline() - std::chrono::system_clock::now();
-  return left > std::chrono::hours(24 * 365) ? kNever : Clock::now() + std::chrono::duration_cast<Duration>(left);
-}
-
-// Runs the wakes of all calls: the engine must not wait for gRPC. One entry a call at most is queued.
-class WakeThread {
- public:
-  WakeThread()
-      : thread_([this] {
-          while (auto job = queue_.Pop()) {
-            (*job)();
-          }
-        }) {}
-  ~WakeThread() {
-    queue_.Close();
-    thread_.join();
-  }
-  WakeThread(const WakeThread&) = delete;
-  WakeThread& operator=(const WakeThread&) = delete;
-  [[nodiscard]] bool Post(std::function<void()> job) { return queue_.TryPush(std::move(job)); }
-
- private:
-  BoundedQueue<std::function<void()>> queue_{1 << 20};
-  std::thread thread_;
-};
 
 // One Generate call. gRPC's threads, text workers and the engine meet here, under one mutex; only one
 // write is in flight at a time. Deleted in OnDone, which comes once nothing else can.
@@ -147,7 +83,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   }
 
   Result<GenerateCall> Prepare(const v1::GenerateRequest& request) {
-    TRY(Authorize(app_, context_));
+    ASSIGN_OR_RETURN(const memory::TenantId tenant, Authorize(app_, context_));
     counted_ = true;
     if (++calls_ > app_.server_limits.max_connections) {
       app_.metrics.CountRejected("too_many_connections");
@@ -155,12 +91,12 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
     }
     ASSIGN_OR_RETURN(GenerateCall call, ToCall(app_, request));
     if (call.request_id.empty()) {
-      static std::atomic<uint64_t> next{1};
-      call.request_id = fmt::format("grpc-{}", next++);
+      call.request_id = NewCallId();
     }
     request_id_ = call.request_id;
     sequences_ = static_cast<int>(std::clamp<int64_t>(call.sampling.n.value_or(1), 1, app_.limits.max_n));
     call.deadline = DeadlineOf(context_);
+    call.tenant = tenant;
     return call;
   }
 
@@ -277,7 +213,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
 
 class Service final : public v1::Causeway::CallbackService {
  public:
-  explicit Service(App& app) : app_(app) {}
+  Service(App& app, WakeThread& wakes) : app_(app), wakes_(wakes) {}
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
                                                            const v1::GenerateRequest* request) override {
@@ -303,7 +239,7 @@ class Service final : public v1::Causeway::CallbackService {
     return Answer(*context, [&]() -> Result<void> {
       TRY(CheckModelName(app_, request->model()));
       if (app_.model.tokenizer == nullptr) {
-        return MakeError(ErrorCode::kFailedPrecondition, "this model has no tokenizer.json");
+        return MakeError(ErrorCode::kUnsupported, "this model has no tokenizer.json");
       }
       const std::vector<Token> tokens(request->token_ids().begin(), request->token_ids().end());
       for (const Token token : tokens) {
@@ -338,25 +274,25 @@ class Service final : public v1::Causeway::CallbackService {
  private:
   template <typename Body>
   grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext& context, Body body) {
-    auto result = Authorize(app_, context);
-    if (result.ok()) {
-      result = body();
-    }
+    const auto tenant = Authorize(app_, context);
+    const Result<void> result = tenant.ok() ? body() : Result<void>(tenant.error());
     grpc::ServerUnaryReactor* const reactor = context.DefaultReactor();
     reactor->Finish(result.ok() ? grpc::Status::OK : Refuse(context, result.error()));
     return reactor;
   }
 
   App& app_;
-  WakeThread wakes_;
+  WakeThread& wakes_;
   std::atomic<int64_t> calls_{0};
 };
 
 }  // namespace
 
 struct GrpcServer::Impl {
-  explicit Impl(App& app) : service(app) {}
+  explicit Impl(App& app) : service(app, wakes), states(MakeStateService(app, wakes)) {}
+  WakeThread wakes;
   Service service;
+  std::unique_ptr<grpc::Service> states;
   std::unique_ptr<grpc::Server> server;
   int port = 0;
 };
@@ -377,6 +313,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(App& app, const GrpcOption
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.RegisterService(&impl->service);
+  builder.RegisterService(impl->states.get());
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || impl->port == 0) {
     return MakeError(ErrorCode::kFailedPrecondition, "cannot listen for gRPC on " + address, "grpc-port");
@@ -391,6 +328,7 @@ void GrpcServer::SetServing(bool serving) {
   auto* const health = impl_->server->GetHealthCheckService();
   health->SetServingStatus(serving);
   health->SetServingStatus("causeway.v1.Causeway", serving);
+  health->SetServingStatus("causeway.v1.States", serving);
 }
 
 void GrpcServer::Stop() {

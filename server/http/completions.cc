@@ -3,11 +3,12 @@
 #include <string>
 #include <utility>
 
+#include "server/api/offload.h"
 #include "server/api/openai_request.h"
 #include "server/api/openai_response.h"
 #include "server/api/status.h"
+#include "server/api/text_workers.h"
 #include "server/http/handlers.h"
-#include "server/http/offload.h"
 
 namespace causeway::server {
 namespace {
@@ -103,10 +104,13 @@ class CompletionAnswer {
     }
     over_ = true;
     if (!request_.stream.stream) {
-      return responder_.Send({.status = 200, .body = builder_.Whole(final_), .headers = {}});
+      return responder_.Send({.status = 200, .body = builder_.Whole(event, final_), .headers = {}});
     }
     if (request_.stream.include_usage) {
       responder_.Event(builder_.UsageChunk(final_));
+    }
+    if (event.saved) {
+      responder_.Event(builder_.SavedChunk(*event.saved));
     }
     responder_.Event("[DONE]");
     responder_.EndEvents();
@@ -148,6 +152,7 @@ class CompletionExchange final : public Exchange {
         id_(id_prefix + request.request_id),
         request_id_(std::move(request.request_id)),
         arrival_(request.arrival),
+        tenant_(request.tenant),
         decoded_(app.text_workers, responder,
                  [&app, decode, body = std::move(request.body)] { return decode(app, body); }) {}
 
@@ -173,6 +178,7 @@ class CompletionExchange final : public Exchange {
     for (GenerateCall& call : request.calls) {
       call.request_id = request_id_;
       call.arrival = arrival_;
+      call.tenant = tenant_;
     }
     answer_ = std::make_unique<CompletionAnswer>(app_, std::move(request), id_, responder_);
   }
@@ -182,6 +188,7 @@ class CompletionExchange final : public Exchange {
   const std::string id_;
   const std::string request_id_;
   const Instant arrival_;
+  const memory::TenantId tenant_;
   Offloaded<CompletionRequest> decoded_;
   std::unique_ptr<CompletionAnswer> answer_;
 };

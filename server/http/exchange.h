@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "memory/tenant.h"
 #include "scheduler/engine.h"
 #include "server/api/app.h"
 
@@ -16,9 +17,11 @@ namespace causeway::server {
 struct HttpRequest {
   std::string method;
   std::string path;  // decoded, without the query
+  std::string query;  // as it came
   std::string body;
   std::string request_id;  // the client's X-Request-Id, or one of ours
   Instant arrival;
+  memory::TenantId tenant = memory::kDefaultTenant;  // whose key it carries
 };
 
 struct HttpResponse {
@@ -55,12 +58,13 @@ struct Route {
   std::string_view path;  // a trailing "*" takes the rest
   bool open;              // no API key needed
   Handler handle;
+  bool admin = false;  // only with --enable-admin-endpoints
 };
 
-// The route of a request; null with the status to answer (404 or 405).
-const Route* FindRoute(std::string_view method, std::string_view path, int& status);
+// The route of a request, `admin` ones among them if they are enabled; null with the status to answer (404 or 405).
+const Route* FindRoute(std::string_view method, std::string_view path, bool admin, int& status);
 // "GET, HEAD, OPTIONS"; empty for a path that no route has.
-std::string AllowedMethods(std::string_view path);
+std::string AllowedMethods(std::string_view path, bool admin);
 
 HttpResponse ErrorResponse(const App& app, const Error& error);
 

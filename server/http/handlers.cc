@@ -8,10 +8,12 @@
 
 #include "base/json.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/api/memory_report.h"
+#include "server/api/offload.h"
 #include "server/api/openai_request.h"
 #include "server/api/openai_response.h"
 #include "server/api/prompt.h"
-#include "server/http/offload.h"
+#include "server/api/text_workers.h"
 #include "server/metrics/metrics.h"
 
 namespace causeway::server {
@@ -60,7 +62,7 @@ Result<std::string> Tokenize(const App& app, std::string_view body) {
 Result<std::string> Detokenize(const App& app, std::string_view body) {
   ASSIGN_OR_RETURN(const std::vector<Token> tokens, DecodeDetokenize(app, body));
   if (app.model.tokenizer == nullptr) {
-    return MakeError(ErrorCode::kFailedPrecondition, "this model has no tokenizer.json", "tokens");
+    return MakeError(ErrorCode::kUnsupported, "this model has no tokenizer.json", "tokens");
   }
   return DumpJson(OrderedJson{{"prompt", app.model.tokenizer->Decode(tokens, false)}});
 }
@@ -106,7 +108,7 @@ std::unique_ptr<Exchange> HandleLive(App&, HttpRequest, Responder& responder) {
 
 std::unique_ptr<Exchange> HandleMetrics(App& app, HttpRequest, Responder& responder) {
   responder.Send({.status = 200,
-                  .body = app.metrics.Text(app.engine.Stats()),
+                  .body = app.metrics.Text(ReadMemory(app)),
                   .content_type = "text/plain; version=0.0.4; charset=utf-8",
                   .headers = {}});
   return nullptr;

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <random>
 
-#include <openssl/crypto.h>
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/status.hpp>
 
@@ -17,10 +16,6 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 
 constexpr size_t kMaxRequestId = 128;
-
-bool EqualInConstantTime(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
 
 // RFC 9110's date, made once a second and thread.
 const std::string& HttpDate() {
@@ -58,21 +53,16 @@ std::string RequestIdOf(const RequestMessage& message) {
   return std::string(given);
 }
 
-bool Authorized(const RequestMessage& message, const std::vector<std::string>& keys) {
+std::optional<memory::TenantId> TenantOf(const RequestMessage& message, std::span<const ApiKey> keys) {
   if (keys.empty()) {
-    return true;
+    return memory::kDefaultTenant;
   }
   constexpr size_t kScheme = 7;  // "Bearer "
   const auto header = message[http::field::authorization];
   if (!beast::iequals(header.substr(0, kScheme), "Bearer ")) {
-    return false;
+    return std::nullopt;
   }
-  const std::string_view given(header.data() + kScheme, header.size() - kScheme);
-  bool found = false;
-  for (const std::string& key : keys) {  // all of them: no hint in the time it takes
-    found = EqualInConstantTime(given, key) || found;
-  }
-  return found;
+  return TenantOf(keys, std::string_view(header.data() + kScheme, header.size() - kScheme));
 }
 
 std::string MethodLabel(const RequestMessage& message) {

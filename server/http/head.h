@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,7 @@
 #include <boost/beast/http/string_body.hpp>
 
 #include "base/result.h"
+#include "server/api/access.h"
 
 namespace causeway::server {
 
@@ -19,9 +21,9 @@ std::string NewRequestId();
 // The client's X-Request-Id if it is short and printable, else a new one.
 std::string RequestIdOf(const RequestMessage& message);
 
-// Whether the message carries one of `keys` (Authorization: Bearer KEY); true if there are none. Takes as long for
-// any wrong key of the same length.
-bool Authorized(const RequestMessage& message, const std::vector<std::string>& keys);
+// Whom the message's key (Authorization: Bearer KEY) belongs to; nothing without a good one. The default tenant if no key
+// is asked for.
+std::optional<memory::TenantId> TenantOf(const RequestMessage& message, std::span<const ApiKey> keys);
 
 // The method as a metrics label: one of those that HTTP knows, else "other". Clients make up as many as they like.
 std::string MethodLabel(const RequestMessage& message);

@@ -10,6 +10,8 @@
 namespace causeway::server {
 namespace {
 
+constexpr bool kAdmin = true;
+
 constexpr Route kRoutes[] = {
     {"POST", "/v1/chat/completions", false, HandleChat},
     {"POST", "/v1/completions", false, HandleCompletion},
@@ -22,9 +24,28 @@ constexpr Route kRoutes[] = {
     {"GET", "/health/live", true, HandleLive},
     {"GET", "/metrics", true, HandleMetrics},
     {"GET", "/version", false, HandleVersion},
+    {"POST", "/v1/states", false, HandleStateCreate},
+    {"GET", "/v1/states", false, HandleStateList},
+    {"POST", "/v1/states/load", false, HandleStateLoad},
+    {"POST", "/v1/states/*", false, HandleStateVerb},
+    {"PATCH", "/v1/states/*", false, HandleStatePin},
+    {"GET", "/v1/states/*", false, HandleStateGet},
+    {"DELETE", "/v1/states/*", false, HandleStateDelete},
+    {"GET", "/v1/memory", false, HandleMemory},
+    {"GET", "/is_sleeping", false, HandleIsSleeping},
+    {"POST", "/v1/memory/trim", false, HandleTrim, kAdmin},
+    {"POST", "/v1/memory/resize", false, HandleResize, kAdmin},
+    {"POST", "/reset_prefix_cache", false, HandleResetPrefixCache, kAdmin},
+    {"POST", "/sleep", false, HandleSleep, kAdmin},
+    {"POST", "/wake_up", false, HandleWakeUp, kAdmin},
 };
 
-bool Matches(std::string_view pattern, std::string_view path) {
+// Routes for administrators are not there unless they are asked for.
+bool Matches(const Route& route, std::string_view path, bool admin) {
+  std::string_view pattern = route.path;
+  if (route.admin && !admin) {
+    return false;
+  }
   if (pattern.ends_with('*')) {
     pattern.remove_suffix(1);
     return path.starts_with(pattern) && path.size() > pattern.size();
@@ -34,10 +55,10 @@ bool Matches(std::string_view pattern, std::string_view path) {
 
 }  // namespace
 
-const Route* FindRoute(std::string_view method, std::string_view path, int& status) {
+const Route* FindRoute(std::string_view method, std::string_view path, bool admin, int& status) {
   status = 404;
   for (const Route& route : kRoutes) {
-    if (Matches(route.path, path)) {
+    if (Matches(route, path, admin)) {
       if (route.method == method || (method == "HEAD" && route.method == "GET")) {
         return &route;
       }
@@ -47,10 +68,10 @@ const Route* FindRoute(std::string_view method, std::string_view path, int& stat
   return nullptr;
 }
 
-std::string AllowedMethods(std::string_view path) {
+std::string AllowedMethods(std::string_view path, bool admin) {
   std::string methods;
   for (const Route& route : kRoutes) {
-    if (Matches(route.path, path)) {
+    if (Matches(route, path, admin)) {
       methods += fmt::format("{}{}, ", route.method, route.method == "GET" ? ", HEAD" : "");
     }
   }

@@ -134,10 +134,13 @@ void Session::OnHeader(beast::error_code error) {
   }
   path_ = *path;
   int status = 404;
-  const Route* const route = FindRoute({message.method_string().data(), message.method_string().size()}, path_, status);
+  const Route* const route = FindRoute({message.method_string().data(), message.method_string().size()}, path_,
+                                       app_.admin_endpoints, status);
   route_name_ = route != nullptr ? std::string(route->path) : "unknown";
   // Whoever has no key need not send a body.
-  if (route != nullptr && !route->open && !Authorized(message, app_.api_keys)) {
+  const auto tenant = TenantOf(message, app_.api_keys);
+  tenant_ = tenant.value_or(memory::kDefaultTenant);
+  if (route != nullptr && !route->open && !tenant) {
     return Fail(MakeError(ErrorCode::kUnauthenticated, "a valid API key is needed"), 401);
   }
   if (beast::iequals(message[http::field::expect], "100-continue") && !parser_->is_done()) {
@@ -225,18 +228,25 @@ void Session::Dispatch() {
     return SendOptions(path_);
   }
   int status = 404;
-  const Route* const route = FindRoute(method, path_, status);
+  const Route* const route = FindRoute(method, path_, app_.admin_endpoints, status);
   if (route == nullptr) {
     HttpResponse response = ErrorResponse(
         app_, status == 405 ? MakeError(ErrorCode::kInvalidArgument, fmt::format("{} does not take this method", path_))
                             : MakeError(ErrorCode::kNotFound, fmt::format("there is no {}", path_.substr(0, 200))));
     response.status = status;
     if (status == 405) {
-      response.headers.emplace_back("Allow", AllowedMethods(path_));
+      response.headers.emplace_back("Allow", AllowedMethods(path_, app_.admin_endpoints));
     }
     return Send(std::move(response));
   }
-  HttpRequest request{method, path_, std::move(parser_->get().body()), request_id_, arrival_};
+  const auto target = parser_->get().target();
+  HttpRequest request{.method = method,
+                      .path = path_,
+                      .query = std::string(QueryOf({target.data(), target.size()})),
+                      .body = std::move(parser_->get().body()),
+                      .request_id = request_id_,
+                      .arrival = arrival_,
+                      .tenant = tenant_};
   exchange_ = route->handle(app_, std::move(request), *this);
   if (exchange_ == nullptr || closed_) {
     return;
@@ -250,7 +260,7 @@ void Session::Dispatch() {
 
 // For browsers: what a page may send here.
 void Session::SendOptions(const std::string& path) {
-  const std::string methods = AllowedMethods(path);
+  const std::string methods = AllowedMethods(path, app_.admin_endpoints);
   if (methods.empty() && path != "*") {
     return Send(
         ErrorResponse(app_, MakeError(ErrorCode::kNotFound, fmt::format("there is no {}", path.substr(0, 200)))));

@@ -99,6 +99,7 @@ class Session final : public Responder, public std::enable_shared_from_this<Sess
   std::string route_name_;
   std::string request_id_;
   Instant arrival_;
+  memory::TenantId tenant_ = memory::kDefaultTenant;
   int status_ = 0;
   size_t answer_bytes_ = 0;
   bool keep_alive_ = true;

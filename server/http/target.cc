@@ -1,5 +1,7 @@
 #include "server/http/target.h"
 
+#include <algorithm>
+
 namespace causeway::server {
 namespace {
 
@@ -22,18 +24,9 @@ std::string_view WithoutOrigin(std::string_view target) {
   return target;
 }
 
-}  // namespace
-
-std::optional<std::string> PathOf(std::string_view target) {
-  target = WithoutOrigin(target);
-  target = target.substr(0, target.find_first_of("?#"));
-  if (target == "*") {
-    return std::string(target);
-  }
-  if (!target.starts_with('/')) {
-    return std::nullopt;
-  }
-  std::string path;
+// Text with its %XX resolved; nothing for a broken one or a control character.
+std::optional<std::string> Decoded(std::string_view target) {
+  std::string text;
   for (size_t i = 0; i < target.size(); ++i) {
     char c = target[i];
     if (c == '%') {
@@ -48,9 +41,45 @@ std::optional<std::string> PathOf(std::string_view target) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
       return std::nullopt;
     }
-    path += c;
+    text += c;
   }
-  return path;
+  return text;
+}
+
+}  // namespace
+
+std::optional<std::string> PathOf(std::string_view target) {
+  target = WithoutOrigin(target);
+  target = target.substr(0, target.find_first_of("?#"));
+  if (target == "*") {
+    return std::string(target);
+  }
+  if (!target.starts_with('/')) {
+    return std::nullopt;
+  }
+  return Decoded(target);
+}
+
+std::string_view QueryOf(std::string_view target) {
+  const size_t mark = target.find_first_of("?#");
+  if (mark == std::string_view::npos || target[mark] == '#') {
+    return {};
+  }
+  target.remove_prefix(mark + 1);
+  return target.substr(0, target.find('#'));
+}
+
+std::optional<std::string> QueryValue(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const size_t end = std::min(query.find('&'), query.size());
+    const std::string_view pair = query.substr(0, end);
+    const size_t equals = std::min(pair.find('='), pair.size());
+    if (pair.substr(0, equals) == name) {
+      return Decoded(pair.substr(std::min(equals + 1, pair.size())));
+    }
+    query.remove_prefix(std::min(end + 1, query.size()));
+  }
+  return std::nullopt;
 }
 
 }  // namespace causeway::server

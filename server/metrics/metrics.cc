@@ -8,7 +8,9 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include "server/metrics/kv_metrics.h"
 #include "server/metrics/process_figures.h"
+#include "server/metrics/raise_to.h"
 
 namespace causeway::server {
 namespace {
@@ -62,14 +64,6 @@ struct Metrics::Impl {
   prometheus::Histogram& Histogram(const char* name, const char* help, const Buckets& buckets) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(labels, buckets);
   }
-  // Counters of the engine only grow; the difference since the last scrape is added.
-  static void RaiseTo(prometheus::Counter& counter, uint64_t value) {
-    const double more = static_cast<double>(value) - counter.Value();
-    if (more > 0) {
-      counter.Increment(more);
-    }
-  }
-
   prometheus::Counter& Success(std::string_view reason) {
     auto with_reason = labels;
     with_reason["finished_reason"] = std::string(reason);
@@ -88,6 +82,7 @@ struct Metrics::Impl {
   prometheus::Registry registry;
   const prometheus::Labels labels;
   std::mutex scrape;  // RaiseTo reads and writes
+  KvMetrics kv{registry, labels};
   prometheus::Gauge& running = Gauge("vllm:num_requests_running", "Sequences that are running");
   prometheus::Gauge& waiting = Gauge("vllm:num_requests_waiting", "Sequences that wait to run");
   prometheus::Gauge& kv_usage = Gauge("vllm:kv_cache_usage_perc", "KV cache pages in use, 1 is all");
@@ -213,18 +208,20 @@ void Metrics::CountHttp(std::string_view handler, std::string_view method, int s
   impl_->http_seconds.Add(labels, TtftBuckets()).Observe(seconds);
 }
 
-std::string Metrics::Text(const scheduler::EngineStats& stats) {
+std::string Metrics::Text(const MemoryFigures& figures) {
+  const scheduler::EngineStats& stats = figures.engine;
   {
     const std::lock_guard lock(impl_->scrape);
     impl_->running.Set(static_cast<double>(stats.running));
     impl_->waiting.Set(static_cast<double>(stats.waiting));
     impl_->kv_usage.Set(stats.kv_usage);
-    Impl::RaiseTo(impl_->prompt_tokens, stats.prompt_tokens);
-    Impl::RaiseTo(impl_->generation_tokens, stats.generation_tokens);
-    Impl::RaiseTo(impl_->preemptions, stats.preemptions);
-    Impl::RaiseTo(impl_->prefix_queries, stats.prefix_query_tokens);
-    Impl::RaiseTo(impl_->prefix_hits, stats.prefix_hit_tokens);
-    Impl::RaiseTo(impl_->steps, stats.steps);
+    RaiseTo(impl_->prompt_tokens, stats.prompt_tokens);
+    RaiseTo(impl_->generation_tokens, stats.generation_tokens);
+    RaiseTo(impl_->preemptions, stats.preemptions);
+    RaiseTo(impl_->prefix_queries, stats.prefix_query_tokens);
+    RaiseTo(impl_->prefix_hits, stats.prefix_hit_tokens);
+    RaiseTo(impl_->steps, stats.steps);
+    impl_->kv.Set(figures);
     impl_->SetProcess();
   }
   return prometheus::TextSerializer().Serialize(impl_->registry.Collect());

@@ -7,6 +7,7 @@
 
 #include "scheduler/engine.h"
 #include "scheduler/request.h"
+#include "server/metrics/memory_figures.h"
 
 namespace causeway::server {
 
@@ -36,8 +37,8 @@ class Metrics {
   // Autoscalers and routers read the pool's shape: vLLM's block is our page.
   void SetCacheConfig(int64_t tokens_per_page, int64_t pages);
 
-  // The exposition text; gauges and counters of the engine are taken from `stats`.
-  std::string Text(const scheduler::EngineStats& stats);
+  // The exposition text; gauges and counters of engine and memory are taken from `figures`.
+  std::string Text(const MemoryFigures& figures);
 
  private:
   struct Impl;

@@ -148,8 +148,8 @@ TEST_F(MetricsTest, TheTextCarriesVllmsNamesAndLabels) {
   stats.waiting = 2;
   stats.kv_usage = 0.25;
   stats.prompt_tokens = 40;
-  (void)metrics_.Text(stats);
-  const std::string text = metrics_.Text(stats);  // a second scrape adds nothing
+  (void)metrics_.Text({.engine = stats});
+  const std::string text = metrics_.Text({.engine = stats});  // a second scrape adds nothing
   const std::string labels = R"(engine="0",model_name="fable")";
   EXPECT_TRUE(Has(text, "vllm:num_requests_running{" + labels + "} 3"));
   EXPECT_TRUE(Has(text, "vllm:num_requests_waiting{" + labels + "} 2"));
@@ -229,7 +229,7 @@ TEST_F(GenerationTest, ABadCallIsAnErrorWithItsField) {
   EXPECT_EQ(Run(call).back().error.param, "temperature");
   call.sampling.temperature = {};
   call.prompt = ChatPrompt{};
-  EXPECT_EQ(Run(call).back().error.code, ErrorCode::kFailedPrecondition) << "no template";
+  EXPECT_EQ(Run(call).back().error.code, ErrorCode::kUnsupported) << "no template";
 }
 
 TEST_F(GenerationTest, LeavingAtAnyTimeIsSafe) {

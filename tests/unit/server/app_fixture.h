@@ -11,6 +11,8 @@
 #include "model/tokenizer/tokenizer.h"
 #include "scheduler/executor.h"
 #include "server/api/app.h"
+#include "server/api/control_worker.h"
+#include "server/api/states.h"
 #include "server/api/text_workers.h"
 #include "server/metrics/metrics.h"
 #include "tests/support/kv_fixtures.h"
@@ -39,12 +41,20 @@ class AppTest : public testing::Test {
                                         .chat_template = nullptr,
                                         .template_takes_tools = false,
                                         .engine = *engine_,
+                                        .kv = *cache_.cache,
                                         .limits = options.limits,
                                         .text_workers = workers_,
+                                        .states = states_,
+                                        .control_worker = control_worker_,
                                         .metrics = metrics_,
                                         .served_names = {"fable", "alias"},
                                         .api_keys = {},
                                         .system_fingerprint = "test",
+                                        .kv_fingerprint = {},
+                                        .kv_switch_length = 0,
+                                        .state_dir = {},
+                                        .admin_endpoints = false,
+                                        .tiers = nullptr,
                                         .server_limits = {},
                                         .defaults = {}});
     app_->server_limits.max_prompts_per_request = 3;
@@ -69,7 +79,9 @@ class AppTest : public testing::Test {
   memory::MockedCache cache_;
   FailingExecutor executor_;
   std::unique_ptr<scheduler::Engine> engine_;
+  StateTable states_{8, [this] { control_worker_.Notify(); }};
   std::unique_ptr<App> app_;
+  ControlWorker control_worker_{16, [this](Instant now) { return states_.Expire(now); }};
   TextWorkers workers_{1, 16};
 };
 

@@ -1,4 +1,5 @@
-// Work that is too slow for an I/O thread (parsing and tokenizing what a client sent), handed to a text worker.
+// Work that is too slow for an I/O thread, handed to a text worker (parsing and tokenizing) or to the control worker
+// (what waits).
 #pragma once
 
 #include <functional>
@@ -9,7 +10,6 @@
 
 #include "base/result.h"
 #include "scheduler/engine.h"
-#include "server/api/text_workers.h"
 
 namespace causeway::server {
 
@@ -17,8 +17,10 @@ namespace causeway::server {
 template <typename T>
 class Offloaded {
  public:
-  // `work` may outlive this object, so it must own what it uses. `waker` must outlive this object.
-  Offloaded(TextWorkers& workers, scheduler::Waker& waker, std::function<Result<T>()> work)
+  // `workers` has bool Post(std::function<void()>). `work` may outlive this object, so it must own what it uses.
+  // `waker` must outlive this object.
+  template <typename Workers>
+  Offloaded(Workers& workers, scheduler::Waker& waker, std::function<Result<T>()> work)
       : state_(std::make_shared<State>()) {
     state_->waker = &waker;
     const bool queued = workers.Post([state = state_, work = std::move(work)] {
@@ -27,7 +29,7 @@ class Offloaded {
       }
     });
     if (!queued) {
-      state_->Finish(MakeError(ErrorCode::kResourceExhausted, "too many requests wait to be read"));
+      state_->Finish(MakeError(ErrorCode::kResourceExhausted, "too many requests wait for a worker"));
     }
   }
   ~Offloaded() {
