@@ -1,4 +1,4 @@
-// causeway inspect MODEL
+// causeway inspect MODEL (and --memory: inspect_memory.h)
 #include <iostream>
 #include <memory>
 #include <string>
@@ -13,6 +13,7 @@
 #include "model/network.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/cli/commands.h"
+#include "server/cli/inspect_memory.h"
 #include "server/cli/support.h"
 #include "server/template/template.h"
 
@@ -256,13 +257,25 @@ int Refuse(const ModelOptions& options, const Error& error, bool json) {
 }  // namespace
 
 void AddInspect(CLI::App& root, int& exit_code) {
-  CLI::App* const command = root.add_subcommand("inspect", "What a model is made of, and what it costs");
+  CLI::App* const command = root.add_subcommand("inspect", "What a model is made of, and what it costs; or what a server's KV cache holds");
   auto options = std::make_shared<ModelOptions>();
   auto json = std::make_shared<bool>(false);
+  auto memory = std::make_shared<std::string>();
+  auto api_key = std::make_shared<std::string>();
   options->threads = 1;  // nothing is computed
   AddModelOptions(*command, *options, {.threads = false});
   command->add_flag("--json", *json, "Print JSON");
-  command->callback([options, json, &exit_code] {
+  auto* const url = command
+                        ->add_option("--memory", *memory,
+                                     "Show the KV cache of a running server instead; default: this machine's")
+                        ->expected(0, 1)
+                        ->type_name("URL");
+  command->add_option("--api-key", *api_key, "With --memory: a key of the server")->needs(url);
+  command->callback([options, json, memory, api_key, url, &exit_code] {
+    if (url->count() > 0) {
+      exit_code = InspectMemory(memory->empty() ? "http://127.0.0.1:8000" : *memory, *api_key, *json);
+      return;
+    }
     const auto bench = MakeWorkbench(*options);
     if (!bench.ok()) {
       exit_code = Refuse(*options, bench.error(), *json);
