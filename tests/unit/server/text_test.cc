@@ -116,6 +116,12 @@ TEST(TargetTest, PathsAreDecodedAndBare) {
   EXPECT_EQ(PathOf("http://host:8000/v1/models?x"), "/v1/models");
   EXPECT_EQ(PathOf("http://host"), "/");
   EXPECT_EQ(PathOf("*"), "*");
+  EXPECT_EQ(QueryOf("/sleep?level=2#x"), "level=2");
+  EXPECT_EQ(QueryOf("/sleep#?level=2"), "");
+  EXPECT_EQ(QueryValue("a=1&level=%32&b", "level"), "2");
+  EXPECT_EQ(QueryValue("a=1&b", "b"), "");
+  EXPECT_EQ(QueryValue("a=1", "level"), std::nullopt);
+  EXPECT_EQ(QueryValue("level=%z", "level"), std::nullopt);
   for (const char* const bad : {"", "health", "/%", "/%2", "/%zz", "/%00", "/a%0Ab", "ftp://x/y"}) {
     EXPECT_FALSE(PathOf(bad).has_value()) << bad;
   }
