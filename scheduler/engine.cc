@@ -271,6 +271,7 @@ struct Engine::Impl {
       }
     }
     executor_sleeps = weights;
+    asleep.store(true, std::memory_order_relaxed);  // before the caller hears of it
     LOG_INFO("asleep: {} given back", weights ? "KV cache, weights and activations" : "the KV cache");
     return {};
   }
@@ -284,6 +285,7 @@ struct Engine::Impl {
       executor_sleeps = false;
     }
     TRY(kv.Wake());
+    asleep.store(false, std::memory_order_relaxed);
     LOG_INFO("awake");
     return {};
   }

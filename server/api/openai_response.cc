@@ -287,7 +287,7 @@ void ResponseBuilder::Finish(int choice, const GenerationEvent& done) {
   At(choice).stop_reason = StopReasonJson(done);
 }
 
-std::string ResponseBuilder::Whole(const GenerationEvent& done, const Usage& usage) {
+std::string ResponseBuilder::Whole(const Usage& usage, const std::optional<Result<StateInfo>>& saved) {
   OrderedJson body = Envelope(request_.chat ? "chat.completion" : "text_completion");
   for (size_t i = 0; i < choices_.size(); ++i) {
     Choice& choice = choices_[i];
@@ -309,8 +309,8 @@ std::string ResponseBuilder::Whole(const GenerationEvent& done, const Usage& usa
     body["choices"].push_back(std::move(entry));
   }
   body["usage"] = UsageJson(usage);
-  if (done.saved) {
-    body["saved_state"] = SavedJson(*done.saved);
+  if (saved) {
+    body["saved_state"] = SavedJson(*saved);
   }
   return DumpJson(body);
 }

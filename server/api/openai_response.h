@@ -28,7 +28,7 @@ class ResponseBuilder {
   void StartPrompt(int first_choice, int n, const GenerationEvent& started);
   void Add(int choice, const GenerationEvent& delta);
   void Finish(int choice, const GenerationEvent& done);
-  std::string Whole(const GenerationEvent& done, const Usage& usage);
+  std::string Whole(const Usage& usage, const std::optional<Result<StateInfo>>& saved = std::nullopt);
 
  private:
   struct Choice {

@@ -1,6 +1,7 @@
 #include "server/api/state_file.h"
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -56,6 +57,14 @@ Result<void> ReadAt(int fd, int64_t offset, std::span<std::byte> bytes) {
     bytes = bytes.subspan(static_cast<size_t>(got));
   }
   return {};
+}
+
+// A file that was being written when its server was killed, long ago.
+bool IsLeftOver(const std::filesystem::directory_entry& entry) {
+  std::error_code error;
+  const auto written = entry.last_write_time(error);
+  return !error && entry.path().filename().native().starts_with('.') &&
+         std::filesystem::file_time_type::clock::now() - written > std::chrono::hours(1);
 }
 
 // Removes what was not finished.
@@ -167,6 +176,10 @@ Result<void> StateFolder::CheckSpace(int64_t more) const {
   for (fs::recursive_directory_iterator it(root_, error), end; !error && it != end; it.increment(error)) {
     std::error_code gone;
     if (it->is_regular_file(gone) && !it->is_symlink(gone)) {
+      if (IsLeftOver(*it)) {
+        fs::remove(it->path(), gone);
+        continue;
+      }
       const auto size = it->file_size(gone);
       used += gone ? 0 : static_cast<int64_t>(size);
     }

@@ -104,7 +104,7 @@ class CompletionAnswer {
     }
     over_ = true;
     if (!request_.stream.stream) {
-      return responder_.Send({.status = 200, .body = builder_.Whole(event, final_), .headers = {}});
+      return responder_.Send({.status = 200, .body = builder_.Whole(final_, event.saved), .headers = {}});
     }
     if (request_.stream.include_usage) {
       responder_.Event(builder_.UsageChunk(final_));

@@ -125,5 +125,12 @@ def test_nobody_is_lost_over_a_sleep(start):
     server.post("/v1/states", {"name": "a", "prompt": STORY})
     status, answer = change(server, "/sleep")
     assert status == 409 and "states" in answer["error"]["message"]
+    assert server.request("DELETE", "/v1/states/a")[0] == 200
+    assert change(server, "/sleep")[0] == 200  # what it kept has gone at once
+    for path in ("/v1/memory/trim", "/reset_prefix_cache", "/v1/memory/resize"):
+        status, answer = change(server, path, {"kv_bytes": shown["budget"]["bytes"]})
+        assert status in (200, 409, 503), answer
+    assert change(server, "/wake_up")[0] == 200
+    assert ask(prompts[0])[1]["choices"] == wanted[0]
     for wrong in ("/sleep?level=3", "/sleep?level=", "/wake_up?tags=weights"):
         assert change(server, wrong)[0] == 400

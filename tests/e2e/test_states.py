@@ -13,7 +13,7 @@ from causeway.v1 import causeway_pb2_grpc as stubs
 from harness import PATIENCE, end, events_of
 
 STORY = "Once upon a time there lived a king who had three sons, and the youngest of them was called Simple. " * 8
-MORE = "When they were grown the king said: go out into the world. " * 4
+MORE = "When they were grown the king said: go out into the world. " * 12
 QUESTION = "The youngest answered"
 SAMPLED = {"max_tokens": 40, "seed": 7, "temperature": 0.9, "logprobs": 2, "ignore_eos": True}
 

@@ -148,8 +148,10 @@ TEST_F(MetricsTest, TheTextCarriesVllmsNamesAndLabels) {
   stats.waiting = 2;
   stats.kv_usage = 0.25;
   stats.prompt_tokens = 40;
-  (void)metrics_.Text({.engine = stats});
-  const std::string text = metrics_.Text({.engine = stats});  // a second scrape adds nothing
+  MemoryFigures figures;
+  figures.engine = stats;
+  (void)metrics_.Text(figures);
+  const std::string text = metrics_.Text(figures);  // a second scrape adds nothing
   const std::string labels = R"(engine="0",model_name="fable")";
   EXPECT_TRUE(Has(text, "vllm:num_requests_running{" + labels + "} 3"));
   EXPECT_TRUE(Has(text, "vllm:num_requests_waiting{" + labels + "} 2"));
