@@ -51,7 +51,7 @@ struct App {
   const ChatTemplate* chat_template;  // null: the model has none
   bool template_takes_tools;          // its source speaks of `tools`
   scheduler::Engine& engine;
-  const memory::KvCache& kv;  // for its figures
+  const memory::KvCache& kv;      // for its figures
   scheduler::ModelLimits limits;  // vocab, max_model_len, ...
   TextWorkers& text_workers;
   StateTable& states;

@@ -352,9 +352,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
 
   // ---- The answer as a state
 
-  bool IsSwitched(int64_t most_tokens) const {
-    return app.kv_switch_length > 0 && most_tokens > app.kv_switch_length;
-  }
+  bool IsSwitched(int64_t most_tokens) const { return app.kv_switch_length > 0 && most_tokens > app.kv_switch_length; }
 
   std::vector<Token> AllTokens() const {
     std::vector<Token> tokens = prompt;
@@ -362,8 +360,8 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     return tokens;
   }
 
-  // A stop string ended the answer here, before the engine could. What was said up to it is submitted again: its pages are
-  // still known.
+  // A stop string ended the answer here, before the engine could. What was said up to it is submitted again: its pages
+  // are still known.
   void BeginSaving() {
     scheduler::GenerateRequest request;
     request.id = call.request_id.substr(0, 128);
@@ -481,7 +479,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
   bool switched = false;  // of the request that the state is kept from
 
   // The reader's.
-  bool saving = false;  // the ticket is that of BeginSaving
+  bool saving = false;               // the ticket is that of BeginSaving
   std::vector<Token> answer_tokens;  // with call.save
   std::string answer_text;
   std::optional<Result<StateInfo>> saved;

@@ -91,8 +91,7 @@ OrderedJson MemoryJson(const MemoryFigures& figures) {
        {{"pages", kv.budget_pages}, {"bytes", kv.budget_pages * kv.page_bytes}, {"max_pages", figures.max_pages}}},
       {"pages", PagesJson(kv)},
       {"tenants", OrderedJson::array()},
-      {"physical",
-       {{"pages", kv.created_pages}, {"making_pages", kv.making_pages}, {"bytes", figures.physical_bytes}}},
+      {"physical", {{"pages", kv.created_pages}, {"making_pages", kv.making_pages}, {"bytes", figures.physical_bytes}}},
       {"mappings", kv.mappings},
       {"map_calls", {{"engine", kv.map_calls}, {"control", kv.ahead_calls}}},
       {"unmap_calls", kv.unmap_calls},
@@ -113,7 +112,9 @@ OrderedJson MemoryJson(const MemoryFigures& figures) {
           {"scored", lost(scheduler::PrefixLoss::kScored)}}}}},
       {"tiers", figures.tiers ? TiersJson(*figures.tiers) : OrderedJson(nullptr)},
       {"states",
-       {{"count", figures.states}, {"max", figures.max_states}, {"max_pinned_pages", figures.engine.most_pinned_pages}}}};
+       {{"count", figures.states},
+        {"max", figures.max_states},
+        {"max_pinned_pages", figures.engine.most_pinned_pages}}}};
   for (const TenantFigures& tenant : figures.tenants) {
     body["tenants"].push_back(TenantJson(tenant));
   }

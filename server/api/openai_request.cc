@@ -282,8 +282,8 @@ Result<OrderedJson> ReadMessages(const OrderedJson* messages) {
   return out;
 }
 
-// `state` and `save_state`: the name, or {"name", "ttl"}. Going on with a conversation under its name is what states are
-// for, so save_state replaces what is there.
+// `state` and `save_state`: the name, or {"name", "ttl"}. Going on with a conversation under its name is what states
+// are for, so save_state replaces what is there.
 void ReadStates(JsonFields& fields, GenerateCall& call) {
   if (const auto state = fields.Text("state")) {
     call.state = *state;

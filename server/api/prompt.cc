@@ -17,8 +17,7 @@ namespace {
 constexpr int64_t kDefaultMaxTokens = 16;  // of text prompts, as OpenAI's
 
 Error NeedsTokenizer() {
-  return MakeError(ErrorCode::kUnsupported, "this model has no tokenizer.json: give the prompt as token ids",
-                   "prompt");
+  return MakeError(ErrorCode::kUnsupported, "this model has no tokenizer.json: give the prompt as token ids", "prompt");
 }
 
 int64_t UnixSeconds() {

@@ -18,9 +18,9 @@ struct StateContent;  // server/api/states.h
 // themselves rely on it); a chat's messages can never become one.
 Result<std::vector<Token>> EncodePrompt(const App& app, const GenerateCall& call);
 
-// The call's prompt behind a state (null: alone). Behind a conversation, a chat is the rendering of all its messages and
-// the new ones: what a client that sends them all would get, and found as far as the tokens agree. Behind anything else
-// come the tokens of the new text, or of the new messages rendered alone, without the begin-of-text token.
+// The call's prompt behind a state (null: alone). Behind a conversation, a chat is the rendering of all its messages
+// and the new ones: what a client that sends them all would get, and found as far as the tokens agree. Behind anything
+// else come the tokens of the new text, or of the new messages rendered alone, without the begin-of-text token.
 Result<std::vector<Token>> EncodePromptBehind(const App& app, const GenerateCall& call, const StateContent* state);
 
 // The conversation of the call's messages behind the state's; nothing if either has none.

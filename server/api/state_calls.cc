@@ -71,9 +71,7 @@ GenerateCall ComputingCall(StateCall call) {
 
 // ---- Through the disk
 
-StateFolder FolderOf(const App& app) {
-  return {app.state_dir, app.server_limits.max_state_dir_bytes, IdentityOf(app)};
-}
+StateFolder FolderOf(const App& app) { return {app.state_dir, app.server_limits.max_state_dir_bytes, IdentityOf(app)}; }
 
 const std::string& TenantName(const App& app, memory::TenantId tenant) { return app.kv.tenants()[tenant].name; }
 
@@ -167,8 +165,8 @@ Result<void> ReadCallPrompt(const App& app, JsonFields& fields, GenerateCall& ca
 
 Result<StateCall> DecodeStateCall(const App& app, StateCall::Kind kind, std::string_view body) {
   using Kind = StateCall::Kind;
-  ASSIGN_OR_RETURN(const OrderedJson json, body.empty() ? Result<OrderedJson>(OrderedJson::object())
-                                                        : ParseOrderedJson(body));
+  ASSIGN_OR_RETURN(const OrderedJson json,
+                   body.empty() ? Result<OrderedJson>(OrderedJson::object()) : ParseOrderedJson(body));
   if (!json.is_object()) {
     return MakeError(ErrorCode::kInvalidArgument, "the body must be a JSON object");
   }

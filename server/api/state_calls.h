@@ -20,10 +20,10 @@ namespace causeway::server {
 struct StateCall {
   enum class Kind : uint8_t { kCreate, kExtend, kFork, kPin, kSave, kLoad };
   Kind kind = Kind::kCreate;
-  std::string name;    // the state that is made, changed or saved
-  std::string source;  // kFork: the state that is copied
-  std::string file;    // kSave, kLoad
-  std::string cache_salt;  // kLoad: the one it was made with
+  std::string name;             // the state that is made, changed or saved
+  std::string source;           // kFork: the state that is copied
+  std::string file;             // kSave, kLoad
+  std::string cache_salt;       // kLoad: the one it was made with
   std::optional<Duration> ttl;  // none: no end (kExtend: the end it has)
   bool overwrite = false;       // kCreate, kFork, kSave (the file), kLoad
   GenerateCall prompt;          // kCreate, kExtend: prompt, salt, add_special_tokens, priority

@@ -151,8 +151,8 @@ FileHandle::FileHandle(FileHandle&& other) noexcept : fd_(std::exchange(other.fd
 
 Result<FileHandle> StateFolder::OpenFolder(const std::string& tenant, bool make) const {
   if (root_.empty()) {
-    return MakeError(ErrorCode::kFailedPrecondition, "states have no files here: the server was started without --state-dir",
-                     "file");
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     "states have no files here: the server was started without --state-dir", "file");
   }
   const FileHandle root(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (root.fd() < 0) {
@@ -188,9 +188,9 @@ Result<void> StateFolder::CheckSpace(int64_t more) const {
     return SystemError("cannot read the folder of states", error.value());
   }
   if (used + more > max_bytes_) {
-    return MakeError(ErrorCode::kResourceExhausted,
-                     fmt::format("saved states take {} bytes; {} more are over the limit of {}", used, more, max_bytes_),
-                     "file");
+    return MakeError(
+        ErrorCode::kResourceExhausted,
+        fmt::format("saved states take {} bytes; {} more are over the limit of {}", used, more, max_bytes_), "file");
   }
   return {};
 }

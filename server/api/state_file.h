@@ -1,10 +1,10 @@
-// States in files. Files lie in a folder of the tenant's own below the server's folder for them; nothing outside is ever
-// opened: names are plain, and links are not followed.
+// States in files. Files lie in a folder of the tenant's own below the server's folder for them; nothing outside is
+// ever opened: names are plain, and links are not followed.
 //
-// A file: "CWSTATE1"; the length of the header and of the file, 8 bytes each, little-endian; the header, JSON; the tokens,
-// 4 bytes each; the pages; a digest (BLAKE2b) of each page; a digest of all but the pages. The salt is not in it, only a
-// digest under a key of the file's own: who loads the state has to know the salt, as for sharing prefixes. It is
-// written under another name, synced and renamed, so that a file is whole or not there.
+// A file: "CWSTATE1"; the length of the header and of the file, 8 bytes each, little-endian; the header, JSON; the
+// tokens, 4 bytes each; the pages; a digest (BLAKE2b) of each page; a digest of all but the pages. The salt is not in
+// it, only a digest under a key of the file's own: who loads the state has to know the salt, as for sharing prefixes.
+// It is written under another name, synced and renamed, so that a file is whole or not there.
 #pragma once
 
 #include <cstdint>
@@ -58,12 +58,12 @@ class StateFolder {
   StateFolder(std::string root, int64_t max_bytes, KvIdentity identity)
       : root_(std::move(root)), max_bytes_(max_bytes), identity_(std::move(identity)) {}
 
-  // Bytes written. kFailedPrecondition if the file is there and may not be replaced; kResourceExhausted where the folder or
-  // the disk is full.
+  // Bytes written. kFailedPrecondition if the file is there and may not be replaced; kResourceExhausted where the
+  // folder or the disk is full.
   Result<int64_t> Save(const std::string& tenant, const std::string& file, const StateContent& content,
                        bool overwrite) const;
-  // kNotFound; kFailedPrecondition, and which it is, for a file that is cut, corrupt, of another model, layout or build, or
-  // saved under another salt.
+  // kNotFound; kFailedPrecondition, and which it is, for a file that is cut, corrupt, of another model, layout or
+  // build, or saved under another salt.
   Result<OpenedState> Open(const std::string& tenant, const std::string& file, const std::string& cache_salt) const;
 
  private:

@@ -98,12 +98,14 @@ Result<StateInfo> StateTable::Put(memory::TenantId tenant, const std::string& na
     const auto existing = FindLocked(tenant, name, now);
     if (existing == entries_.end() ? options.expected != nullptr
                                    : options.expected != nullptr && existing->second.content != options.expected) {
-      return MakeError(ErrorCode::kFailedPrecondition, fmt::format("the state '{}' was changed or deleted meanwhile", name),
-                       "name");
+      return MakeError(ErrorCode::kFailedPrecondition,
+                       fmt::format("the state '{}' was changed or deleted meanwhile", name), "name");
     }
-    if (existing == entries_.end() ? static_cast<int64_t>(entries_.size()) >= max_states_ && !entries_.contains({tenant, name})
-                                   : !options.overwrite) {
-      return MakeError(ErrorCode::kFailedPrecondition, fmt::format("another call was quicker to make '{}'", name), "name");
+    if (existing == entries_.end()
+            ? static_cast<int64_t>(entries_.size()) >= max_states_ && !entries_.contains({tenant, name})
+            : !options.overwrite) {
+      return MakeError(ErrorCode::kFailedPrecondition, fmt::format("another call was quicker to make '{}'", name),
+                       "name");
     }
     if (existing != entries_.end()) {
       entry.uses = existing->second.uses;

@@ -257,7 +257,8 @@ int Refuse(const ModelOptions& options, const Error& error, bool json) {
 }  // namespace
 
 void AddInspect(CLI::App& root, int& exit_code) {
-  CLI::App* const command = root.add_subcommand("inspect", "What a model is made of, and what it costs; or what a server's KV cache holds");
+  CLI::App* const command =
+      root.add_subcommand("inspect", "What a model is made of, and what it costs; or what a server's KV cache holds");
   auto options = std::make_shared<ModelOptions>();
   auto json = std::make_shared<bool>(false);
   auto memory = std::make_shared<std::string>();
@@ -265,11 +266,10 @@ void AddInspect(CLI::App& root, int& exit_code) {
   options->threads = 1;  // nothing is computed
   AddModelOptions(*command, *options, {.threads = false});
   command->add_flag("--json", *json, "Print JSON");
-  auto* const url = command
-                        ->add_option("--memory", *memory,
-                                     "Show the KV cache of a running server instead; default: this machine's")
-                        ->expected(0, 1)
-                        ->type_name("URL");
+  auto* const url =
+      command->add_option("--memory", *memory, "Show the KV cache of a running server instead; default: this machine's")
+          ->expected(0, 1)
+          ->type_name("URL");
   command->add_option("--api-key", *api_key, "With --memory: a key of the server")->needs(url);
   command->callback([options, json, memory, api_key, url, &exit_code] {
     if (url->count() > 0) {

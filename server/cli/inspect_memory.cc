@@ -63,8 +63,8 @@ void PrintTiers(const OrderedJson& tiers) {
 void PrintTable(const OrderedJson& memory) {
   const auto page_bytes = memory["page_bytes"].get<int64_t>();
   const auto budget = memory["budget"]["pages"].get<int64_t>();
-  std::cout << fmt::format("pages of {} tokens, {}{}\n", memory["page_tokens"].get<int64_t>(), ReadableBytes(page_bytes),
-                           memory["asleep"].get<bool>() ? "; asleep" : "");
+  std::cout << fmt::format("pages of {} tokens, {}{}\n", memory["page_tokens"].get<int64_t>(),
+                           ReadableBytes(page_bytes), memory["asleep"].get<bool>() ? "; asleep" : "");
   std::cout << fmt::format("{:<20}{:>10}{:>14}\n", "class", "pages", "bytes");
   for (const char* const name : kClasses) {
     PrintPages(name, memory["pages"][name].get<int64_t>(), budget, page_bytes);

@@ -103,10 +103,10 @@ Result<WiredCache> WireCache(const Options& options, std::span<const TenantSetti
   parts.control = std::make_unique<memory::MemoryControl>();
   parts.mover = std::make_unique<memory::MemoryControl>();
   ASSIGN_OR_RETURN(auto backend, memory::MakeLinuxBackend({.page_bytes = geometry.page_bytes,
-                                             .max_pages = pages,
-                                             .huge_pages = options.kv_huge_pages == "never"
-                                                               ? memory::HugePages::kNever
-                                                               : memory::HugePages::kAuto}));
+                                                           .max_pages = pages,
+                                                           .huge_pages = options.kv_huge_pages == "never"
+                                                                             ? memory::HugePages::kNever
+                                                                             : memory::HugePages::kAuto}));
   ASSIGN_OR_RETURN(wired.kv, memory::KvCache::Create(cache, std::move(backend), std::move(parts)));
   LOG_INFO("KV cache: {} pages of {} tokens ({} KiB each), {:.1f} MiB, {} bytes a token in {}; {}", pages,
            geometry.tokens_per_page, geometry.page_bytes / 1024,

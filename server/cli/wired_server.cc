@@ -48,7 +48,8 @@ Result<void> MakeTemplate(const Options& options, WiredServer& server) {
   return {};
 }
 
-void MakeApp(WiredServer& server, const WiredCache& cache, const scheduler::ModelLimits& limits, kernels::KvFormat format) {
+void MakeApp(WiredServer& server, const WiredCache& cache, const scheduler::ModelLimits& limits,
+             kernels::KvFormat format) {
   std::vector<std::string> names = server.options.served_model_name;
   if (names.empty()) {
     names.push_back(server.model->info.name);
@@ -100,8 +101,7 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   limits.max_logprobs = static_cast<int>(options.max_logprobs);
   const kernels::KvFormat format = ChooseKvFormat(options, info.weight_dtype);
   server->pool = std::make_unique<ThreadPool>(ToThreadPoolOptions(options));
-  ASSIGN_OR_RETURN(WiredCache cache,
-                   WireCache(options, server->tenants, *server->model, *server->ops, *server->pool,
+  ASSIGN_OR_RETURN(WiredCache cache, WireCache(options, server->tenants, *server->model, *server->ops, *server->pool,
                                                limits.max_model_len));
   server->kv = std::move(cache.kv);
   const model::RunnerOptions runner{
@@ -123,7 +123,8 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   const int workers = options.text_workers > 0 ? static_cast<int>(options.text_workers) : 2;
   server->text_workers = std::make_unique<TextWorkers>(workers, static_cast<size_t>(options.max_queued_requests));
   // A state's end may be nearer than the one that the worker waits for.
-  server->states = std::make_unique<StateTable>(options.max_states, [raw = server.get()] { raw->control_worker->Notify(); });
+  server->states =
+      std::make_unique<StateTable>(options.max_states, [raw = server.get()] { raw->control_worker->Notify(); });
   server->control_worker = std::make_unique<ControlWorker>(
       kMostControlJobs, [states = server->states.get()](Instant now) { return states->Expire(now); });
   MakeApp(*server, cache, limits, format);

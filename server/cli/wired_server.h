@@ -35,7 +35,7 @@ struct WiredServer {
   std::unique_ptr<StateTable> states;
   std::unique_ptr<App> app;
   std::unique_ptr<ControlWorker> control_worker;  // its queued jobs use the app
-  std::unique_ptr<TextWorkers> text_workers;  // its queued jobs use the app
+  std::unique_ptr<TextWorkers> text_workers;      // its queued jobs use the app
 };
 
 // Kernels, model, template, KV pool (its budget is logged), runner, engine. Nothing is made lazily later.

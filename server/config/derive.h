@@ -18,8 +18,8 @@ namespace causeway::server {
 LogOptions ToLogOptions(const Options& options);
 ThreadPoolOptions ToThreadPoolOptions(const Options& options);
 ServerLimits ToServerLimits(const Options& options);
-// In pages, of a cache of `pages`; floors are rounded up, quotas down. kInvalidArgument where the floors leave nothing to
-// share, or a quota no page.
+// In pages, of a cache of `pages`; floors are rounded up, quotas down. kInvalidArgument where the floors leave nothing
+// to share, or a quota no page.
 Result<std::vector<memory::TenantLimits>> ToTenantLimits(std::span<const TenantSetting> tenants, int64_t page_bytes,
                                                          int64_t pages);
 // Every key with the tenant that its requests belong to.

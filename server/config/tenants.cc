@@ -55,9 +55,10 @@ class Parser {
  private:
   Result<void> TakeKey(std::string_view name, std::string_view key) {
     if (!IsName(name)) {
-      return Bad(fmt::format("a name has 1 to {} of A-Z a-z 0-9 . _ -, does not begin with a dot, and is neither floor "
-                             "nor quota",
-                             kMaxName));
+      return Bad(
+          fmt::format("a name has 1 to {} of A-Z a-z 0-9 . _ -, does not begin with a dot, and is neither floor "
+                      "nor quota",
+                      kMaxName));
     }
     if (key.empty()) {
       return Bad(fmt::format("{} needs a key: {}=KEY", name, name));

@@ -13,8 +13,8 @@
 namespace causeway::server {
 namespace {
 
-// One call that makes or changes a state. As with GenerateReactor, gRPC's threads and wakes meet under one mutex, and the
-// call owns itself until OnDone and the last wake have let go.
+// One call that makes or changes a state. As with GenerateReactor, gRPC's threads and wakes meet under one mutex, and
+// the call owns itself until OnDone and the last wake have let go.
 class StateReactor final : public grpc::ServerUnaryReactor, public scheduler::Waker {
  public:
   static StateReactor* Start(App& app, WakeThread& wakes, grpc::CallbackServerContext& context, Result<StateCall> call,
@@ -147,9 +147,8 @@ class StateService final : public v1::States::CallbackService {
     });
   }
   Reactor* DeleteState(Context* context, const v1::DeleteStateRequest* request, v1::DeleteStateResponse*) override {
-    return Answer(*context, [&](memory::TenantId tenant) {
-      return app_.states.Erase(tenant, request->name(), Clock::now());
-    });
+    return Answer(*context,
+                  [&](memory::TenantId tenant) { return app_.states.Erase(tenant, request->name(), Clock::now()); });
   }
 
  private:

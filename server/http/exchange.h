@@ -16,7 +16,7 @@ namespace causeway::server {
 
 struct HttpRequest {
   std::string method;
-  std::string path;  // decoded, without the query
+  std::string path;   // decoded, without the query
   std::string query;  // as it came
   std::string body;
   std::string request_id;  // the client's X-Request-Id, or one of ours

@@ -21,8 +21,8 @@ std::string NewRequestId();
 // The client's X-Request-Id if it is short and printable, else a new one.
 std::string RequestIdOf(const RequestMessage& message);
 
-// Whom the message's key (Authorization: Bearer KEY) belongs to; nothing without a good one. The default tenant if no key
-// is asked for.
+// Whom the message's key (Authorization: Bearer KEY) belongs to; nothing without a good one. The default tenant if no
+// key is asked for.
 std::optional<memory::TenantId> TenantOf(const RequestMessage& message, std::span<const ApiKey> keys);
 
 // The method as a metrics label: one of those that HTTP knows, else "other". Clients make up as many as they like.

@@ -19,9 +19,9 @@ namespace {
 class MemoryExchange final : public Exchange {
  public:
   MemoryExchange(App& app, Responder& responder, std::function<Result<void>()> work)
-      : app_(app), responder_(responder), body_(app.control_worker, responder, [&app, work = std::move(work)] {
-          return Run(app, work);
-        }) {}
+      : app_(app),
+        responder_(responder),
+        body_(app.control_worker, responder, [&app, work = std::move(work)] { return Run(app, work); }) {}
 
   void OnWake() override {
     if (auto body = body_.Take()) {
@@ -89,8 +89,8 @@ std::unique_ptr<Exchange> HandleResetPrefixCache(App& app, HttpRequest, Responde
   return Change(app, responder, [&app] { return app.engine.DropPrefixes(); });
 }
 
-// vLLM's levels. 1 gives back the KV cache, 2 the weights and activations too. Nothing is discarded that could not be had
-// again without a client's help.
+// vLLM's levels. 1 gives back the KV cache, 2 the weights and activations too. Nothing is discarded that could not be
+// had again without a client's help.
 std::unique_ptr<Exchange> HandleSleep(App& app, HttpRequest request, Responder& responder) {
   const std::string level = QueryValue(request.query, "level").value_or("1");
   if (level != "1" && level != "2") {

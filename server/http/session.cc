@@ -134,8 +134,8 @@ void Session::OnHeader(beast::error_code error) {
   }
   path_ = *path;
   int status = 404;
-  const Route* const route = FindRoute({message.method_string().data(), message.method_string().size()}, path_,
-                                       app_.admin_endpoints, status);
+  const Route* const route =
+      FindRoute({message.method_string().data(), message.method_string().size()}, path_, app_.admin_endpoints, status);
   route_name_ = route != nullptr ? std::string(route->path) : "unknown";
   // Whoever has no key need not send a body.
   const auto tenant = TenantOf(message, app_.api_keys);

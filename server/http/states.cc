@@ -123,8 +123,8 @@ std::unique_ptr<Exchange> HandleStateVerb(App& app, HttpRequest request, Respond
     }
   }
   return Refuse(app, responder,
-                MakeError(ErrorCode::kNotFound,
-                          fmt::format("there is no {}; states know extend, fork, pin and save", request.path.substr(0, 200))));
+                MakeError(ErrorCode::kNotFound, fmt::format("there is no {}; states know extend, fork, pin and save",
+                                                            request.path.substr(0, 200))));
 }
 
 std::unique_ptr<Exchange> HandleStateList(App& app, HttpRequest request, Responder& responder) {

@@ -44,9 +44,9 @@ struct KvMetrics::Impl {
   }
 
   void SetPages(const memory::KvCacheStats& kv) {
-    const std::pair<const char*, int64_t> classes[] = {
-        {"live", kv.live_pages},     {"pinned", kv.pinned_pages}, {"moving", kv.moving_pages},
-        {"cached", kv.cached_pages}, {"parked", kv.parked_pages}, {"free", kv.free_pages()}};
+    const std::pair<const char*, int64_t> classes[] = {{"live", kv.live_pages},     {"pinned", kv.pinned_pages},
+                                                       {"moving", kv.moving_pages}, {"cached", kv.cached_pages},
+                                                       {"parked", kv.parked_pages}, {"free", kv.free_pages()}};
     for (const auto& [name, count] : classes) {
       pages.Add(With({{"class", name}})).Set(static_cast<double>(count));
     }
@@ -97,14 +97,14 @@ struct KvMetrics::Impl {
   const prometheus::Labels labels;
   Family<Gauge>& pages = Gauges("causeway:kv_pages", "KV pages by class; the sum is the budget");
   Family<Gauge>& tenant_pages = Gauges("causeway:kv_tenant_pages", "KV pages that a tenant is charged for");
-  Gauge& physical =
-      Gauges("causeway:kv_physical_bytes", "Memory of the KV cache, as the system counts it").Add(labels);
+  Gauge& physical = Gauges("causeway:kv_physical_bytes", "Memory of the KV cache, as the system counts it").Add(labels);
   Gauge& mappings = Gauges("causeway:kv_mappings", "Runs of KV pages that are mapped").Add(labels);
   Gauge& states = Gauges("causeway:states", "Named states").Add(labels);
   Gauge& asleep = Gauges("causeway:asleep", "1 while the engine sleeps").Add(labels);
   Family<Gauge>& tier_bytes = Gauges("causeway:kv_tier_bytes", "Bytes of KV pages in a tier");
   Family<Counter>& tier_reads = Counters("causeway:kv_tier_read_pages_total", "KV pages read from a tier");
-  Family<Counter>& tier_evictions = Counters("causeway:kv_tier_evicted_pages_total", "KV pages that made room in a tier");
+  Family<Counter>& tier_evictions =
+      Counters("causeway:kv_tier_evicted_pages_total", "KV pages that made room in a tier");
   Family<Counter>& tier_losses =
       Counters("causeway:kv_tier_lost_pages_total", "KV pages that a tier did not keep, by reason");
   Family<Counter>& tier_corrupt =
@@ -113,8 +113,7 @@ struct KvMetrics::Impl {
   Counter& unmap_calls = Counters("causeway:kv_unmap_calls_total", "Calls that unmap KV pages").Add(labels);
   Counter& spilled = Counters("causeway:kv_spilled_pages_total", "KV pages that left for a tier").Add(labels);
   Counter& restored = Counters("causeway:kv_restored_pages_total", "KV pages that came back from a tier").Add(labels);
-  Counter& lost =
-      Counters("causeway:kv_lost_pages_total", "KV pages that a tier named and could not read").Add(labels);
+  Counter& lost = Counters("causeway:kv_lost_pages_total", "KV pages that a tier named and could not read").Add(labels);
   Family<Counter>& dropped = Counters("causeway:kv_dropped_pages_total", "KV pages that left for no tier, by reason");
   Family<Counter>& lost_tokens = Counters("causeway:prefix_lost_tokens_total",
                                           "Prompt tokens computed although the prefix cache was asked, by reason");

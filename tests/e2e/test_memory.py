@@ -55,6 +55,23 @@ def test_figures_add_up_and_equal_the_metrics(start):
     assert lost["query_tokens"] == lost["hit_tokens"] + sum(lost["lost_tokens"].values())
 
 
+def test_a_tier_is_in_the_figures(start):
+    server = start("--kv-cache-memory", "5MiB", "--max-num-seqs", "2", "--kv-host-memory", "64MiB")
+    prompts = [f"{i} {STORY}" for i in range(8)]
+    ask = lambda prompt: server.post("/v1/completions", {"prompt": prompt, **SAMPLED})[1]["choices"]
+    wanted = [ask(prompt) for prompt in prompts]
+    assert [ask(prompt) for prompt in prompts] == wanted
+    server.wait_until_idle()
+    shown, metrics = memory(server), server.metrics()
+    host = shown["tiers"]["host"]
+    assert 0 < host["bytes"] <= host["capacity_bytes"] and "disk" not in shown["tiers"]
+    assert shown["spilled_pages"] > 0 and sum(shown["pages"].values()) == shown["budget"]["pages"]
+    assert metrics["causeway:kv_tier_bytes"] == host["bytes"]
+    assert metrics["causeway:kv_tier_read_pages_total"] == host["read_pages"]
+    assert metrics["causeway:kv_spilled_pages_total"] == shown["spilled_pages"]
+    assert metrics["causeway:kv_restored_pages_total"] == shown["restored_pages"]
+
+
 def test_inspect_prints_a_running_servers_memory(start):
     server = start()
     run = lambda *more: subprocess.run([server.binary, "inspect", "--memory", *more], capture_output=True, text=True)

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
 
 import grpc
 import pytest
@@ -263,6 +264,31 @@ def test_states_may_go_while_they_are_used(start, wanted):
         user.join()
     assert not failures, failures[:2]
     server.wait_until_idle()
+
+
+def test_a_state_on_either_side_of_a_length_switch(start, tmp_path):
+    """Of the longrope model, whose keys change once a request may have more than 64 tokens: a state of the other side is
+    computed anew, and nobody can tell by the answer."""
+    model = ("--model", str(Path(__file__).resolve().parents[1] / "golden" / "models" / "phi3-longrope"),
+             "--max-model-len", "400")
+    server, cold = start(*model, "--state-dir", str(tmp_path)), start(*model, "--no-enable-prefix-caching")
+    tokens = [7 + i * 13 % 300 for i in range(150)]
+    make(server, "", {"name": "short", "prompt": tokens[:32]})
+    make(server, "", {"name": "long", "prompt": tokens[:140]})
+    make(server, "/long/save", {"file": "f"})
+    make(server, "/load", {"file": "f", "name": "loaded"})
+    hits = {}
+    for name, begin in (("short", 32), ("long", 140), ("loaded", 140)):
+        for most in (8, 100):
+            fields = {"max_tokens": most, "seed": 7, "temperature": 0.9, "logprobs": 2, "ignore_eos": True}
+            status, answer = server.post("/v1/completions", {**fields, "state": name, "prompt": tokens[begin:begin + 8]})
+            assert status == 200, answer
+            wanted = cold.post("/v1/completions", {**fields, "prompt": tokens[:begin + 8]})[1]
+            assert [one["logprobs"]["tokens"] for one in answer["choices"]] == [
+                one["logprobs"]["tokens"] for one in wanted["choices"]]
+            assert answer["choices"] == wanted["choices"]
+            hits[name, most] = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert hits["long", 8] > 0 and hits["loaded", 8] > 0
 
 
 def test_states_over_grpc(start, wanted, tmp_path):

@@ -108,8 +108,9 @@ TEST_F(StateFormatTest, WhatIsWrittenIsRead) {
   EXPECT_EQ(header->layout.EndOffset(), image_.layout.file_bytes);
   EXPECT_TRUE(CheckIdentity(*header, identity_, "salt").ok());
   EXPECT_EQ(CheckIdentity(*header, identity_, "").error().param, "cache_salt");
-  const std::pair<std::string KvIdentity::*, const char*> kParts[] = {
-      {&KvIdentity::model, "another model"}, {&KvIdentity::layout, "another layout"}, {&KvIdentity::build, "another build"}};
+  const std::pair<std::string KvIdentity::*, const char*> kParts[] = {{&KvIdentity::model, "another model"},
+                                                                      {&KvIdentity::layout, "another layout"},
+                                                                      {&KvIdentity::build, "another build"}};
   for (const auto& [part, words] : kParts) {
     KvIdentity other = identity_;
     other.*part = "other";
