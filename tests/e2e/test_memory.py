@@ -57,7 +57,7 @@ def test_figures_add_up_and_equal_the_metrics(start):
 
 def test_a_tier_is_in_the_figures(start):
     server = start("--kv-cache-memory", "5MiB", "--max-num-seqs", "2", "--kv-host-memory", "64MiB")
-    prompts = [f"{i} {STORY}" for i in range(8)]
+    prompts = [f"{i} {STORY}" for i in range(16)]
     ask = lambda prompt: server.post("/v1/completions", {"prompt": prompt, **SAMPLED})[1]["choices"]
     wanted = [ask(prompt) for prompt in prompts]
     assert [ask(prompt) for prompt in prompts] == wanted
