@@ -18,6 +18,15 @@ Error NotFound(const std::string& name) {
   return MakeError(ErrorCode::kNotFound, fmt::format("there is no state '{}'", name.substr(0, kMaxName)), "state");
 }
 
+Result<void> CheckName(const std::string& name) {
+  if (!IsStateName(name)) {
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("a state's name has 1 to {} of A-Z a-z 0-9 . _ - and does not begin with a dot", kMaxName), "name");
+  }
+  return {};
+}
+
 Instant EndOf(std::optional<Duration> ttl, Instant now) { return ttl ? now + *ttl : kNever; }
 
 }  // namespace
@@ -68,12 +77,13 @@ void StateTable::WakeFor(Instant expires) const {
 }
 
 Result<void> StateTable::CheckPut(memory::TenantId tenant, const std::string& name, bool overwrite, Instant now) const {
-  if (!IsStateName(name)) {
-    return MakeError(
-        ErrorCode::kInvalidArgument,
-        fmt::format("a state's name has 1 to {} of A-Z a-z 0-9 . _ - and does not begin with a dot", kMaxName), "name");
-  }
+  TRY(CheckName(name));
   const std::lock_guard lock(mutex_);
+  return CheckRoomLocked(tenant, name, overwrite, now);
+}
+
+Result<void> StateTable::CheckRoomLocked(memory::TenantId tenant, const std::string& name, bool overwrite,
+                                         Instant now) const {
   const bool exists = FindLocked(tenant, name, now) != entries_.end();
   if (exists && !overwrite) {
     return MakeError(ErrorCode::kFailedPrecondition, fmt::format("there is a state '{}' already", name), "name");
@@ -90,23 +100,18 @@ Result<void> StateTable::CheckPut(memory::TenantId tenant, const std::string& na
 
 Result<StateInfo> StateTable::Put(memory::TenantId tenant, const std::string& name, Content content,
                                   const PutOptions& options, Instant now) {
-  TRY(CheckPut(tenant, name, options.overwrite, now));
+  TRY(CheckName(name));
   StateInfo info;
   Entry entry{std::move(content), UnixSeconds(), EndOf(options.ttl, now), 0};
   {
     const std::lock_guard lock(mutex_);
     const auto existing = FindLocked(tenant, name, now);
-    if (existing == entries_.end() ? options.expected != nullptr
-                                   : options.expected != nullptr && existing->second.content != options.expected) {
+    const bool as_expected = existing != entries_.end() && existing->second.content == options.expected;
+    if (options.expected != nullptr && !as_expected) {
       return MakeError(ErrorCode::kFailedPrecondition,
                        fmt::format("the state '{}' was changed or deleted meanwhile", name), "name");
     }
-    if (existing == entries_.end()
-            ? static_cast<int64_t>(entries_.size()) >= max_states_ && !entries_.contains({tenant, name})
-            : !options.overwrite) {
-      return MakeError(ErrorCode::kFailedPrecondition, fmt::format("another call was quicker to make '{}'", name),
-                       "name");
-    }
+    TRY(CheckRoomLocked(tenant, name, options.overwrite, now));
     if (existing != entries_.end()) {
       entry.uses = existing->second.uses;
       if (options.keep_end && !options.ttl) {

@@ -78,6 +78,7 @@ class StateTable {
 
   // end() if it is not there, or over.
   Entries::const_iterator FindLocked(memory::TenantId tenant, const std::string& name, Instant now) const;
+  Result<void> CheckRoomLocked(memory::TenantId tenant, const std::string& name, bool overwrite, Instant now) const;
   Result<Entries::iterator> ExistingLocked(memory::TenantId tenant, const std::string& name, Instant now);
   static StateInfo InfoOf(const std::string& name, const Entry& entry, Instant now);
   void WakeFor(Instant expires) const;
