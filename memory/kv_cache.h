@@ -86,6 +86,7 @@ class KvCache {
   PrefixPin PinSealed(const Span& span);
   // Pages that are pinned, live ones among them.
   int64_t PinnedPages() const { return ledger_.pinned(); }
+  int64_t PinnedPages(TenantId tenant) const { return ledger_.pinned(tenant); }
   // Why the page behind the first `found` ones is not known.
   enum class Loss : uint8_t { kNever, kEvicted };
   Loss LossAt(const PrefixQuery& query, int64_t found) const;

@@ -11,6 +11,7 @@ PageLedger::PageLedger(const PagePool& pool, std::vector<TenantLimits> tenants)
     : pool_(pool),
       tenants_(tenants.empty() ? std::vector<TenantLimits>(1) : std::move(tenants)),
       uses_(static_cast<size_t>(pool.max_pages())),
+      pinned_(tenants_.size()),
       budget_(pool.max_pages(), tenants_.size()) {}
 
 PageClass PageLedger::ClassOf(PageId page) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -26,14 +27,15 @@ class PageLedger {
   // One more span, state or move counts on the page. A page that nobody is charged for becomes the tenant's.
   void AddLive(PageId page, TenantId tenant) { Add(page, tenant, &Use::live); }
   void AddPin(PageId page, TenantId tenant) {
-    pinned_ += pins(page) == 0 ? 1 : 0;
+    pinned_[tenant] += pins(page) == 0 ? 1 : 0;
     Add(page, tenant, &Use::pins);
   }
   void AddMove(PageId page, TenantId tenant) { Add(page, tenant, &Use::moves); }
   void DropLive(PageId page) { Drop(page, &Use::live); }
   void DropPin(PageId page) {
+    const TenantId tenant = TenantOf(page);
     Drop(page, &Use::pins);
-    pinned_ -= pins(page) == 0 ? 1 : 0;
+    pinned_[tenant] -= pins(page) == 0 ? 1 : 0;
   }
   void DropMove(PageId page) { Drop(page, &Use::moves); }
   void SetIndexed(PageId page, bool indexed);
@@ -53,7 +55,8 @@ class PageLedger {
   int64_t OverQuota(TenantId tenant, int64_t pages) const;
 
   // Pages that states keep, live ones among them.
-  int64_t pinned() const { return pinned_; }
+  int64_t pinned() const { return std::accumulate(pinned_.begin(), pinned_.end(), int64_t{0}); }
+  int64_t pinned(TenantId tenant) const { return pinned_[tenant]; }
 
   std::span<const TenantLimits> tenants() const { return tenants_; }
   PageCounts Read() const { return budget_.Read(); }
@@ -74,7 +77,7 @@ class PageLedger {
   const PagePool& pool_;
   const std::vector<TenantLimits> tenants_;
   std::vector<Use> uses_;  // [max_pages]
-  int64_t pinned_ = 0;
+  std::vector<int64_t> pinned_;  // by tenant
   Budget budget_;
 };
 

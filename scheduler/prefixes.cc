@@ -1,5 +1,6 @@
 // The part of Scheduler that begins sequences behind pages that are known: computed by others, or back from a tier.
 #include <algorithm>
+#include <limits>
 
 #include "fmt/format.h"
 #include "memory/kv_cache.h"
@@ -138,11 +139,45 @@ bool Scheduler::DropRestores(const Sequence* but) {
 // ---- States ----------------------------------------------------------------------------------------
 
 int64_t Scheduler::MostPinned(int64_t budget) const {
-  const int64_t longest = kv_.geometry().PagesFor(options_.max_model_len);
-  return std::max<int64_t>(0, kv_.RoomOf(memory::kDefaultTenant, budget) - longest);
+  int64_t floors = 0;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (const memory::TenantLimits& tenant : kv_.tenants()) {
+    floors += tenant.floor_pages;
+    least = std::min(least, tenant.floor_pages);
+  }
+  const int64_t room = budget - (floors - least);  // of the tenant with the least
+  return std::max<int64_t>(0, room - kv_.geometry().PagesFor(options_.max_model_len));
 }
 
 int64_t Scheduler::most_pinned() const { return MostPinned(kv_.Stats().budget_pages); }
+
+// Whether the tenant may have `more` pages pinned: beside all pins the longest request of anybody finds room, and beside
+// its own all of its requests (`but` the one that ends) do within its quota.
+Result<void> Scheduler::CheckPins(memory::TenantId tenant, int64_t more, const Request* but) const {
+  if (kv_.PinnedPages() + more > most_pinned()) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     fmt::format("states may keep {} KV pages, so that the longest request still fits", most_pinned()));
+  }
+  for (const auto& [key, request] : requests_) {
+    if (request.params.tenant == tenant && &request != but) {
+      TRY(CheckQuota(request, more));
+    }
+  }
+  return {};
+}
+
+// Whether one sequence of the request fits its tenant's quota beside what the tenant's states keep, and `more`.
+Result<void> Scheduler::CheckQuota(const Request& request, int64_t more) const {
+  const memory::TenantId tenant = request.params.tenant;
+  const int64_t pages = kv_.geometry().PagesFor(request.most_positions());
+  const int64_t pinned = kv_.PinnedPages(tenant) + more;
+  if (pinned > 0 && pages > kv_.tenants()[tenant].quota_pages - pinned) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     fmt::format("states keep {} of the {} KV pages that the tenant may have, and a request may need {}",
+                                 pinned, kv_.tenants()[tenant].quota_pages, pages));
+  }
+  return {};
+}
 
 memory::PrefixPin Scheduler::PinOf(const Sequence& sequence, Error& error) {
   if (!options_.prefix_caching) {
@@ -150,9 +185,8 @@ memory::PrefixPin Scheduler::PinOf(const Sequence& sequence, Error& error) {
     return {};
   }
   memory::PrefixPin pin = kv_.PinSealed(RunningOf(sequence).span);
-  if (kv_.PinnedPages() > most_pinned()) {
-    error = MakeError(ErrorCode::kResourceExhausted,
-                      fmt::format("states may keep {} KV pages, so that the longest request still fits", most_pinned()));
+  if (const auto checked = CheckPins(sequence.request->params.tenant, 0, sequence.request); !checked.ok()) {
+    error = checked.error();
     return {};
   }
   return pin;
@@ -165,10 +199,7 @@ Result<memory::Restoring> Scheduler::BeginLoad(std::span<const Token> tokens, st
     return MakeError(ErrorCode::kFailedPrecondition, "states need prefix caching, which is off");
   }
   const int64_t pages = std::ssize(tokens) / kv_.geometry().tokens_per_page;
-  if (kv_.PinnedPages() + pages > most_pinned()) {
-    return MakeError(ErrorCode::kResourceExhausted,
-                     fmt::format("states may keep {} KV pages, so that the longest request still fits", most_pinned()));
-  }
+  TRY(CheckPins(tenant, pages, nullptr));
   std::vector<Digest> keys;
   kv_.AppendPrefixKeys(kv_.PrefixRoot(PrefixScope(kv_, cache_salt, tenant, switched)), tokens, keys);
   return kv_.Load({keys, tokens, pages, tenant}, std::move(source));

@@ -66,7 +66,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, memory::KvCache& kv) : opt
 // ---- Coming and going ------------------------------------------------------------------------------
 
 void Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
-  const auto fits = CheckFits(params, kv_);  // the cache may have shrunk since the request was looked at
+  auto fits = CheckFits(params, kv_);  // the cache may have shrunk since the request was looked at
   const auto [place, is_new] = requests_.try_emplace(key);
   CHECK(is_new);
   Request& request = place->second;
@@ -76,6 +76,9 @@ void Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
   request.unfinished = request.params.n;
   const bool switched = options_.kv_switch_length > 0 &&
                         request.prompt_size() + request.params.stop.max_tokens > options_.kv_switch_length;
+  if (fits.ok()) {
+    fits = CheckQuota(request, 0);
+  }
   request.prefix_root = kv_.PrefixRoot(PrefixScope(kv_, request.params.cache_salt, request.params.tenant, switched));
   const Instant arrival = std::min(request.params.arrival, now);
   for (int index = 0; index < request.params.n; ++index) {

@@ -82,7 +82,7 @@ class Scheduler {
   Result<memory::Restoring> BeginLoad(std::span<const Token> tokens, std::string_view cache_salt,
                                       memory::TenantId tenant, bool switched,
                                       std::unique_ptr<memory::PageSource> source);
-  // Pages that states may pin: a request of max_model_len still finds room.
+  // Pages that states may pin: a request of max_model_len still finds room, whosever it is.
   int64_t most_pinned() const;
 
   // Appends the events since the last call, in order.
@@ -119,6 +119,8 @@ class Scheduler {
   enum class Readiness : uint8_t { kReady, kRestoring, kBlocked };
   Readiness AskTier(Sequence& sequence);
   bool DropRestores(const Sequence* but);
+  Result<void> CheckPins(memory::TenantId tenant, int64_t more, const Request* but) const;
+  Result<void> CheckQuota(const Request& request, int64_t more) const;
   memory::PrefixPin PinOf(const Sequence& sequence, Error& error);
   const Sequence* FirstSibling(const Sequence& sequence) const;
   bool WaitsForSibling(const Sequence& sequence) const;
