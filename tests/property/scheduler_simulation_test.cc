@@ -15,7 +15,7 @@ namespace causeway::scheduler {
 namespace {
 
 constexpr int64_t kMostWaiting = 40;  // arrivals pause there
-constexpr int64_t kMostStepsOfLife = 5000;
+constexpr int64_t kMostStepsOfLife = 20000;  // 40 sequences of 210 tokens, one token a step, and some of it twice
 
 class Simulation {
  public:
