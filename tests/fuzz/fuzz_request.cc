@@ -11,8 +11,10 @@
 #include "model/model.h"
 #include "model/tokenizer/tokenizer.h"
 #include "scheduler/executor.h"
+#include "server/api/control_worker.h"
 #include "server/api/openai_request.h"
 #include "server/api/prompt.h"
+#include "server/api/states.h"
 #include "server/api/text_workers.h"
 #include "server/metrics/metrics.h"
 #include "server/template/template.h"
@@ -41,16 +43,26 @@ struct Rig {
   scheduler::Engine engine{{.limits = limits}, *kv.cache, executor};
   TextWorkers workers{1, 1};
   Metrics metrics{"fable"};
+  StateTable states{4, [this] { control_worker.Notify(); }};
+  ControlWorker control_worker{1, [this](Instant now) { return states.Expire(now); }};
   App app{.model = *model,
           .chat_template = chat_template.get(),
           .template_takes_tools = true,
           .engine = engine,
+          .kv = *kv.cache,
           .limits = limits,
           .text_workers = workers,
+          .states = states,
+          .control_worker = control_worker,
           .metrics = metrics,
           .served_names = {"fable"},
           .api_keys = {},
           .system_fingerprint = "fuzz",
+          .kv_fingerprint = {},
+          .kv_switch_length = 0,
+          .state_dir = {},
+          .admin_endpoints = false,
+          .tiers = nullptr,
           .server_limits = {},
           .defaults = model->generation};
 };
