@@ -84,8 +84,7 @@ class KvCache {
   Result<void> CopyPage(const Span& from, Span& to, int64_t page);
   // Keeps the span's sealed pages, for a state object.
   PrefixPin PinSealed(const Span& span);
-  // Pages that are pinned, live ones among them.
-  int64_t PinnedPages() const { return ledger_.pinned(); }
+  int64_t PinnedPages() const { return ledger_.pinned(); }  // live ones among them
   int64_t PinnedPages(TenantId tenant) const { return ledger_.pinned(tenant); }
   // Why the page behind the first `found` ones is not known.
   enum class Loss : uint8_t { kNever, kEvicted };

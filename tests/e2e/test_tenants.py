@@ -96,16 +96,18 @@ def test_a_quota_refuses_what_never_fits_and_lets_the_rest_wait(start):
     assert [status for status, _ in answers] == [200] * 8 and 0 < most <= 8
 
 
-def test_states_leave_their_tenant_room_within_its_quota(start):
+def test_states_count_against_their_tenants_quota(start):
     server = start("--kv-cache-memory", "32MiB", "--max-model-len", "512",
                    "--tenant", f"a=key-a,quota={12 * PAGE}", "--tenant", "b=key-b")
     keep = lambda name, headers: server.post("/v1/states", {"name": name, "prompt": f"{name} {STORY}"}, headers)
-    assert keep("x", A)[0] == 200
-    status, answer = keep("y", A)
-    assert status == 429 and "of this tenant may keep 4" in answer["error"]["message"], answer
+    assert keep("x", A)[0] == 200 and keep("y", A)[0] == 200
     assert keep("y", B)[0] == 200 and keep("z", B)[0] == 200
-    status, answer = ask(server, A, STORY * 2, max_tokens=100)  # 8 pages, the most a request may have
-    assert status == 200, answer
+    status, answer = ask(server, A, STORY * 2, max_tokens=100)  # 8 pages, beside 6
+    assert status == 429 and "states keep 6 of the 12 KV pages" in answer["error"]["message"], answer
+    assert ask(server, A, STORY)[0] == 200
+    assert ask(server, B, STORY * 2, max_tokens=100)[0] == 200
+    assert server.request("DELETE", "/v1/states/y", headers=A)[0] == 200
+    assert ask(server, A, STORY * 2, max_tokens=100)[0] == 200
 
 
 def test_wrong_settings_are_refused(binary):
