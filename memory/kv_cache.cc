@@ -86,6 +86,11 @@ void Span::Release() {
 std::byte* Span::base() const { return cache_->AddressOf(cache_->SlotOf(*this), 0); }
 int64_t Span::mapped_pages() const { return cache_->SlotOf(*this).mapped(); }
 int64_t Span::sealed_pages() const { return cache_->SlotOf(*this).sealed; }
+PageId Span::sealed_page(int64_t place) const {
+  const KvSlot& slot = cache_->SlotOf(*this);
+  CHECK(place >= 0 && place < slot.sealed);
+  return slot.pages[static_cast<size_t>(place)].page();
+}
 int64_t Span::capacity_positions() const { return cache_->SlotOf(*this).live * cache_->geometry().tokens_per_page; }
 
 // ---- Creation --------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "memory/vm/vm_backend.h"
+
 namespace causeway::memory {
 
 class KvCache;
@@ -20,6 +22,7 @@ class Span {
   std::byte* base() const;             // position 0
   int64_t mapped_pages() const;        // reserved ones and what was adopted with the range
   int64_t sealed_pages() const;        // at the front: shared or published, not to be written
+  PageId sealed_page(int64_t place) const;  // one of them
   int64_t capacity_positions() const;  // positions that may be used now: those reserved, to a full page
   void Release();                      // parks the range now
 

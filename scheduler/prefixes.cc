@@ -70,6 +70,33 @@ void Scheduler::PublishPages(Sequence& sequence) {
   kv_.Publish(state.span, std::span(sequence.prefix_keys).first(static_cast<size_t>(full)), tokens);
 }
 
+// Rows that begin with the same pages are told to executors.
+void Scheduler::GroupRows() {
+  spans_.clear();
+  for (const Sequence* const sequence : planned_) {
+    spans_.push_back(&RunningOf(*sequence).span);
+  }
+  share_groups_.Assign(spans_, kv_.geometry().tokens_per_page, plan_.rows);
+}
+
+// What a plan says is shared is the same page for each of a group, at the same place.
+void Scheduler::CheckGroups() const {
+  for (const PlanRow& row : plan_.rows) {
+    if (row.share_group < 0) {
+      CHECK(row.shared_positions == 0);
+      continue;
+    }
+    const auto leader = static_cast<size_t>(row.share_group);
+    const auto mine = static_cast<size_t>(&row - plan_.rows.data());
+    CHECK(leader <= mine && plan_.rows[leader].share_group == row.share_group);
+    CHECK(row.shared_positions > 0 && row.shared_positions == plan_.rows[leader].shared_positions);
+    CHECK(row.shared_positions <= row.first_position);
+    for (int64_t page = 0; page * kv_.geometry().tokens_per_page < row.shared_positions; ++page) {
+      CHECK(RunningOf(*planned_[mine]).span.sealed_page(page) == RunningOf(*planned_[leader]).span.sealed_page(page));
+    }
+  }
+}
+
 // Of a sequence that starts for the first time.
 void Scheduler::CountPrefix(const Sequence& sequence, const memory::PrefixQuery& query, int64_t computed) {
   prefix_query_tokens_ += static_cast<uint64_t>(sequence.size());

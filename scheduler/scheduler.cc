@@ -410,6 +410,7 @@ void Scheduler::BuildPlan() {
   for (size_t i = 0; i < planned_.size(); ++i) {
     FillRow(*planned_[i], plan_.rows[i]);
   }
+  GroupRows();
   plan_.total_tokens = options_.max_num_batched_tokens - budget_;
 }
 
@@ -570,6 +571,7 @@ void Scheduler::CheckInvariants() const {
   const int64_t live = kv_.Stats().live_pages;
   CHECK_MSG(unshared_pages <= live && live <= pages, "{} pages are held, {} of them alone, and {} counted", pages,
             unshared_pages, live);
+  CheckGroups();
   kv_.CheckInvariants();
 }
 

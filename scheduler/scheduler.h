@@ -30,6 +30,7 @@
 #include "scheduler/plan.h"
 #include "scheduler/request.h"
 #include "scheduler/sequence.h"
+#include "scheduler/share_groups.h"
 
 namespace causeway::scheduler {
 
@@ -135,6 +136,8 @@ class Scheduler {
   void MapAhead();
   int64_t MostPinned(int64_t budget) const;
   void BuildPlan();
+  void GroupRows();
+  void CheckGroups() const;
   void FillRow(const Sequence& sequence, PlanRow& row) const;
 
   void AppendToken(Sequence& sequence, const RowResult& row, Instant now);
@@ -162,6 +165,8 @@ class Scheduler {
   bool admitting_ = true;              // pages are there for newcomers
   std::vector<Sequence*> candidates_;  // scratch
   std::vector<Sequence*> planned_;     // whose rows the plan has, in its order
+  std::vector<const memory::Span*> spans_;  // of planned_
+  ShareGroups share_groups_;
   Plan plan_;
 
   std::vector<SchedulerEvent> events_;

@@ -64,6 +64,7 @@ class Simulation {
     return trace_;
   }
 
+  int64_t grouped_rows() const { return grouped_rows_; }
   uint64_t preemptions() const { return scheduler_->preemptions(); }
   const std::set<FinishReason>& reasons() const { return reasons_; }
   int64_t longest_life() const { return longest_life_; }
@@ -168,6 +169,8 @@ class Simulation {
     if (!plan.empty()) {
       for (const PlanRow& row : plan.rows) {
         Trace(row.sequence << 32 | static_cast<uint64_t>(row.first_position) << 16 | row.tokens.size());
+        Trace(static_cast<uint64_t>(row.share_group + 1) << 32 | static_cast<uint64_t>(row.shared_positions));
+        grouped_rows_ += row.share_group >= 0 ? 1 : 0;
       }
       executor_.Launch(plan);
       if (const auto result = executor_.Await(); result.ok()) {
@@ -244,6 +247,7 @@ class Simulation {
   std::vector<memory::PrefixPin> pins_;
   std::set<FinishReason> reasons_;
   int64_t longest_life_ = 0;
+  int64_t grouped_rows_ = 0;
 };
 
 class SchedulerSimulation : public testing::TestWithParam<uint64_t> {};
@@ -266,6 +270,16 @@ TEST_P(SchedulerSimulation, KeepsItsPromises) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerSimulation, testing::Range<uint64_t>(1, 11));
+
+TEST(SchedulerSimulationTest, RowsShareNowAndThen) {
+  int64_t grouped = 0;
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    Simulation simulation(seed);
+    simulation.Run(300);
+    grouped += simulation.grouped_rows();
+  }
+  EXPECT_GT(grouped, 0);
+}
 
 TEST(SchedulerSimulationTest, SeedsDiffer) { EXPECT_NE(Simulation(1).Run(100), Simulation(2).Run(100)); }
 

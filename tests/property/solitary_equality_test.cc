@@ -39,6 +39,7 @@ struct Way {
   bool preempts = false;  // expected to
   bool cold = false;      // without prefix caching
   int rounds = 1;         // the same requests so often; the last answers count
+  bool together = false;  // all of them arrive at once, and rows that share a prefix are expected
 };
 
 // All that a client sees of a sequence, floats as their bits.
@@ -154,6 +155,7 @@ class Harness {
     }
     EXPECT_EQ(scheduler_->preemptions() > 0, way_.preempts) << way_.name;
     EXPECT_TRUE(way_.rounds == 1 || scheduler_->prefix_hit_tokens() > 0) << way_.name;
+    EXPECT_TRUE(!way_.together || cascaded_rows_ > 0) << way_.name;
     EXPECT_TRUE(!way_.cold || scheduler_->prefix_hit_tokens() == 0) << way_.name;
     return std::move(answers_);
   }
@@ -169,11 +171,16 @@ class Harness {
     const Instant now{};
     size_t arrived = 0;
     for (uint64_t step = 0; arrived < requests.size() || !scheduler_->idle(); ++step) {
-      const auto comes = way_.alone ? (scheduler_->idle() ? 1U : 0U) : RandomBits(kSeed, 78, step) % 4;
+      const auto comes = way_.together ? requests.size()
+                         : way_.alone  ? (scheduler_->idle() ? 1U : 0U)
+                                       : RandomBits(kSeed, 78, step) % 4;
       for (uint64_t i = 0; i < comes && arrived < requests.size(); ++i, ++arrived) {
         scheduler_->Add(order[arrived], requests[order[arrived]], now);
       }
       const scheduler::Plan& plan = scheduler_->Next(now);
+      for (const scheduler::PlanRow& row : plan.rows) {
+        cascaded_rows_ += row.share_group >= 0 && row.shared_positions >= 64 ? 1 : 0;
+      }
       if (!plan.empty()) {
         runner_->Launch(plan);
         scheduler_->Apply(**runner_->Await(), now);
@@ -193,6 +200,7 @@ class Harness {
   std::unique_ptr<scheduler::Scheduler> scheduler_;
   std::vector<scheduler::SchedulerEvent> events_;
   Answers answers_;
+  int64_t cascaded_rows_ = 0;
 };
 
 void ExpectSame(const Answers& alone, const Answers& answers, const std::string& where) {
@@ -267,6 +275,54 @@ TEST(SolitaryEquality, BuiltInModelOnEveryTable) {
       const bool slow = ops->name == "ref";
       const auto requests = MakeRequests(*model, slow ? 2 : 5, slow ? 8 : 60, slow ? 5 : 16);
       ExpectSolitaryEquality(*model, *ops, requests, {AllWays()[1], AllWays()[4]}, kernels::KvFormat::kF16);
+    }
+  }
+}
+
+// Sixteen sequences, all behind one prefix of 100 tokens and half of them behind a longer one: their attention reads it
+// once for all.
+std::vector<GenerateRequest> RequestsBehindOnePrefix(int64_t vocab) {
+  std::vector<GenerateRequest> requests;
+  for (uint64_t i = 0; i < 16; ++i) {
+    GenerateRequest request;
+    for (uint64_t p = 0; p < 150 + i; ++p) {
+      const uint64_t source = p < 100 ? 1 : p < 140 ? 2 + i % 2 * i : 100 + i;
+      request.prompt.push_back(static_cast<Token>(RandomBits(kSeed, source, p) % static_cast<uint64_t>(vocab)));
+    }
+    request.stop.max_tokens = 6 + static_cast<int64_t>(i);
+    request.stop.ignore_eos = true;
+    request.sampling.temperature = 0.8F;
+    request.sampling.seed = i;
+    request.sampling.logprobs = 3;
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+void ExpectEqualityBehindOnePrefix(const Model& model, const kernels::Ops& ops) {
+  const Way together{.name = "behind one prefix", .threads = 2, .tokens_per_page = 16, .rounds = 2, .together = true};
+  Way chunks = together;
+  chunks.name = "behind one prefix, in chunks";
+  chunks.budget = 24;
+  auto requests = RequestsBehindOnePrefix(model.info.vocab);
+  if (!kQuickBuild || ops.name == "ref") {
+    requests.resize(3);
+  }
+  ExpectSolitaryEquality(model, ops, requests, {together, chunks}, kernels::KvFormat::kF32);
+}
+
+TEST(SolitaryEquality, ManySequencesBehindOnePrefix) {
+  ExpectEqualityBehindOnePrefix(*LoadModel({}).value(), **kernels::SelectOps(""));
+}
+
+// With windows and soft-caps.
+TEST(SolitaryEquality, ManySequencesBehindOnePrefixOnEveryTable) {
+  LoadOptions options;
+  options.model = "tests/golden/models/gemma2";
+  const auto model = LoadModel(options).value();
+  for (const kernels::Ops* ops : kernels::AllOps()) {
+    if (kernels::CanRun(*ops)) {
+      ExpectEqualityBehindOnePrefix(*model, *ops);
     }
   }
 }
