@@ -18,7 +18,8 @@ constexpr int64_t kMostMade = 8;   // pages of a job: a collapse has a price of 
 
 void KvCache::MapAhead(Span& span, int64_t positions) {
   Slot& slot = SlotOf(span);
-  const int64_t wanted = options_.geometry.PagesFor(std::min(positions, options_.positions_per_span)) - slot.mapped();
+  const int64_t wanted =
+      options_.geometry.PagesFor(std::min(positions, options_.positions_per_span)) - slot.first - slot.mapped();
   if (wanted <= 0 || slot.arriving > 0 || pool_.free_pages() == 0 || mappings_ + kMostAhead > MappingLimit()) {
     return;
   }

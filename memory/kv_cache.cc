@@ -18,6 +18,11 @@ constexpr int64_t kMaxSpans = 1 << 16;
 // writable: two mappings to the system.
 constexpr int64_t kMappingsOfASpan = 2;
 
+// Each span may have a trunk of its own.
+int64_t RangesOf(const KvCacheOptions& options) {
+  return options.prefix_spelling == PrefixSpelling::kSegments ? 2 * options.max_spans : options.max_spans;
+}
+
 Result<void> Validate(const KvCacheOptions& options, const VmBackend& backend) {
   const KvGeometry& geometry = options.geometry;
   if (options.max_pages < 1 || options.max_spans < 1 || options.positions_per_span < 1) {
@@ -48,12 +53,12 @@ Result<void> Validate(const KvCacheOptions& options, const VmBackend& backend) {
                      fmt::format("the tenants' floors take {} pages of the {} that there are", floors,
                                  options.max_pages));
   }
-  const int64_t arena_pages = kMaxArenaBytes / geometry.page_bytes / options.max_spans;
+  const int64_t arena_pages = kMaxArenaBytes / geometry.page_bytes / RangesOf(options);
   if (options.positions_per_span > arena_pages * geometry.tokens_per_page) {
     return MakeError(ErrorCode::kInvalidArgument, fmt::format("{} sequences of {} tokens do not fit the address space",
                                                               options.max_spans, options.positions_per_span));
   }
-  if (kMappingsOfASpan * options.max_spans >= backend.MaxMappings()) {
+  if (kMappingsOfASpan * RangesOf(options) >= backend.MaxMappings()) {
     return MakeError(ErrorCode::kInvalidArgument,
                      fmt::format("{} spans leave no memory mappings: the system allows {} (vm.max_map_count)",
                                  options.max_spans, backend.MaxMappings()));
@@ -83,15 +88,29 @@ void Span::Release() {
   }
 }
 
-std::byte* Span::base() const { return cache_->AddressOf(cache_->SlotOf(*this), 0); }
-int64_t Span::mapped_pages() const { return cache_->SlotOf(*this).mapped(); }
-int64_t Span::sealed_pages() const { return cache_->SlotOf(*this).sealed; }
-PageId Span::sealed_page(int64_t place) const {
+SpanSegments Span::segments() const {
   const KvSlot& slot = cache_->SlotOf(*this);
-  CHECK(place >= 0 && place < slot.sealed);
-  return slot.pages[static_cast<size_t>(place)].page();
+  const int64_t page_tokens = cache_->geometry().tokens_per_page;
+  SpanSegments segments;
+  if (slot.first > 0) {
+    segments.Add({cache_->AddressOf(*slot.trunk, 0), 0, slot.first * page_tokens});
+  }
+  if (slot.first == 0 || slot.live > 0) {
+    segments.Add({cache_->AddressOf(slot, 0), slot.first * page_tokens, slot.live * page_tokens});
+  }
+  return segments;
 }
-int64_t Span::capacity_positions() const { return cache_->SlotOf(*this).live * cache_->geometry().tokens_per_page; }
+std::byte* Span::page(int64_t place) const {
+  const KvSlot& slot = cache_->SlotOf(*this);
+  return place < slot.first ? cache_->AddressOf(*slot.trunk, place) : cache_->AddressOf(slot, place - slot.first);
+}
+int64_t Span::mapped_pages() const { return cache_->SlotOf(*this).first + cache_->SlotOf(*this).mapped(); }
+int64_t Span::sealed_pages() const { return cache_->SlotOf(*this).sealed_places(); }
+PageId Span::sealed_page(int64_t place) const {
+  CHECK(place >= 0 && place < sealed_pages());
+  return cache_->SlotOf(*this).PageAt(place);
+}
+int64_t Span::capacity_positions() const { return cache_->SlotOf(*this).places() * cache_->geometry().tokens_per_page; }
 
 // ---- Creation --------------------------------------------------------------------------------------
 
@@ -105,7 +124,7 @@ Result<std::unique_ptr<KvCache>> KvCache::Create(const KvCacheOptions& options, 
   }
   const int64_t pages = options.geometry.PagesFor(options.positions_per_span);
   ASSIGN_OR_RETURN(std::byte* const arena,
-                   backend->ReserveArena(pages * options.geometry.page_bytes * options.max_spans));
+                   backend->ReserveArena(pages * options.geometry.page_bytes * RangesOf(options)));
   return std::unique_ptr<KvCache>(  // NOLINT: private
       new KvCache(options, std::move(backend), std::move(parts), arena));
 }
@@ -120,7 +139,7 @@ KvCache::KvCache(const KvCacheOptions& options, std::unique_ptr<VmBackend> backe
       pool_(*backend_, options.max_pages),
       ledger_(pool_, options.tenants),
       index_(options.geometry.tokens_per_page, options.prefix_key, ledger_.tenants().size(), parts_.tier != nullptr),
-      slots_(static_cast<size_t>(options.max_spans)) {}
+      slots_(static_cast<size_t>(RangesOf(options))) {}
 
 KvCache::~KvCache() {
   SetWake({});
@@ -136,15 +155,19 @@ std::byte* KvCache::AddressOf(const Slot& slot, int64_t page) const {
 }
 
 int64_t KvCache::MappingLimit() const {
-  return backend_->MaxMappings() - kMappingsOfASpan * options_.max_spans - arriving_mappings_;
+  return backend_->MaxMappings() - kMappingsOfASpan * std::ssize(slots_) - arriving_mappings_;
 }
 
 // ---- Spans -----------------------------------------------------------------------------------------
 
 void KvCache::Park(Slot& slot) {
-  CHECK(slot.taken);
+  CHECK(slot.taken && slot.users == 0);
   SetLive(slot, 0);
+  if (Slot* const trunk = std::exchange(slot.trunk, nullptr)) {
+    DropUser(*trunk);
+  }
   slot.hold.Reset();
+  --spans_;
   slot.taken = false;
 }
 
@@ -170,7 +193,7 @@ Result<void> KvCache::Reserve(Span& span, int64_t positions) {
   CHECK_MSG(positions <= options_.positions_per_span, "{} positions in a span of {}", positions,
             options_.positions_per_span);
   Slot& slot = SlotOf(span);
-  const int64_t wanted = options_.geometry.PagesFor(positions);
+  const int64_t wanted = options_.geometry.PagesFor(positions) - slot.first;
   if (wanted <= slot.live) {
     return {};
   }

@@ -8,6 +8,7 @@
 //   a span's mapped pages are a prefix of its range, its live pages a prefix of the mapped ones
 //   its sealed pages are a prefix too, all of them in the index; its others are mapped nowhere else
 //   the sealed pages of a span in use are live, and its hold keeps them in the index
+//   a trunk's live pages are those that the longest of its users begins with
 //   mappings (runs of pages that are neighbours in range and pool) <= the backend's limit
 #pragma once
 
@@ -17,24 +18,17 @@
 #include <string_view>
 #include <vector>
 
-#include "base/keyed_hash.h"
 #include "base/result.h"
-#include "base/token.h"
-#include "memory/control.h"
 #include "memory/ghost_keys.h"
 #include "memory/kv_cache_options.h"
 #include "memory/kv_slot.h"
 #include "memory/page_ledger.h"
-#include "memory/page_pool.h"
-#include "memory/page_tier.h"
 #include "memory/prefix_index.h"
 #include "memory/prefix_pin.h"
 #include "memory/span.h"
 #include "memory/vm/vm_backend.h"
 
 namespace causeway::memory {
-
-struct AheadJob;  // kv_jobs.h
 
 class KvCache {
  public:
@@ -142,7 +136,6 @@ class KvCache {
   void SetLive(Slot& slot, int64_t live);
   void Settle(Slot& slot);  // waits for what is arriving
   void ReleaseRef(PageRef& page);
-
   // Frees pages until the tenant can be charged for `pages` more and so many are available.
   Result<void> MakeRoom(int64_t pages, TenantId tenant);
   Result<void> Reclaim(int64_t pages, TenantId tenant);
@@ -158,12 +151,17 @@ class KvCache {
   Result<void> Shed(int64_t runs, const Slot& growing);
   Result<void> MapMore(Slot& slot, int64_t count);
   Result<void> AcquirePages(int64_t count, PageId preferred, std::vector<PageRef>& pages);
-  Result<void> MapPrefix(Slot& slot, std::vector<PageRef> prefix);
+  Result<Slot*> TakeRange(int64_t wanted_pages, std::span<const PageRef> prefix);
+  Result<Slot*> TakeBehindTrunk(int64_t wanted_pages, std::span<const PageRef> prefix, TenantId tenant);
+  Result<Slot*> TakeWhole(Slot& slot, std::span<const PageRef> prefix, TenantId tenant);
+  Result<Slot*> GrowTrunk(std::span<const PageRef> prefix);
+  Result<void> AddUser(Slot& trunk, int64_t pages, TenantId tenant);
+  void DropUser(Slot& trunk);
+  Result<void> MapPrefix(Slot& slot, std::span<const PageRef> prefix);
   Result<void> MapFrom(Slot& slot, size_t first, bool writable);
   Result<void> UnmapBehind(Slot& slot, int64_t kept);
   bool SealNext(Slot& slot, const Digest& key, std::span<const Token> tokens);
   bool TakeKnown(Slot& slot, const PageRef& known);
-
   void Arrived(AheadJob& job);
   void MakeReady();
   bool OfferNext();
@@ -184,6 +182,7 @@ class KvCache {
   PrefixIndex index_;  // declared before slots_, which have holds
   GhostKeys ghosts_;
   std::vector<Slot> slots_;
+  int64_t spans_ = 0;  // in use
   std::vector<std::shared_ptr<AheadJob>> ahead_;       // in flight
   std::vector<std::shared_ptr<RestoreJob>> restores_;  // in flight
   std::vector<PageId> scratch_ids_;

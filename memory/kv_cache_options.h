@@ -18,6 +18,15 @@
 
 namespace causeway::memory {
 
+// How a span begins with pages that others have, too. What it holds and who may see it is the same.
+enum class PrefixSpelling : uint8_t {
+  kAlias,    // they are mapped again at its own range's beginning
+  kSegments  // they are read where they are mapped once for all (a trunk); its own range begins behind them
+};
+
+// What measured better on the Linux backend (memory/README.md).
+inline constexpr PrefixSpelling kLinuxPrefixSpelling = PrefixSpelling::kSegments;
+
 struct KvCacheOptions {
   KvGeometry geometry;
   int64_t max_pages = 0;              // the budget
@@ -26,6 +35,7 @@ struct KvCacheOptions {
   Digest prefix_key{};                // of the prefix index; RandomKey() where clients must not guess keys
   std::vector<TenantLimits> tenants{};  // by TenantId; empty: one, without limits
   int64_t ready_pages = 0;            // free pages that are made ahead, once pages are wanted
+  PrefixSpelling prefix_spelling = PrefixSpelling::kAlias;
 };
 
 // Helpers of a cache. None of them is needed: then nothing is done ahead, and what leaves is dropped.

@@ -15,12 +15,11 @@ struct Fit {
   int64_t usable = 0;  // those, and private ones right behind a whole prefix
 };
 
-Fit FitOf(std::span<const PageRef> mapped, int64_t sealed, std::span<const PageRef> prefix) {
+Fit FitOf(const KvSlot& slot, std::span<const PageRef> prefix) {
   Fit fit;
-  const auto same = [](const PageRef& a, const PageRef& b) { return a.page() == b.page(); };
-  fit.common = std::mismatch(mapped.begin(), mapped.end(), prefix.begin(), prefix.end(), same).first - mapped.begin();
-  const bool whole = fit.common == sealed && fit.common == static_cast<int64_t>(prefix.size());
-  fit.usable = whole ? static_cast<int64_t>(mapped.size()) : fit.common;
+  fit.common = slot.CommonPages(prefix);
+  const bool whole = fit.common == slot.sealed && fit.common == static_cast<int64_t>(prefix.size());
+  fit.usable = whole ? slot.mapped() : fit.common;
   return fit;
 }
 
@@ -51,7 +50,7 @@ KvCache::Slot* KvCache::BestParked(int64_t wanted_pages, std::span<const PageRef
     if (slot.taken) {
       continue;
     }
-    const Fit fit = FitOf(slot.pages, slot.sealed, prefix);
+    const Fit fit = FitOf(slot, prefix);
     if (best == nullptr || better(slot, fit)) {
       best = &slot;
       best_fit = fit;
@@ -62,30 +61,49 @@ KvCache::Slot* KvCache::BestParked(int64_t wanted_pages, std::span<const PageRef
 
 Result<Span> KvCache::CreateSpan(int64_t expected_positions, const PrefixQuery& query) {
   CHECK(!asleep());
-  std::vector<PageRef> prefix;
-  PrefixIndex::Hold hold = index_.Find(query.keys, query.tokens, query.max_pages, prefix, query.tenant);
-  Slot* const slot = BestParked(options_.geometry.PagesFor(expected_positions), prefix);
-  if (slot == nullptr) {
+  if (spans_ == options_.max_spans) {
     return MakeError(ErrorCode::kResourceExhausted, "all KV spans are in use");
   }
-  Settle(*slot);
-  TRY(UnmapBehind(*slot, FitOf(slot->pages, slot->sealed, prefix).usable));
-  TRY(MapPrefix(*slot, std::move(prefix)));
+  std::vector<PageRef> prefix;
+  PrefixIndex::Hold hold = index_.Find(query.keys, query.tokens, query.max_pages, prefix, query.tenant);
+  const int64_t wanted = options_.geometry.PagesFor(expected_positions);
+  Slot* slot = nullptr;
+  if (options_.prefix_spelling == PrefixSpelling::kSegments && !prefix.empty()) {
+    const auto behind = TakeBehindTrunk(wanted, prefix, query.tenant);
+    slot = behind.ok() ? behind.value() : nullptr;
+  }
+  if (slot == nullptr) {
+    ASSIGN_OR_RETURN(slot, TakeRange(wanted, prefix));
+    TRY(MapPrefix(*slot, prefix));
+  }
   slot->taken = true;
   slot->publishes = true;
   slot->tenant = query.tenant;
   slot->hold = std::move(hold);
+  ++spans_;
   SetLive(*slot, slot->sealed);
   return Span(this, static_cast<int32_t>(slot - slots_.data()));
 }
 
+// The parked range that suits best, with what of it can be used.
+Result<KvCache::Slot*> KvCache::TakeRange(int64_t wanted_pages, std::span<const PageRef> prefix) {
+  Slot* const slot = BestParked(wanted_pages, prefix);
+  CHECK(slot != nullptr);  // no more than one trunk and one range is taken for each span
+  Settle(*slot);
+  TRY(UnmapBehind(*slot, FitOf(*slot, prefix).usable));
+  slot->first = 0;
+  return slot;
+}
+
 // Maps what of the prefix is not in place yet.
-Result<void> KvCache::MapPrefix(Slot& slot, std::vector<PageRef> prefix) {
+Result<void> KvCache::MapPrefix(Slot& slot, std::span<const PageRef> prefix) {
   const size_t common = std::min(slot.pages.size(), prefix.size());
   if (common == prefix.size()) {
     return {};
   }
-  std::move(prefix.begin() + static_cast<int64_t>(common), prefix.end(), std::back_inserter(slot.pages));
+  for (const PageRef& page : prefix.subspan(common)) {
+    slot.pages.push_back(page.Share());
+  }
   TRY(MapFrom(slot, common, false));
   slot.sealed = slot.mapped();
   return {};
@@ -96,9 +114,9 @@ Result<void> KvCache::MapPrefix(Slot& slot, std::vector<PageRef> prefix) {
 void KvCache::Publish(Span& span, std::span<const Digest> keys, std::span<const Token> tokens) {
   Slot& slot = SlotOf(span);
   const auto page_tokens = static_cast<size_t>(options_.geometry.tokens_per_page);
-  CHECK(static_cast<int64_t>(keys.size()) <= slot.live && tokens.size() >= keys.size() * page_tokens);
-  while (slot.publishes && slot.sealed < static_cast<int64_t>(keys.size())) {
-    const auto at = static_cast<size_t>(slot.sealed);
+  CHECK(static_cast<int64_t>(keys.size()) <= slot.places() && tokens.size() >= keys.size() * page_tokens);
+  while (slot.publishes && slot.sealed_places() < static_cast<int64_t>(keys.size())) {
+    const auto at = static_cast<size_t>(slot.sealed_places());
     slot.publishes = SealNext(slot, keys[at], tokens.subspan(at * page_tokens, page_tokens));
   }
 }
@@ -152,8 +170,8 @@ bool KvCache::TakeKnown(Slot& slot, const PageRef& known) {
 Result<void> KvCache::CopyPage(const Span& from, Span& to, int64_t page) {
   const Slot& source = SlotOf(from);
   const Slot& target = SlotOf(to);
-  CHECK(page < source.live && page < target.live && page >= target.sealed);
-  return backend_->Copy(AddressOf(target, page), AddressOf(source, page));
+  CHECK(page < source.places() && page < target.places() && page >= target.sealed_places());
+  return backend_->Copy(to.page(page), from.page(page));
 }
 
 PrefixPin KvCache::PinSealed(const Span& span) {
@@ -161,8 +179,8 @@ PrefixPin KvCache::PinSealed(const Span& span) {
   PrefixPin pin;
   pin.cache_ = this;
   pin.hold_ = slot.hold.Share();
-  for (int64_t i = 0; i < slot.sealed; ++i) {
-    pin.pages_.push_back(slot.pages[static_cast<size_t>(i)].page());
+  for (int64_t place = 0; place < slot.sealed_places(); ++place) {
+    pin.pages_.push_back(slot.PageAt(place));
     ledger_.AddPin(pin.pages_.back(), slot.tenant);
   }
   return pin;
@@ -182,11 +200,11 @@ Result<bool> KvCache::EvictOne(std::optional<TenantId> taker, bool own_only, Spi
   if (!next) {
     return false;
   }
-  // Parked ranges that map the page lose it, and what lies behind it there.
+  // Parked ranges, and ends of trunks that nobody uses, lose the page and what lies behind it there.
   for (Slot& slot : slots_) {
-    if (slot.sealed > next->place && slot.pages[static_cast<size_t>(next->place)].page() == next->page) {
-      CHECK(!slot.taken);
-      TRY(UnmapBehind(slot, next->place));
+    const int64_t at = next->place - slot.first;
+    if (at >= 0 && at < slot.sealed && slot.pages[static_cast<size_t>(at)].page() == next->page) {
+      TRY(UnmapBehind(slot, at));
     }
   }
   if (spill == Spill::kYes) {

@@ -10,6 +10,33 @@
 #include "memory/page_runs.h"
 
 namespace causeway::memory {
+namespace {
+
+// A span's sealed pages are its own to use, and it holds the last one; a trunk has no more live pages than its users begin
+// with, and they begin with the same ones as it.
+void CheckUse(const KvSlot& slot, std::span<const KvSlot> slots) {
+  int64_t users = 0;
+  int64_t live = 0;
+  for (const KvSlot& user : slots) {
+    if (user.trunk == &slot) {
+      ++users;
+      live = std::max(live, user.first);
+      CHECK(user.taken && user.users == 0 && user.hold && user.hold.pages() >= user.first);
+      CHECK(user.tenant == slot.tenant);
+    }
+  }
+  CHECK(users == slot.users && (users == 0 || slot.taken));
+  if (users > 0) {
+    CHECK(slot.first == 0 && slot.trunk == nullptr && slot.live == live && slot.sealed == slot.mapped() && !slot.hold);
+  } else if (slot.taken) {
+    CHECK(slot.sealed <= slot.live && slot.hold.pages() == slot.sealed_places());
+    CHECK((slot.trunk != nullptr) == (slot.first > 0));
+  } else {
+    CHECK(slot.live == 0 && !slot.hold && slot.trunk == nullptr);
+  }
+}
+
+}  // namespace
 
 Result<void> KvCache::Trim() {
   parts_.control->Drain();
@@ -64,12 +91,11 @@ Result<void> KvCache::Sleep() {
   parts_.control->Drain();
   parts_.mover->Drain();
   const PageCounts counts = ledger_.Read();
-  const auto spans = std::ranges::count_if(slots_, [](const Slot& slot) { return slot.taken; });
-  if (counts.held() > 0 || spans > 0) {  // a span may have no page yet
+  if (counts.held() > 0 || spans_ > 0) {  // a span may have no page yet
     return MakeError(ErrorCode::kFailedPrecondition,
                      fmt::format("{} sequences are there, {} KV pages are kept by states and {} on their way: save and "
                                  "delete them first",
-                                 spans, counts[PageClass::kPinned], counts[PageClass::kMoving]));
+                                 spans_, counts[PageClass::kPinned], counts[PageClass::kMoving]));
   }
   const int64_t created = pool_.created();
   while (true) {
@@ -123,7 +149,7 @@ void KvCache::CheckInvariants() const {
   int64_t runs = 0;
   for (const Slot& slot : slots_) {
     CHECK(slot.live >= 0 && slot.live <= slot.mapped());
-    CHECK(slot.taken ? slot.sealed <= slot.live && slot.hold.pages() == slot.sealed : slot.live == 0 && !slot.hold);
+    CheckUse(slot, slots_);
     CHECK((slot.mapped() + slot.arriving) * options_.geometry.page_bytes <= slot_bytes_);
     runs += RunsBegun(slot.pages, 0);
     for (int64_t i = 0; i < slot.mapped(); ++i) {

@@ -7,18 +7,14 @@
 #include <vector>
 
 #include "base/token.h"
+#include "memory/span.h"
 #include "scheduler/request.h"
 
 namespace causeway::scheduler {
 
 using SequenceId = uint64_t;
 
-// One contiguous virtual range of a sequence's KV (memory/span.h), as the executor needs it.
-struct PlanSegment {
-  std::byte* base = nullptr;
-  int64_t first_position = 0;
-  int64_t positions = 0;
-};
+using PlanSegment = memory::SpanSegment;
 
 // One sequence's share of a step: run tokens at [first_position, first_position + tokens.size()), store
 // their KV, and, if `sample`, draw the next token after the last one.

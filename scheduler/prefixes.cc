@@ -261,7 +261,7 @@ void Scheduler::MapAhead() {
   for (Sequence* const sequence : planned_) {
     Running& state = RunningOf(*sequence);
     const int64_t soon = std::min(sequence->size() + kMapAheadTokens, sequence->request->most_positions());
-    if (soon > state.segment.positions) {
+    if (soon > state.span.capacity_positions()) {
       kv_.MapAhead(state.span, soon);
     }
   }

@@ -327,7 +327,7 @@ bool Scheduler::TryStart(Sequence& sequence, Instant now) {
       !kv_.Reserve(state.span, sequence.size()).ok()) {
     return false;  // the span parks again; the sequence waits on
   }
-  state.segment = {state.span.base(), 0, state.span.capacity_positions()};
+  state.segments = state.span.segments();
   state.computed = known_pages * kv_.geometry().tokens_per_page;
   TakePartialPage(sequence, state);
   if (!sequence.started()) {
@@ -350,7 +350,7 @@ bool Scheduler::TryStart(Sequence& sequence, Instant now) {
 // otherwise be preempted soon after they came. Nobody runs, nothing is kept: anyone gets in then.
 int64_t Scheduler::GrowingSequences() const {
   return std::count_if(running_.begin(), running_.end(), [](const Sequence* sequence) {
-    return RunningOf(*sequence).segment.positions < sequence->request->most_positions();
+    return RunningOf(*sequence).span.capacity_positions() < sequence->request->most_positions();
   });
 }
 
@@ -360,7 +360,7 @@ bool Scheduler::EnsurePages(Sequence& sequence, int64_t positions) {
     Running& state = RunningOf(sequence);
     const auto reserved = kv_.Reserve(state.span, positions);
     if (reserved.ok()) {
-      state.segment.positions = state.span.capacity_positions();
+      state.segments = state.span.segments();
       return true;
     }
     // Only a want of pages is helped by other people's pages; first by those of sequences that do not run yet.
@@ -424,7 +424,7 @@ void Scheduler::FillRow(const Sequence& sequence, PlanRow& row) const {
   row.sequence = sequence.id;
   row.tokens = tokens.subspan(static_cast<size_t>(state.computed), static_cast<size_t>(state.planned));
   row.first_position = state.computed;
-  row.segments = {&state.segment, 1};
+  row.segments = state.segments.list();
   row.sample = Remaining(sequence) == 0 && stop.max_tokens > output;
   row.sampling = &request.params.sampling;
   row.prompt = tokens.first(prompt);
@@ -562,11 +562,13 @@ void Scheduler::CheckInvariants() const {
   for (const Sequence* const sequence : running_) {
     const Running& state = RunningOf(*sequence);
     CHECK(state.computed >= 0 && state.computed + state.planned <= sequence->size());
-    CHECK(state.segment.base == state.span.base());
-    CHECK(state.segment.positions == state.span.capacity_positions() && state.segment.positions >= state.computed);
+    const auto segments = state.segments.list();
+    CHECK(segments[0].base == state.span.base());
+    CHECK(segments.back().first_position + segments.back().positions == state.span.capacity_positions());
+    CHECK(state.span.capacity_positions() >= state.computed);
     CHECK(next_deadline_ <= DeadlineOf(*sequence));
-    pages += kv_.geometry().PagesFor(state.segment.positions);
-    unshared_pages += kv_.geometry().PagesFor(state.segment.positions) - state.span.sealed_pages();
+    pages += kv_.geometry().PagesFor(state.span.capacity_positions());
+    unshared_pages += kv_.geometry().PagesFor(state.span.capacity_positions()) - state.span.sealed_pages();
   }
   const int64_t live = kv_.Stats().live_pages;
   CHECK_MSG(unshared_pages <= live && live <= pages, "{} pages are held, {} of them alone, and {} counted", pages,

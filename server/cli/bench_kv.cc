@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -146,6 +147,10 @@ void AddBenchKv(CLI::App& bench, int& exit_code) {
       ->description("Measure this model's pages and first token; without, pages of 2 MiB and a small random model")
       ->default_str("");
   AddSizes(*kv, *options);
+  kv->add_option("--prefix-spelling", options->sizes.spelling, "How a sequence has what it shares: alias or segments")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, memory::PrefixSpelling>{
+          {"alias", memory::PrefixSpelling::kAlias}, {"segments", memory::PrefixSpelling::kSegments}}))
+      ->default_str(memory::kLinuxPrefixSpelling == memory::PrefixSpelling::kAlias ? "alias" : "segments");
   kv->add_flag("--json", options->json, "Print JSON: one object, {\"p50\": .., \"p99\": ..} for each figure");
   kv->footer(
       "Example:\n"

@@ -97,6 +97,7 @@ Result<WiredCache> WireCache(const Options& options, std::span<const TenantSetti
                                .positions_per_span = max_model_len,
                                .prefix_key = store != nullptr ? store->prefix_key() : RandomKey()};
   ASSIGN_OR_RETURN(cache.tenants, ToTenantLimits(tenants, geometry.page_bytes, pages));
+  cache.prefix_spelling = memory::kLinuxPrefixSpelling;
   cache.ready_pages = std::clamp<int64_t>(kReadyBytes / geometry.page_bytes, 1, std::max<int64_t>(1, pages / 8));
   memory::KvCacheParts parts;
   parts.tier = std::move(store);

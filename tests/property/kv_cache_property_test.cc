@@ -15,48 +15,65 @@ namespace {
 
 constexpr int64_t kSteps = kQuickBuild ? 2500 : 250;
 
-class KvCacheProperty : public testing::TestWithParam<std::string> {};
+constexpr PrefixSpelling kSpellings[] = {PrefixSpelling::kAlias, PrefixSpelling::kSegments};
+
+std::string NameOf(PrefixSpelling spelling) { return spelling == PrefixSpelling::kAlias ? "alias" : "segments"; }
+
+struct KvCacheProperty : testing::TestWithParam<std::tuple<std::string, PrefixSpelling>> {
+  static KvWorld World(uint64_t seed) {
+    return {.backend = std::get<0>(GetParam()), .seed = seed, .spelling = std::get<1>(GetParam())};
+  }
+};
 
 TEST_P(KvCacheProperty, AgreesWithANaiveModel) {
   for (uint64_t seed = 1; seed <= 16; ++seed) {
-    const auto failure = WalkFailure({.backend = GetParam(), .seed = seed}, KvWalk::RandomSteps(seed, kSteps, false));
+    const auto failure = WalkFailure(World(seed), KvWalk::RandomSteps(seed, kSteps, false));
     ASSERT_FALSE(failure) << *failure;
   }
 }
 
 // A million steps in all, with other seeds than those above: `ctest -C soak -L soak`.
 TEST_P(KvCacheProperty, DISABLED_Soak) {
-  const auto backends = std::ssize(TestBackends());
+  const auto worlds = std::ssize(TestBackends()) * std::ssize(kSpellings);
   for (uint64_t seed = 1001; seed <= 1040; ++seed) {
-    const KvSteps steps = KvWalk::RandomSteps(seed, 1'000'000 / 40 / backends + 1, false);
-    const auto failure = WalkFailure({.backend = GetParam(), .seed = seed}, steps);
+    const KvSteps steps = KvWalk::RandomSteps(seed, 1'000'000 / 40 / worlds + 1, false);
+    const auto failure = WalkFailure(World(seed), steps);
     ASSERT_FALSE(failure) << *failure;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, KvCacheProperty, testing::ValuesIn(TestBackends()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Backends, KvCacheProperty,
+                         testing::Combine(testing::ValuesIn(TestBackends()), testing::ValuesIn(kSpellings)),
+                         [](const auto& info) { return std::get<0>(info.param) + "_" + NameOf(std::get<1>(info.param)); });
 
 // The walk is worth something only if it gets everywhere.
-TEST(KvCacheWalk, DoesEverythingOften) {
+class KvCacheWalk : public testing::TestWithParam<PrefixSpelling> {};
+
+TEST_P(KvCacheWalk, DoesEverythingOften) {
   std::array<int64_t, kKvOps> done{};
   int64_t refusals = 0;
+  int64_t shared_trunks = 0;
   for (uint64_t seed = 1; seed <= 6; ++seed) {
-    KvWalk walk({.seed = seed});
+    KvWalk walk({.seed = seed, .spelling = GetParam()});
     walk.Run(KvWalk::RandomSteps(seed, 2500, false));
     for (size_t op = 0; op < kKvOps; ++op) {
       done[op] += walk.done(static_cast<KvOp>(op));
     }
     refusals += walk.refusals();
+    shared_trunks += walk.shared_trunks();
     walk.Finish();
   }
   for (size_t op = 0; op < kKvOps; ++op) {
     EXPECT_GE(done[op], 20) << "operation " << op;
   }
   EXPECT_GE(refusals, 20);
+  EXPECT_EQ(shared_trunks > 20, GetParam() == PrefixSpelling::kSegments);
 }
 
-TEST(KvCacheWalk, FailuresShrink) {
+INSTANTIATE_TEST_SUITE_P(Spellings, KvCacheWalk, testing::ValuesIn(kSpellings),
+                         [](const auto& info) { return NameOf(info.param); });
+
+TEST(KvCacheShrink, FailuresShrink) {
   const KvSteps steps = KvWalk::RandomSteps(1, 200, false);
   const auto two_pins = [](const KvSteps& some) { return std::ranges::count(some, KvOp::kPin, &KvStep::op) >= 2; };
   ASSERT_TRUE(two_pins(steps));
@@ -66,9 +83,14 @@ TEST(KvCacheWalk, FailuresShrink) {
             std::string::npos);
 }
 
-TEST(KvCacheFailures, AFailedCallChangesNothing) {
+class KvCacheFailures : public testing::TestWithParam<PrefixSpelling> {};
+
+INSTANTIATE_TEST_SUITE_P(Spellings, KvCacheFailures, testing::ValuesIn(kSpellings),
+                         [](const auto& info) { return NameOf(info.param); });
+
+TEST_P(KvCacheFailures, AFailedCallChangesNothing) {
   for (uint64_t seed = 1; seed <= 16; ++seed) {
-    const auto failure = WalkFailure({.seed = seed}, KvWalk::RandomSteps(seed, kSteps, true));
+    const auto failure = WalkFailure({.seed = seed, .spelling = GetParam()}, KvWalk::RandomSteps(seed, kSteps, true));
     ASSERT_FALSE(failure) << *failure;
   }
 }
@@ -102,8 +124,8 @@ Script ScriptOfEverything(const KvWorld& world) {
 
 // Of each kind of call each one fails in turn; what an operation that failed was to change is as before, and the script
 // goes on.
-TEST(KvCacheFailures, EveryCallMayFailOnce) {
-  KvWorld world{.plain = true};
+TEST_P(KvCacheFailures, EveryCallMayFailOnce) {
+  KvWorld world{.spelling = GetParam(), .plain = true};
   const Script script = ScriptOfEverything(world);
   ASSERT_FALSE(script.steps.empty());
   for (size_t call = 0; call < kVmCalls; ++call) {
@@ -119,7 +141,7 @@ TEST(KvCacheFailures, EveryCallMayFailOnce) {
 TEST(KvCacheThreads, MapsRunBesideReaders) {
   for (uint64_t seed = 1; seed <= 4; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    KvWalk walk({.backend = "linux", .seed = seed, .threads = true});
+    KvWalk walk({.backend = "linux", .seed = seed, .threads = true, .spelling = kSpellings[seed % 2]});
     walk.Run(KvWalk::RandomSteps(seed, kSteps / 2, false));
     walk.Finish();
   }

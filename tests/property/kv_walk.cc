@@ -51,6 +51,7 @@ KvCacheOptions OptionsOf(const KvWorld& world) {
                          .max_pages = kPages,
                          .max_spans = kSpans,
                          .positions_per_span = kPagesPerSpan * kTestTokensPerPage};
+  options.prefix_spelling = world.spelling;
   if (draw(0, 4) > 0) {
     options.tenants = {{.name = "first", .floor_pages = draw(1, 6)},
                        {.name = "second", .floor_pages = 2, .quota_pages = 6 + draw(2, 12)},
@@ -68,9 +69,9 @@ class KvWalk::Reader {
  public:
   Reader(const KvWalk& walk, const std::vector<Running>& running)
       : thread_([&walk, reads = Reads(running)] {
-          for (const auto& [base, text] : reads) {
-            for (size_t place = 0; place * kT < text.tokens.size(); ++place) {
-              walk.CheckPage(base + static_cast<int64_t>(place) * kGeometry.page_bytes, text, place);
+          for (const auto& [pages, text] : reads) {
+            for (size_t place = 0; place < pages.size(); ++place) {
+              walk.CheckPage(pages[place], text, place);
             }
           }
         }) {}
@@ -79,11 +80,15 @@ class KvWalk::Reader {
   Reader& operator=(const Reader&) = delete;
 
  private:
-  using Read = std::pair<const std::byte*, Text>;
+  using Read = std::pair<std::vector<const std::byte*>, Text>;
   static std::vector<Read> Reads(const std::vector<Running>& running) {
     std::vector<Read> reads;
     for (const Running& one : running) {
-      reads.emplace_back(one.span.base(), one.text);
+      std::vector<const std::byte*> pages;
+      for (size_t place = 0; place * kT < one.text.tokens.size(); ++place) {
+        pages.push_back(one.span.page(static_cast<int64_t>(place)));
+      }
+      reads.emplace_back(std::move(pages), one.text);
     }
     return reads;
   }
@@ -95,10 +100,11 @@ class KvWalk::Reader {
 KvWalk::KvWalk(const KvWorld& world) : world_(world), options_(OptionsOf(world)), limit_(kPages) {
   const auto draw = [&](uint64_t what) { return world.plain ? 1 : RandomBits(world.seed, 2, what); };
   std::unique_ptr<VmBackend> backend = MakeTestBackend(world.backend, kPages);
+  const auto ranges = static_cast<int64_t>(world.spelling == PrefixSpelling::kSegments ? 2 * kSpans : kSpans);
   if (world.backend == "mock") {
     mock_ = static_cast<MockBackend*>(backend.get());
     if (draw(0) % 3 == 0) {  // then a fragmented pool refuses what the budget would allow
-      mock_->set_max_mappings(2 * static_cast<int64_t>(kSpans) + 3 + static_cast<int64_t>(draw(1) % kPages));
+      mock_->set_max_mappings(2 * ranges + 3 + static_cast<int64_t>(draw(1) % kPages));
       may_fail_ = true;
     }
   }
@@ -327,7 +333,7 @@ void KvWalk::Refused(bool expected, const Error& error) {
 void KvWalk::Fill(const Running& one, size_t first) {
   for (size_t at = first; at < one.text.tokens.size();) {
     const size_t end = std::min((at / kT + 1) * kT, one.text.tokens.size());
-    WritePage(one.span.base() + static_cast<int64_t>(at / kT) * kGeometry.page_bytes, one.text, at, end);
+    WritePage(one.span.page(static_cast<int64_t>(at / kT)), one.text, at, end);
     at = end;
   }
 }

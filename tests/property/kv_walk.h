@@ -55,6 +55,7 @@ struct KvWorld {
   std::string backend = "mock";
   uint64_t seed = 1;             // of the cache's shape: tenants, limits, tier
   bool threads = false;          // real threads, and one that reads live pages meanwhile
+  PrefixSpelling spelling = PrefixSpelling::kAlias;
   bool plain = false;            // no limits of any kind, a persistent tier
   std::optional<VmCall> call{};  // mock: fails at its nth call
   int nth = 0;
@@ -76,6 +77,8 @@ class KvWalk {
 
   // How often an operation did what it is there for.
   int64_t done(KvOp op) const { return done_[static_cast<size_t>(op)]; }
+  // How often two spans were seen to begin in one trunk.
+  int64_t shared_trunks() const { return shared_trunks_; }
   // How often something was refused that the model would have refused, and that it would not have.
   int64_t refusals() const { return refusals_; }
   int64_t failures() const { return failures_; }
@@ -154,6 +157,7 @@ class KvWalk {
   std::vector<Coming> coming_;
   std::unique_ptr<Reader> reader_;
   std::array<int64_t, kKvOps> done_{};
+  int64_t shared_trunks_ = 0;
   int64_t refusals_ = 0;
   int64_t failures_ = 0;
   int64_t step_ = 0;

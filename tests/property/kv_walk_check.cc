@@ -24,10 +24,11 @@ void KvWalk::Check() {
 
 void KvWalk::CheckContents() {
   for (const Running& one : running_) {
+    shared_trunks_ += &one != &running_.front() && one.span.base() == running_.front().span.base() ? 1 : 0;
     const auto pages = (one.text.tokens.size() + kT - 1) / kT;
     CHECK(one.span.capacity_positions() == static_cast<int64_t>(pages * kT));
     for (size_t place = 0; place < pages; ++place) {
-      CheckPage(one.span.base() + static_cast<int64_t>(place) * options_.geometry.page_bytes, one.text, place);
+      CheckPage(one.span.page(static_cast<int64_t>(place)), one.text, place);
     }
   }
   std::vector<std::byte> bytes(static_cast<size_t>(options_.geometry.page_bytes));
@@ -117,7 +118,7 @@ void KvWalk::CheckMappings() {
   std::map<std::pair<TenantId, uint64_t>, PageId> sealed;
   for (const Running& one : running_) {
     const auto at = [&](int64_t page) {
-      return mock_->mappings().find(one.span.base() + page * options_.geometry.page_bytes);
+      return mock_->mappings().find(one.span.page(page));
     };
     const int64_t range_pages = options_.geometry.PagesFor(options_.positions_per_span);
     for (int64_t page = 0; page < range_pages; ++page) {

@@ -19,7 +19,7 @@ constexpr int64_t kMostStepsOfLife = 20000;  // 40 sequences of 210 tokens, one 
 
 class Simulation {
  public:
-  explicit Simulation(uint64_t seed) : seed_(seed) {
+  explicit Simulation(uint64_t seed, memory::PrefixSpelling spelling = memory::PrefixSpelling::kAlias) : seed_(seed) {
     options_.max_num_seqs = Draw(1, 16);
     options_.max_num_batched_tokens = Draw(1, 64);
     options_.max_prefill_stall_steps = Draw(1, 6);
@@ -31,6 +31,7 @@ class Simulation {
     if (Draw(0, 1) == 0) {
       cache.tenants = {{.name = "default"}, {.name = "a", .floor_pages = pages_ / 6, .quota_pages = pages_ / 2 + 1}};
     }
+    cache.prefix_spelling = spelling;
     tenants_ = std::max<int64_t>(1, std::ssize(cache.tenants));
     memory::KvCacheParts parts;
     if (Draw(0, 1) == 0) {
@@ -64,6 +65,7 @@ class Simulation {
     return trace_;
   }
 
+  int64_t rows_in_segments() const { return rows_in_segments_; }
   int64_t grouped_rows() const { return grouped_rows_; }
   uint64_t preemptions() const { return scheduler_->preemptions(); }
   const std::set<FinishReason>& reasons() const { return reasons_; }
@@ -170,6 +172,7 @@ class Simulation {
       for (const PlanRow& row : plan.rows) {
         Trace(row.sequence << 32 | static_cast<uint64_t>(row.first_position) << 16 | row.tokens.size());
         Trace(static_cast<uint64_t>(row.share_group + 1) << 32 | static_cast<uint64_t>(row.shared_positions));
+        rows_in_segments_ += row.segments.size() > 1 ? 1 : 0;
         grouped_rows_ += row.share_group >= 0 ? 1 : 0;
       }
       executor_.Launch(plan);
@@ -248,15 +251,18 @@ class Simulation {
   std::set<FinishReason> reasons_;
   int64_t longest_life_ = 0;
   int64_t grouped_rows_ = 0;
+  int64_t rows_in_segments_ = 0;
 };
 
+// Odd seeds have aliases, even ones segments.
 class SchedulerSimulation : public testing::TestWithParam<uint64_t> {};
 
 TEST_P(SchedulerSimulation, KeepsItsPromises) {
   const uint64_t seed = GetParam();
   SCOPED_TRACE("seed " + std::to_string(seed));
   const int64_t steps = kQuickBuild ? 20000 : 500;
-  Simulation first(seed);
+  const auto spelling = seed % 2 == 0 ? memory::PrefixSpelling::kSegments : memory::PrefixSpelling::kAlias;
+  Simulation first(seed, spelling);
   const uint64_t trace = first.Run(steps);
   RecordProperty("steps", std::to_string(first.steps()));
   RecordProperty("preemptions", std::to_string(first.preemptions()));
@@ -265,7 +271,7 @@ TEST_P(SchedulerSimulation, KeepsItsPromises) {
     EXPECT_GT(first.preemptions(), 0U);
     EXPECT_EQ(first.reasons().size(), 4U) << "every way to end is met";
   }
-  Simulation second(seed);
+  Simulation second(seed, spelling);
   EXPECT_EQ(second.Run(steps), trace);
 }
 
@@ -273,12 +279,15 @@ INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerSimulation, testing::Range<uint64_t>(1,
 
 TEST(SchedulerSimulationTest, RowsShareNowAndThen) {
   int64_t grouped = 0;
+  int64_t in_segments = 0;
   for (uint64_t seed = 1; seed <= 5; ++seed) {
-    Simulation simulation(seed);
+    Simulation simulation(seed, memory::PrefixSpelling::kSegments);
     simulation.Run(300);
     grouped += simulation.grouped_rows();
+    in_segments += simulation.rows_in_segments();
   }
   EXPECT_GT(grouped, 0);
+  EXPECT_GT(in_segments, 0);
 }
 
 TEST(SchedulerSimulationTest, SeedsDiffer) { EXPECT_NE(Simulation(1).Run(100), Simulation(2).Run(100)); }

@@ -39,6 +39,7 @@ struct Way {
   bool preempts = false;  // expected to
   bool cold = false;      // without prefix caching
   int rounds = 1;         // the same requests so often; the last answers count
+  memory::PrefixSpelling spelling = memory::PrefixSpelling::kAlias;
   bool together = false;  // all of them arrive at once, and rows that share a prefix are expected
 };
 
@@ -131,7 +132,8 @@ class Harness {
     cache_ = memory::KvCache::Create({.geometry = geometry,
                                       .max_pages = way.pages,
                                       .max_spans = way.max_num_seqs,
-                                      .positions_per_span = kMaxLength},
+                                      .positions_per_span = kMaxLength,
+                                      .prefix_spelling = way.spelling},
                                      std::move(backend))
                  .value();
     runner_ = std::make_unique<Runner>(model, ops, pool_,
@@ -301,14 +303,17 @@ std::vector<GenerateRequest> RequestsBehindOnePrefix(int64_t vocab) {
 
 void ExpectEqualityBehindOnePrefix(const Model& model, const kernels::Ops& ops) {
   const Way together{.name = "behind one prefix", .threads = 2, .tokens_per_page = 16, .rounds = 2, .together = true};
-  Way chunks = together;
-  chunks.name = "behind one prefix, in chunks";
+  Way segments = together;
+  segments.name = "behind one prefix in segments";
+  segments.spelling = memory::PrefixSpelling::kSegments;
+  Way chunks = segments;
+  chunks.name = "behind one prefix in segments, in chunks";
   chunks.budget = 24;
   auto requests = RequestsBehindOnePrefix(model.info.vocab);
   if (!kQuickBuild || ops.name == "ref") {
     requests.resize(3);
   }
-  ExpectSolitaryEquality(model, ops, requests, {together, chunks}, kernels::KvFormat::kF32);
+  ExpectSolitaryEquality(model, ops, requests, {together, segments, chunks}, kernels::KvFormat::kF32);
 }
 
 TEST(SolitaryEquality, ManySequencesBehindOnePrefix) {

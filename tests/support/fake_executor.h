@@ -94,8 +94,13 @@ class FakeExecutor final : public Executor {
 
   void Run(const PlanRow& row, RowResult& result) {
     const int64_t end = row.first_position + static_cast<int64_t>(row.tokens.size());
-    CHECK(row.segments.size() == 1 && row.segments[0].first_position == 0 && end <= row.segments[0].positions);
-    Stored& stored = stored_[row.segments[0].base];
+    int64_t covered = 0;
+    for (const PlanSegment& segment : row.segments) {
+      CHECK(segment.first_position == covered && segment.positions > 0);
+      covered += segment.positions;
+    }
+    CHECK(end <= covered && row.first_position >= row.segments.back().first_position);  // what it writes is its own
+    Stored& stored = stored_[row.segments.back().base];
     if (stored.sequence != row.sequence || row.first_position != stored.positions) {
       stored = {.sequence = row.sequence};
       Compute(row, row.first_position, stored);

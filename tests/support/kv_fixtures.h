@@ -72,11 +72,11 @@ inline MockedCache MakeMockedCache(const KvCacheOptions& options,
 }
 
 inline void WriteTag(const Span& span, int64_t page, uint64_t tag) {
-  std::memcpy(span.base() + page * TestGeometry().page_bytes + 8, &tag, sizeof tag);
+  std::memcpy(span.page(page) + 8, &tag, sizeof tag);
 }
 inline uint64_t ReadTag(const Span& span, int64_t page) {
   uint64_t tag = 0;
-  std::memcpy(&tag, span.base() + page * TestGeometry().page_bytes + 8, sizeof tag);
+  std::memcpy(&tag, span.page(page) + 8, sizeof tag);
   return tag;
 }
 

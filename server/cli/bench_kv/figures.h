@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "base/token.h"
 #include "kernels/ops.h"
+#include "memory/kv_cache_options.h"
 #include "memory/kv_geometry.h"
 #include "memory/vm/vm_backend.h"
 #include "model/model.h"
@@ -25,6 +26,7 @@ struct Sizes {
   int64_t prompt_tokens = 4096;           // shared by a cold request and a warm one
   int64_t requests = 2500;                // of the staggered workload
   int64_t pool_bytes = int64_t{2} << 30;  // of the workload's pages
+  memory::PrefixSpelling spelling = memory::kLinuxPrefixSpelling;  // of what sequences share
   int64_t rounds = 5;                     // of what takes long: copies, forks, scans, first tokens
 };
 

@@ -78,7 +78,8 @@ Result<void> MeasureFirstToken(const FirstTokenSetup& setup, const Sizes& sizes,
                                                               .max_pages = pages,
                                                               .max_spans = 4,
                                                               .positions_per_span = length,
-                                                              .prefix_key = RandomKey()},
+                                                              .prefix_key = RandomKey(),
+                                                              .prefix_spelling = sizes.spelling},
                                                              std::move(backend)));
   model::Runner runner(
       setup.model, setup.ops, setup.pool,

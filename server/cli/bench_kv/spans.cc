@@ -17,13 +17,15 @@ using memory::Span;
 constexpr int64_t kForks = 8;  // alive at once
 
 Result<std::unique_ptr<KvCache>> MakeCache(const memory::KvGeometry& geometry, int64_t pages, int64_t spans,
-                                           int64_t positions) {
+                                           int64_t positions,
+                                           memory::PrefixSpelling spelling = memory::kLinuxPrefixSpelling) {
   ASSIGN_OR_RETURN(auto backend, MakePages(geometry.page_bytes, pages));  // what a server has after a while
   return KvCache::Create({.geometry = geometry,
                           .max_pages = pages,
                           .max_spans = spans,
                           .positions_per_span = positions,
-                          .prefix_key = RandomKey()},
+                          .prefix_key = RandomKey(),
+                          .prefix_spelling = spelling},
                          std::move(backend));
 }
 
@@ -90,7 +92,8 @@ Result<void> MeasureForks(const memory::KvGeometry& geometry, const Sizes& sizes
   const int64_t pages = std::max<int64_t>(2, sizes.fork_tokens / geometry.tokens_per_page);
   const int64_t tokens = pages * geometry.tokens_per_page - geometry.tokens_per_page / 2;
   ASSIGN_OR_RETURN(const auto cache,
-                   MakeCache(geometry, 2 * pages + 2 * kForks, kForks + 2, pages * geometry.tokens_per_page));
+                   MakeCache(geometry, 2 * pages + 2 * kForks, kForks + 2, pages * geometry.tokens_per_page,
+                             sizes.spelling));
   Parent parent;
   parent.tokens = RandomTokens(1, tokens);
   cache->AppendPrefixKeys(cache->PrefixRoot(""), parent.tokens, parent.keys);
@@ -105,8 +108,8 @@ Result<void> MeasureForks(const memory::KvGeometry& geometry, const Sizes& sizes
     if (round > 0) {  // the first one makes its pages
       copies.push_back(MicrosecondsSince(start));
     }
-    // Each fork finds a range with one page mapped, so that the page which it copies into exists and all that it
-    // shares is mapped anew.
+    // Each fork finds a range with one page mapped, so that the page which it copies into exists. An alias maps all that
+    // is shared anew; a segment was mapped for the first of them.
     std::vector<Span> alive(kForks);
     for (Span& span : alive) {
       ASSIGN_OR_RETURN(span, Take(*cache, 1));
