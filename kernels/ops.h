@@ -38,6 +38,8 @@ struct WeightView {
   int64_t rows = 0;
   int64_t columns = 0;
   int64_t row_bytes = 0;
+  // [columns]: stored column i multiplies x[column_order[i]]; null: x[i]. Kernels take x as already in that order.
+  const int32_t* column_order = nullptr;
 };
 
 struct EmbedArgs {

@@ -19,10 +19,13 @@ constexpr Naming kNamings[] = {
 
 }  // namespace
 
-WeightSource::WeightSource(const TensorMap& tensors, const WeightConventions& conventions)
-    : tensors_(tensors), conventions_(conventions), body_(kBody) {
+WeightSource::WeightSource(const Checkpoint& checkpoint)
+    : tensors_(checkpoint.tensors),
+      orders_(checkpoint.column_orders),
+      conventions_(checkpoint.conventions),
+      body_(kBody) {
   for (const Naming& naming : kNamings) {
-    if (tensors.contains(std::string(naming.body) + "embed_tokens.weight")) {
+    if (tensors_.contains(std::string(naming.body) + "embed_tokens.weight")) {
       body_ = naming.body;
       rest_ = naming.rest;
       return;
@@ -76,13 +79,31 @@ kernels::WeightView WeightSource::Matrix(const std::string& name, int64_t rows, 
     // Old writers did not pad the header; kernels read whole elements. Blocks need no alignment.
     data = owned_.emplace_back(tensor->data.begin(), tensor->data.end()).data();
   }
-  return {
-      .data = data, .format = format, .rows = rows, .columns = columns, .row_bytes = kernels::BytesOf(format, columns)};
+  return {.data = data,
+          .format = format,
+          .rows = rows,
+          .columns = columns,
+          .row_bytes = kernels::BytesOf(format, columns),
+          .column_order = OrderOf(Full(name))};
+}
+
+const int32_t* WeightSource::OrderOf(const std::string& name) {
+  const auto it = orders_.find(name);
+  if (it == orders_.end()) {
+    return nullptr;
+  }
+  if (last_order_ == nullptr || *last_order_ != it->second) {
+    last_order_ = &it->second;
+  }
+  return last_order_->data();
 }
 
 kernels::WeightView WeightSource::Transposed(const std::string& name, int64_t rows, int64_t columns) {
-  if (conventions_.output_major) {
-    return Matrix(name, rows, columns);
+  const auto found = tensors_.find(Full(name));
+  const kernels::WeightFormat* const format =
+      found == tensors_.end() ? nullptr : kernels::FindFormat(found->second.dtype);
+  if (conventions_.output_major || (format != nullptr && format->block_elements > 1)) {
+    return Matrix(name, rows, columns);  // quantized weights are [out, in] in every dialect
   }
   const kernels::WeightView source = Matrix(name, columns, rows);
   if (source.data == nullptr) {

@@ -23,7 +23,8 @@ class WeightSource {
   // Families name tensors as a whole causal model's file does ("model.norm.weight", "lm_head.weight"). Files
   // of a bare decoder lack "model.", wrappers put names of their own in front: which it is, the place of the
   // embedding tells.
-  explicit WeightSource(const TensorMap& tensors, const WeightConventions& conventions = {});
+  // What `checkpoint` holds outlives the source and, its column orders, the views.
+  explicit WeightSource(const Checkpoint& checkpoint);
 
   // [rows, columns] as it lies in the file.
   kernels::WeightView Matrix(const std::string& name, int64_t rows, int64_t columns);
@@ -57,7 +58,12 @@ class WeightSource {
   const Tensor* Take(const std::string& name, const std::vector<int64_t>& shape);
   std::string Full(std::string_view name) const;
 
+  // The column order of a tensor; tensors in the same order that are taken in a row share one.
+  const int32_t* OrderOf(const std::string& name);
+
   const TensorMap& tensors_;
+  const ColumnOrders& orders_;
+  const std::vector<int32_t>* last_order_ = nullptr;
   const WeightConventions conventions_;
   std::string body_;  // what stands for "model." in this file
   std::string rest_;  // what stands in front of the other names

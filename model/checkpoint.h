@@ -4,6 +4,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "base/json.h"
@@ -18,10 +21,14 @@ struct WeightConventions {
   bool biases_as_found = false;  // the configuration does not tell of biases: those are used that are there
 };
 
+// Of tensors whose columns are not stored in the network's order, by name: stored column i is column order[i].
+using ColumnOrders = std::map<std::string, std::vector<int32_t>, std::less<>>;
+
 struct Checkpoint {
   Json config;
   // Rows of each tensor are whole blocks of a registered format, in the order in which the network computes them.
   TensorMap tensors;
+  ColumnOrders column_orders;
   WeightConventions conventions;
   std::vector<std::vector<std::byte>> owned;  // what tensors point into beside the files
 };

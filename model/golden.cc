@@ -60,6 +60,7 @@ Result<Golden> ReadGolden(const std::string& folder) {
     }
     ASSIGN_OR_RETURN(prompt.logits, FloatsOf(tensors, fmt::format("logits.{}", i)));
   }
+  golden.quantized_inputs = tensors.contains("linear.xq");
   for (int i = 0; tensors.contains(fmt::format("hidden.{}", i)); ++i) {
     ASSIGN_OR_RETURN(golden.hidden[i], FloatsOf(tensors, fmt::format("hidden.{}", i)));
   }

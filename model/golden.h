@@ -24,6 +24,8 @@ struct Golden {
   // Of the first prompt, [tokens, hidden]: 0 is the scaled embedding, l the residual stream after block l,
   // the last one with the final norm applied (transformers' convention).
   std::map<int, std::vector<float>> hidden;
+  // The inputs of its linear layers were rounded to 8 bits (golden.safetensors has an example, linear.xq).
+  bool quantized_inputs = false;
 };
 
 // Reads golden.json and golden.safetensors of a folder. Errors name the field or tensor that is missing.

@@ -18,6 +18,7 @@
 #include "model/gguf/vocabulary.h"
 #include "model/model.h"
 #include "model/network.h"
+#include "model/quant/reader.h"
 #include "model/safetensors.h"
 #include "model/tokenizer/tokenizer.h"
 
@@ -43,19 +44,6 @@ TextModel Unwrap(const Json& config) {
   return model;
 }
 
-Result<void> RefuseQuantized(const Json& config) {
-  const auto it = config.find("quantization_config");
-  if (it == config.end() || it->is_null()) {
-    return {};
-  }
-  const auto name = it->is_object() ? it->find("quant_method") : it->end();
-  const std::string method =
-      it->is_object() && name != it->end() && name->is_string() ? name->get<std::string>() : std::string("unknown");
-  return MakeError(ErrorCode::kUnsupported,
-                   "quantized weights (quant_method '" + method +
-                       "') are not served; give F32, F16 or BF16, or the model as a GGUF file");
-}
-
 void CountWeights(const TensorMap& tensors, ModelInfo& info) {
   std::map<std::string, int64_t> bytes_of;
   for (const auto& [name, tensor] : tensors) {
@@ -77,7 +65,7 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
   ASSIGN_OR_RETURN(const std::string type, Config(checkpoint.config).Text("model_type"));
   ASSIGN_OR_RETURN(const Architecture* const architecture, FindArchitecture(type));
   const Config config(WithDefaults(checkpoint.config, architecture->defaults));
-  WeightSource weights(checkpoint.tensors, checkpoint.conventions);
+  WeightSource weights(checkpoint);
   if (wrapped) {  // text is all that is served
     weights.IgnorePrefixed(
         {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."});
@@ -86,6 +74,10 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
   network->family = architecture->model_type;
   TRY(architecture->build(config, weights, *network));
   TRY(weights.Finish());
+  if (network->embedding.column_order != nullptr) {
+    return MakeError(ErrorCode::kUnsupported, "an embedding quantized in act-order is not served");
+  }
+  network->column_orders = std::move(checkpoint.column_orders);  // the views stay: moving a map moves no value
   network->files = std::move(files);
   network->owned = weights.TakeOwned();
   std::move(checkpoint.owned.begin(), checkpoint.owned.end(), std::back_inserter(network->owned));
@@ -138,7 +130,6 @@ using Progress = std::function<void(double fraction, std::string_view what)>;
 Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, bool with_weights, const Progress& progress, Model& model) {
   progress(0.0, "reading the configuration");
   ASSIGN_OR_RETURN(const Json config, ReadJsonObject(*files, "config.json"));
-  TRY(RefuseQuantized(config));
   TextModel text = Unwrap(config);
   TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config, model.generation));
   ASSIGN_OR_RETURN(model.chat, ReadChatFormat(*files));
@@ -156,6 +147,11 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, bool with_weights, co
     Checkpoint checkpoint;
     checkpoint.config = std::move(text.config);
     ASSIGN_OR_RETURN(checkpoint.tensors, LoadTensors(*files));
+    if (const Json* const quantization = quant::FindQuantization(config); quantization != nullptr) {
+      TRY(quant::Translate(*quantization, checkpoint,
+                           [&](double fraction) { progress(0.5 + 0.5 * fraction, "repacking the weights"); }));
+      files->Evict();  // what was repacked is not read again
+    }
     ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), text.wrapped, std::move(files), model.info));
   }
   return {};

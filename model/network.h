@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/ops.h"
+#include "model/checkpoint.h"
 #include "model/files.h"
 #include "model/rope.h"
 
@@ -81,6 +82,7 @@ struct Network {
   // What the views point into.
   std::unique_ptr<ModelFiles> files;
   std::vector<std::vector<std::byte>> owned;
+  ColumnOrders column_orders;
 };
 
 }  // namespace causeway::model

@@ -13,6 +13,7 @@
 #include "kernels/scratch.h"
 #include "memory/kv_view.h"
 #include "model/network.h"
+#include "model/ordered_linear.h"
 #include "model/rope.h"
 
 namespace causeway::model {
@@ -54,7 +55,8 @@ struct Runner::Impl {
         options(opts),
         widths(WidthsOf(*model.network)),
         scratch(pool.threads()),
-        stream{pool, scratch} {
+        stream{pool, scratch},
+        linear(ops_table) {
     AllocateBuffers();
   }
 
@@ -89,6 +91,7 @@ struct Runner::Impl {
       *buffer = {};
     }
     rotations.clear();
+    linear.Free();
     network.files->Evict();
   }
 
@@ -238,7 +241,7 @@ struct Runner::Impl {
   }
 
   void Linear(const float* in, int64_t in_stride, std::span<const kernels::LinearTarget> targets) {
-    ops.linear(stream, {.x = in, .x_stride = in_stride, .m = m, .targets = targets});
+    linear.Run(stream, {.x = in, .x_stride = in_stride, .m = m, .targets = targets});
   }
 
   void RunAttention(int64_t index, const AttentionBlock& block, const float* in) {
@@ -343,7 +346,7 @@ struct Runner::Impl {
     }
     Apply(network.final_norm, head_in.data(), head_in.data(), count, widths.hidden, 1);
     const kernels::LinearTarget out[] = {Target(network.head, logits)};
-    ops.linear(stream, {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = out});
+    linear.Run(stream, {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = out});
     ops.scale_cap(stream, {.x = logits.data(),
                            .x_stride = network.vocab,
                            .scale = network.logits_scale,
@@ -459,6 +462,7 @@ struct Runner::Impl {
 
   kernels::Scratch scratch;
   kernels::Stream stream;
+  OrderedLinear linear;
   HiddenObserver hidden_observer;
   LogitsObserver logits_observer;
   const scheduler::Plan* launched = nullptr;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "model/files.h"
 #include "model/gguf/reader.h"
 #include "model/network.h"
+#include "model/quant/reader.h"
 #include "model/safetensors_writer.h"
 #include "model/verify_weights.h"
 
@@ -19,8 +21,14 @@ namespace {
 constexpr double kLogitTolerance = 1e-3;
 constexpr double kHiddenTolerance = 1e-4;  // of the row's largest magnitude
 constexpr double kMarginTolerance = 2e-3;
-constexpr double kRoundedDivergence = 1e-3;  // nats a position
-constexpr double kRoundedMargin = 0.1;
+// What a golden may differ by: mean KL divergence in nats a position, and the margin up to which another token may be
+// the best one.
+struct Rounding {
+  double divergence;
+  double margin;
+};
+constexpr Rounding kRoundedInputs = {1e-3, 0.1};    // a table that rounds to bfloat16
+constexpr Rounding kQuantizedInputs = {1e-2, 0.5};  // a golden whose inputs were rounded to 8 bits, ours not
 
 double Distance(float a, float b) { return std::fabs(static_cast<double>(a) - static_cast<double>(b)); }
 
@@ -63,8 +71,9 @@ double MarginLost(std::span<const float> got, std::span<const float> golden) {
 
 class Verifier {
  public:
-  Verifier(const Model& model, const Golden& golden, bool rounded, SequenceRunner& runner)
-      : model_(model), golden_(golden), rounded_(rounded), runner_(runner) {}
+  // Without `rounding` the plain tolerances hold.
+  Verifier(const Model& model, const Golden& golden, std::optional<Rounding> rounding, SequenceRunner& runner)
+      : model_(model), golden_(golden), rounding_(rounding), runner_(runner) {}
 
   Result<VerifyCase> Check(size_t index) {
     const GoldenPrompt& prompt = golden_.prompts[index];
@@ -97,7 +106,7 @@ class Verifier {
   void CheckLogits(const GoldenPrompt& prompt, std::span<const float> got, VerifyCase& one) const {
     const double difference = LargestDifference(got, prompt.logits);
     one.detail = fmt::format("logits differ by at most {:.2e}", difference);
-    if (!rounded_) {
+    if (!rounding_) {
       one.passed = difference <= kLogitTolerance;
       return;
     }
@@ -111,7 +120,7 @@ class Verifier {
     }
     divergence /= static_cast<double>(prompt.tokens.size());
     one.detail += fmt::format(", mean KL {:.2e} nats, best tokens equal beyond a margin of {:.3f}", divergence, lost);
-    one.passed = divergence <= kRoundedDivergence && lost <= kRoundedMargin;  // not if one of them is NaN
+    one.passed = divergence <= rounding_->divergence && lost <= rounding_->margin;  // not if one of them is NaN
   }
 
   Result<void> CheckHidden(const std::map<int, std::vector<float>>& hidden, VerifyCase& one) const {
@@ -133,7 +142,7 @@ class Verifier {
       }
     }
     one.detail += fmt::format(", hidden states by {:.2e} of the row", largest);
-    one.passed = one.passed && (rounded_ || largest <= kHiddenTolerance);
+    one.passed = one.passed && (rounding_ || largest <= kHiddenTolerance);
     return {};
   }
 
@@ -146,7 +155,7 @@ class Verifier {
 
   // Empty if the greedy tokens are as recorded.
   Result<std::string> CheckGreedy(const GoldenPrompt& prompt) {
-    const double tolerance = rounded_ ? kRoundedMargin : kMarginTolerance;
+    const double tolerance = rounding_ ? rounding_->margin : kMarginTolerance;
     std::vector<Token> sequence = prompt.tokens;
     const auto prefill = [&] { return runner_.Prefill(0, sequence, true, static_cast<int64_t>(sequence.size())); };
     ASSIGN_OR_RETURN(Token token, prefill());
@@ -169,7 +178,7 @@ class Verifier {
 
   const Model& model_;
   const Golden& golden_;
-  const bool rounded_;
+  const std::optional<Rounding> rounding_;
   SequenceRunner& runner_;
   std::vector<std::vector<float>> logits_;
 };
@@ -213,7 +222,10 @@ Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, con
                                                               .max_positions = static_cast<int64_t>(longest) + 1,
                                                               .max_sequences = 1,
                                                               .chunk = options.chunk}));
-  Verifier verifier(model, golden, RoundsActivations(model, ops), *runner);
+  const std::optional<Rounding> rounding = golden.quantized_inputs         ? std::optional(kQuantizedInputs)
+                                           : RoundsActivations(model, ops) ? std::optional(kRoundedInputs)
+                                                                           : std::nullopt;
+  Verifier verifier(model, golden, rounding, *runner);
   VerifyReport report;
   for (size_t prompt = 0; prompt < golden.prompts.size(); ++prompt) {
     ASSIGN_OR_RETURN(VerifyCase one, verifier.Check(prompt));
@@ -241,14 +253,18 @@ Result<void> VerifyBeside(const std::string& path, const Json& golden, const Mod
   if (golden.contains("dequant_sha256")) {
     ASSIGN_OR_RETURN(const ModelPlace place, FindModel(path, {}));
     ASSIGN_OR_RETURN(const auto files, OpenFolder(place.folder));
-    TensorMap tensors;
+    Checkpoint checkpoint;
     if (!place.gguf.empty()) {
       ASSIGN_OR_RETURN(gguf::File file, gguf::Load(*files, place.gguf));
-      tensors = std::move(file.tensors);
+      checkpoint.tensors = std::move(file.tensors);
     } else {
-      ASSIGN_OR_RETURN(tensors, LoadTensors(*files));
+      ASSIGN_OR_RETURN(checkpoint.config, ReadJsonObject(*files, "config.json"));
+      ASSIGN_OR_RETURN(checkpoint.tensors, LoadTensors(*files));
+      if (const Json* const quantization = quant::FindQuantization(checkpoint.config); quantization != nullptr) {
+        TRY(quant::Translate(*quantization, checkpoint, {}));
+      }
     }
-    ASSIGN_OR_RETURN(VerifyCase one, VerifyDequantized(golden, tensors));
+    ASSIGN_OR_RETURN(VerifyCase one, VerifyDequantized(golden, checkpoint));
     report.cases.push_back(std::move(one));
   }
   if (golden.contains("tokenize") && model.tokenizer != nullptr) {

@@ -15,18 +15,26 @@ namespace {
 
 constexpr int64_t kValuesAtOnce = 1 << 16;  // a multiple of every block
 
-// Of all values of a tensor as float32.
-Result<std::string> HashOf(const std::string& name, const Tensor& tensor) {
+// Of all values of a tensor as float32, its columns in the network's order.
+Result<std::string> HashOf(const std::string& name, const Tensor& tensor, const std::vector<int32_t>& order) {
   const kernels::WeightFormat* const format = kernels::FindFormat(tensor.dtype);
   if (format == nullptr) {
     return MakeError(ErrorCode::kUnsupported, fmt::format("tensor {}: no way to decode {}", name, tensor.dtype));
   }
   Sha256 hash;
-  std::vector<float> values(kValuesAtOnce);
+  const int64_t at_once = order.empty() ? kValuesAtOnce : tensor.shape.back();
+  std::vector<float> values(static_cast<size_t>(at_once));
+  std::vector<float> stored;
   const int64_t count = tensor.elements();
-  for (int64_t at = 0; at < count; at += kValuesAtOnce) {
-    const int64_t here = std::min(kValuesAtOnce, count - at);
+  for (int64_t at = 0; at < count; at += at_once) {
+    const int64_t here = std::min(at_once, count - at);
     format->decode(tensor.data.data() + kernels::BytesOf(format->id, at), values.data(), here);
+    if (!order.empty()) {
+      stored = values;
+      for (size_t i = 0; i < order.size(); ++i) {
+        values[static_cast<size_t>(order[i])] = stored[i];
+      }
+    }
     hash.Add(std::as_bytes(std::span(values).first(static_cast<size_t>(here))));
   }
   return hash.Hex();
@@ -34,17 +42,20 @@ Result<std::string> HashOf(const std::string& name, const Tensor& tensor) {
 
 }  // namespace
 
-Result<VerifyCase> VerifyDequantized(const Json& golden, const TensorMap& tensors) {
+Result<VerifyCase> VerifyDequantized(const Json& golden, const Checkpoint& checkpoint) {
   VerifyCase one{"dequantized weights", false, {}};
   std::vector<std::string> wrong;
   const Json& hashes = golden.at("dequant_sha256");
   for (const auto& [name, hash] : hashes.items()) {
-    const auto tensor = tensors.find(name);
-    if (tensor == tensors.end()) {
+    const auto tensor = checkpoint.tensors.find(name);
+    if (tensor == checkpoint.tensors.end()) {
       wrong.push_back(name + " (missing)");
       continue;
     }
-    ASSIGN_OR_RETURN(const std::string got, HashOf(name, tensor->second));
+    const auto order = checkpoint.column_orders.find(name);
+    ASSIGN_OR_RETURN(
+        const std::string got,
+        HashOf(name, tensor->second, order == checkpoint.column_orders.end() ? std::vector<int32_t>() : order->second));
     if (!hash.is_string() || got != hash.get<std::string>()) {
       wrong.push_back(name + " (" + tensor->second.dtype + ")");
     }

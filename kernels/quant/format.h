@@ -25,14 +25,39 @@ enum class FormatId : uint8_t {
   kQ6_K,
   kIQ4_NL,
   kIQ4_XS,
+  kU8G128,
+  kU8G64,
+  kU8G32,
+  kU4G128,
+  kU4G64,
+  kU4G32,
+  kU3G128,
+  kU3G64,
+  kU3G32,
+  kU2G128,
+  kU2G64,
+  kU2G32,
+  kLLM_INT8G128,
+  kLLM_INT8G32,
+  kE4M3G128,
+  kE4M3G32,
+  kNF4G64,
+  kNF4G32,
+  kFP4G64,
+  kFP4G32,
+  kMXFP4,
+  kNVFP4G128,
+  kNVFP4G32,
 };
 
 // What a stored code stands for.
 enum class CodeKind : uint8_t {
-  kFloat,   // the number itself
-  kSigned,  // scale * code, the code around zero
-  kAffine,  // scale * code plus or minus the group's minimum
-  kTable,   // scale * table[code]
+  kFloat,       // the number itself
+  kSigned,      // scale * code, the code around zero
+  kAffine,      // scale * code plus or minus the group's minimum
+  kTable,       // scale * table[code]
+  kZeroPoint,   // scale * (code - zero), both from zero to 2^bits - 1
+  kSmallFloat,  // scale * the e4m3 or e2m1 number that the code spells
 };
 
 // What a kernel that works on the codes must know. Codes are `bits` wide; `group` neighbours share a scale.

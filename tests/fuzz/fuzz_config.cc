@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       continue;  // a file of a known family is read as that one
     }
     const Config config(WithDefaults(*json, architecture.defaults));
-    const TensorMap none;
+    const causeway::model::Checkpoint none;
     WeightSource weights(none);
     Network network;
     const auto built = architecture.build(config, weights, network);

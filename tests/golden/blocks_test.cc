@@ -33,8 +33,8 @@ Blocks ReadAndDecode(const std::string& folder, const kernels::WeightFormat& for
 
 void ExpectBlocks(const std::string& folder) {
   for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
-    if (format.id == kernels::FormatId::kF32) {
-      continue;  // nothing to decode
+    if (format.id == kernels::FormatId::kF32 || format.id > kernels::FormatId::kIQ4_XS) {
+      continue;  // nothing to decode, or no format of GGUF
     }
     const Blocks plain = ReadAndDecode(folder, format, ".safetensors");
     EXPECT_EQ(0, std::memcmp(plain.decoded.data(), plain.expected.data(), plain.decoded.size() * sizeof(float)))

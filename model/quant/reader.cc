@@ -1,0 +1,82 @@
+#include "model/quant/reader.h"
+
+#include "fmt/format.h"
+#include "kernels/quant/format.h"
+
+namespace causeway::model::quant {
+namespace {
+
+struct Dialect {
+  std::string_view method;  // quant_method
+  Result<void> (*read)(const Config& settings, TensorSource& source);
+};
+
+constexpr Dialect kDialects[] = {
+    {"gptq", ReadGptq},
+    {"awq", ReadAwq},
+    {"compressed-tensors", ReadCompressedTensors},
+    {"bitsandbytes", ReadBitsAndBytes},
+    {"fp8", ReadFp8},
+    {"fbgemm_fp8", ReadFp8},
+};
+
+Result<const Dialect*> FindDialect(const Config& settings) {
+  ASSIGN_OR_RETURN(const std::string method, settings.Text("quant_method"));
+  for (const Dialect& dialect : kDialects) {
+    if (dialect.method == method) {
+      return &dialect;
+    }
+  }
+  return MakeError(ErrorCode::kUnsupported,
+                   fmt::format("quant_method '{}' is not served; known: {}", method, KnownMethods()));
+}
+
+// A weight that its reader passed over for want of a scale must not be reported as one of an unknown type.
+Result<void> CheckLeftovers(const TensorMap& tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    if (name.ends_with(".weight") && kernels::FindFormat(tensor.dtype) == nullptr) {
+      return Wrong(name, fmt::format("{} codes without the scales that belong to them", tensor.dtype));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string KnownMethods() {
+  std::string known;
+  for (const Dialect& dialect : kDialects) {
+    known += (known.empty() ? "" : ", ") + std::string(dialect.method);
+  }
+  return known;
+}
+
+const Json* FindQuantization(const Json& config) {
+  if (!config.is_object()) {
+    return nullptr;
+  }
+  for (const char* name : {"quantization_config", "compression_config"}) {
+    if (const auto it = config.find(name); it != config.end() && !it->is_null()) {
+      return &*it;
+    }
+  }
+  const auto text = config.find("text_config");
+  return text == config.end() ? nullptr : FindQuantization(*text);
+}
+
+Result<void> Translate(const Json& quantization, Checkpoint& checkpoint, const Progress& progress) {
+  const auto read = [&]() -> Result<void> {
+    if (!quantization.is_object()) {
+      return MakeError(ErrorCode::kInvalidArgument, "it is no object");
+    }
+    const Config settings(quantization);
+    ASSIGN_OR_RETURN(const Dialect* const dialect, FindDialect(settings));
+    TensorSource source(checkpoint, progress);
+    TRY(dialect->read(settings, source));
+    return CheckLeftovers(checkpoint.tensors);
+  };
+  auto done = read();
+  return done.ok() ? std::move(done) : Result<void>(done.error().WithContext("quantization_config"));
+}
+
+}  // namespace causeway::model::quant

@@ -1,0 +1,40 @@
+// Quantized Hugging Face checkpoints, loaded as published: config.json's quantization_config names the dialect, a row
+// of the registry in reader.cc reads it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "model/checkpoint.h"
+#include "model/quant/rows.h"
+
+namespace causeway::model::quant {
+
+// The quantization_config (or older compression_config) of a config.json or of its text model; null if it has none.
+const Json* FindQuantization(const Json& config);
+
+// Turns the quantized tensors of `checkpoint` into rows of registered formats, as "<module>.weight" of [out, in]; the
+// others stay as they are, so that modules that were left alone need no list. Errors name the field or the tensor:
+// kUnsupported for dialects and options that are not served, kInvalidArgument for tensors that are missing or of wrong
+// type or shape.
+Result<void> Translate(const Json& quantization, Checkpoint& checkpoint, const Progress& progress);
+
+// "gptq, awq, ...": the names in quant_method that are served.
+std::string KnownMethods();
+
+// What readers share: a module's e4m3 weight without its scales; int8 codes plus 128, values [begin, end); the two
+// sizes that a tensor holds.
+Result<CodedMatrix> TakeE4M3(const std::string& module, TensorSource& source);
+void ReadSigned(std::span<const std::byte> data, int64_t begin, int64_t end, uint8_t* codes);
+Result<std::pair<int64_t, int64_t>> ShapeIn(const std::string& name, const Tensor& tensor);
+
+// The readers, each in a file of its own. `settings` is the quantization_config.
+Result<void> ReadGptq(const Config& settings, TensorSource& source);
+Result<void> ReadAwq(const Config& settings, TensorSource& source);
+Result<void> ReadCompressedTensors(const Config& settings, TensorSource& source);
+Result<void> ReadBitsAndBytes(const Config& settings, TensorSource& source);
+Result<void> ReadFp8(const Config& settings, TensorSource& source);
+
+}  // namespace causeway::model::quant

@@ -1,0 +1,305 @@
+#include "model/quant/rows.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <numeric>
+#include <utility>
+
+#include "base/check.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace causeway::model::quant {
+namespace {
+
+using kernels::GroupBlock;
+using kernels::GroupCode;
+using kernels::GroupScale;
+
+constexpr int64_t kStripRows = 16;                  // 64 bytes side by side of 32-bit words packed along columns
+constexpr int64_t kSerialBytes = int64_t{1} << 22;  // below this threads cost more than they save
+
+int64_t FineRun(GroupCode code) { return code == GroupCode::kMXFP4 ? 32 : code == GroupCode::kNVFP4 ? 16 : 0; }
+
+// The formats have 2, 3, 4 and 8 bits.
+int BitsOfFormat(const CodedMatrix& matrix) {
+  switch (matrix.code) {
+    case GroupCode::kUniform: return matrix.bits > 4 ? 8 : matrix.bits;
+    case GroupCode::kInt8:
+    case GroupCode::kE4M3: return 8;
+    default: return 4;
+  }
+}
+
+// Where the columns of a row are stored, and how long the stretches are that share a scale.
+struct ColumnPlan {
+  std::vector<int32_t> order;   // stored column -> column; empty: as they are
+  std::vector<int64_t> run_at;  // of each block
+  const GroupBlock* block = nullptr;
+};
+
+int64_t SharedStretch(const CodedMatrix& matrix) {
+  if (matrix.run_of.empty()) {
+    return std::gcd(matrix.run, matrix.columns);
+  }
+  std::map<int32_t, int64_t> counts;
+  for (const int32_t run : matrix.run_of) {
+    ++counts[run];
+  }
+  int64_t stretch = 0;
+  for (const auto& [run, count] : counts) {
+    stretch = std::gcd(stretch, count);
+  }
+  return stretch;
+}
+
+ColumnPlan PlanColumns(const CodedMatrix& matrix) {
+  ColumnPlan plan;
+  plan.block = kernels::FindGroupBlock(matrix.code, BitsOfFormat(matrix), SharedStretch(matrix));
+  if (plan.block == nullptr) {
+    return plan;
+  }
+  if (!matrix.run_of.empty()) {
+    plan.order.resize(static_cast<size_t>(matrix.columns));
+    std::iota(plan.order.begin(), plan.order.end(), 0);
+    std::stable_sort(plan.order.begin(), plan.order.end(), [&](int32_t a, int32_t b) {
+      return matrix.run_of[static_cast<size_t>(a)] < matrix.run_of[static_cast<size_t>(b)];
+    });
+  }
+  for (int64_t at = 0; at < matrix.columns; at += plan.block->elements) {
+    plan.run_at.push_back(plan.order.empty() ? at / matrix.run
+                                             : matrix.run_of[static_cast<size_t>(plan.order[static_cast<size_t>(at)])]);
+  }
+  return plan;
+}
+
+GroupScale ScaleOf(const CodedMatrix& matrix, int64_t row, int64_t run) {
+  const auto index = static_cast<size_t>(row / matrix.row_run * matrix.RunsInRow() + run);
+  return {matrix.scales[index], matrix.zeros.empty() ? matrix.zero : matrix.zeros[index], nullptr};
+}
+
+void WriteBlocks(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t row, const uint8_t* codes,
+                 std::byte* target) {
+  const GroupBlock& block = *plan.block;
+  const int64_t fine_run = FineRun(matrix.code);
+  for (size_t i = 0; i < plan.run_at.size(); ++i) {
+    const int64_t column = static_cast<int64_t>(i) * block.elements;
+    GroupScale scale = ScaleOf(matrix, row, plan.run_at[i]);
+    if (fine_run > 0) {
+      scale.fine = matrix.fine.data() + row * (matrix.columns / fine_run) + column / fine_run;
+    }
+    block.pack(codes + column, scale, target + static_cast<int64_t>(i) * kernels::FormatOf(block.id).block_bytes);
+  }
+}
+
+void WriteFloats(const CodedMatrix& matrix, int64_t row, const uint8_t* codes, std::byte* target) {
+  const int64_t fine_run = FineRun(matrix.code);
+  for (int64_t column = 0; column < matrix.columns; ++column) {
+    const int64_t run = matrix.run_of.empty() ? column / matrix.run : matrix.run_of[static_cast<size_t>(column)];
+    GroupScale scale = ScaleOf(matrix, row, run);
+    if (fine_run > 0) {
+      const auto fine = static_cast<size_t>(row * (matrix.columns / fine_run) + column / fine_run);
+      scale.scale = kernels::FineScale(matrix.code, matrix.fine[fine], scale.scale);
+    }
+    const float value = kernels::DecodeCode(matrix.code, codes[column], scale.scale, scale.zero);
+    std::memcpy(target + column * static_cast<int64_t>(sizeof(float)), &value, sizeof(value));
+  }
+}
+
+int64_t BytesIn(const TensorMap& tensors) {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors) {
+    bytes += static_cast<int64_t>(tensor.data.size());
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Error Wrong(const std::string& name, std::string_view what) {
+  return MakeError(ErrorCode::kInvalidArgument, fmt::format("tensor {}: {}", name, what));
+}
+
+std::string ShapeText(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+TensorSource::TensorSource(Checkpoint& checkpoint, Progress progress)
+    : checkpoint_(checkpoint),
+      progress_(std::move(progress)),
+      total_bytes_(BytesIn(checkpoint.tensors)),
+      pool_({.threads = total_bytes_ < kSerialBytes ? 1 : 0, .pin = false}) {}
+
+std::vector<std::string> TensorSource::Modules(std::string_view ending) const {
+  std::vector<std::string> modules;
+  for (const auto& [name, tensor] : checkpoint_.tensors) {
+    if (name.ends_with(ending)) {
+      modules.push_back(name.substr(0, name.size() - ending.size()));
+    }
+  }
+  return modules;
+}
+
+Result<Tensor> TensorSource::Take(const std::string& name, const std::vector<std::string_view>& dtypes) {
+  const auto it = checkpoint_.tensors.find(name);
+  if (it == checkpoint_.tensors.end()) {
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("tensor {} is missing", name));
+  }
+  Tensor tensor = it->second;
+  if (!dtypes.empty() && std::find(dtypes.begin(), dtypes.end(), tensor.dtype) == dtypes.end()) {
+    return Wrong(name, fmt::format("its type is {}, not {}", tensor.dtype, fmt::join(dtypes, " or ")));
+  }
+  if (tensor.data.empty()) {
+    return Wrong(name, "it has no values");
+  }
+  checkpoint_.tensors.erase(it);
+  taken_bytes_ += static_cast<int64_t>(tensor.data.size());
+  return tensor;
+}
+
+Result<Tensor> TensorSource::Take(const std::string& name, const std::vector<std::string_view>& dtypes,
+                                  const std::vector<int64_t>& shape) {
+  ASSIGN_OR_RETURN(Tensor tensor, Take(name, dtypes));
+  const bool fits = std::equal(shape.begin(), shape.end(), tensor.shape.begin(), tensor.shape.end(),
+                               [](int64_t wanted, int64_t got) { return wanted == -1 || wanted == got; });
+  if (!fits) {
+    return Wrong(name, fmt::format("its shape is {}, not {} (-1: any)", ShapeText(tensor.shape), ShapeText(shape)));
+  }
+  return tensor;
+}
+
+void TensorSource::Drop(std::initializer_list<std::string_view> endings) {
+  std::erase_if(checkpoint_.tensors, [&](const auto& item) {
+    return std::any_of(endings.begin(), endings.end(),
+                       [&](std::string_view ending) { return item.first.ends_with(ending); });
+  });
+}
+
+// Strips of rows by all threads; write(row, codes, target).
+template <typename WriteRow>
+std::vector<std::byte> TensorSource::WriteRows(const CodedMatrix& matrix, int64_t row_bytes, const WriteRow& write) {
+  std::vector<std::byte> bytes(static_cast<size_t>(matrix.rows * row_bytes));
+  std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool_.threads()));
+  pool_.ParallelFor((matrix.rows + kStripRows - 1) / kStripRows, [&](int64_t strip, int worker) {
+    std::vector<uint8_t>& codes = buffers[static_cast<size_t>(worker)];
+    codes.resize(static_cast<size_t>(kStripRows * matrix.columns));
+    const int64_t begin = strip * kStripRows;
+    const int64_t end = std::min(begin + kStripRows, matrix.rows);
+    matrix.read(begin, end, codes.data());
+    for (int64_t row = begin; row < end; ++row) {
+      write(row, codes.data() + (row - begin) * matrix.columns, bytes.data() + row * row_bytes);
+    }
+  });
+  return bytes;
+}
+
+Result<void> TensorSource::PutBytes(const std::string& name, std::string_view dtype, std::vector<int64_t> shape,
+                                    std::vector<std::byte> bytes) {
+  if (Has(name)) {
+    return Wrong(name, "it is there twice, quantized and as it is");
+  }
+  const std::vector<std::byte>& owned = checkpoint_.owned.emplace_back(std::move(bytes));
+  checkpoint_.tensors.emplace(name, Tensor{std::string(dtype), std::move(shape), owned});
+  if (progress_ && total_bytes_ > 0) {
+    progress_(static_cast<double>(taken_bytes_) / static_cast<double>(total_bytes_));
+  }
+  return {};
+}
+
+Result<void> TensorSource::PutFloats(const std::string& name, const CodedMatrix& matrix) {
+  // GPT-2's own float weights are [in, out]; a float32 matrix that is not would be taken for one of them.
+  const auto type = config().find("model_type");
+  if (type != config().end() && *type == "gpt2") {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("tensor {}: quantized rows of {} values, or runs of {}, are not served in gpt2", name,
+                                 matrix.columns, matrix.run));
+  }
+  auto bytes =
+      WriteRows(matrix, matrix.columns * static_cast<int64_t>(sizeof(float)),
+                [&](int64_t row, const uint8_t* codes, std::byte* target) { WriteFloats(matrix, row, codes, target); });
+  return PutBytes(name, "F32", {matrix.rows, matrix.columns}, std::move(bytes));
+}
+
+Result<void> TensorSource::Put(const std::string& module, CodedMatrix matrix) {
+  CHECK(matrix.rows > 0 && matrix.columns > 0 && matrix.run > 0 && matrix.row_run > 0);
+  CHECK(static_cast<int64_t>(matrix.scales.size()) == matrix.RowRuns() * matrix.RunsInRow());
+  CHECK(matrix.zeros.empty() || matrix.zeros.size() == matrix.scales.size());
+  const std::string name = module + ".weight";
+  ColumnPlan plan = PlanColumns(matrix);
+  if (plan.block == nullptr) {
+    return PutFloats(name, matrix);
+  }
+  const kernels::WeightFormat& format = kernels::FormatOf(plan.block->id);
+  auto bytes = WriteRows(matrix, kernels::BytesOf(format.id, matrix.columns),
+                         [&](int64_t row, const uint8_t* codes, std::byte* target) {
+                           if (plan.order.empty()) {
+                             WriteBlocks(matrix, plan, row, codes, target);
+                             return;
+                           }
+                           thread_local std::vector<uint8_t> ordered;
+                           ordered.resize(plan.order.size());
+                           for (size_t i = 0; i < ordered.size(); ++i) {
+                             ordered[i] = codes[plan.order[i]];
+                           }
+                           WriteBlocks(matrix, plan, row, ordered.data(), target);
+                         });
+  TRY(PutBytes(name, format.dtype, {matrix.rows, matrix.columns}, std::move(bytes)));
+  if (!plan.order.empty()) {
+    checkpoint_.column_orders.emplace(name, std::move(plan.order));
+  }
+  return {};
+}
+
+std::vector<float> FloatsOf(const Tensor& tensor) {
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
+  if (const kernels::WeightFormat* format = kernels::FindFormat(tensor.dtype); format != nullptr) {
+    format->decode(tensor.data.data(), values.data(), tensor.elements());
+    return values;
+  }
+  CHECK(tensor.data.size() == values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto code = static_cast<uint8_t>(tensor.data[i]);
+    values[i] = tensor.dtype == "F8_E4M3" ? kernels::E4M3ToFloat(code) : kernels::E8M0ToFloat(code);
+  }
+  return values;
+}
+
+std::vector<int32_t> IntsOf(const Tensor& tensor) {
+  std::vector<int32_t> values(tensor.data.size() / sizeof(int32_t));
+  std::memcpy(values.data(), tensor.data.data(), values.size() * sizeof(int32_t));
+  return values;
+}
+
+Result<void> SetScales(const std::string& name, const Tensor& tensor, int64_t row_run, int64_t run,
+                       CodedMatrix& matrix) {
+  const bool one = tensor.elements() == 1 && row_run >= matrix.rows && run >= matrix.columns;
+  matrix.row_run = std::clamp<int64_t>(row_run, 1, matrix.rows);
+  matrix.run = std::clamp<int64_t>(run, 1, matrix.columns);
+  const std::vector<int64_t> wanted = {matrix.RowRuns(), matrix.RunsInRow()};
+  const bool vector = wanted[1] == 1 && tensor.shape == std::vector<int64_t>{wanted[0]};
+  if (!one && !vector && tensor.shape != wanted) {
+    return Wrong(name, fmt::format("its shape is {}, not {} for {} x {} values with one for each {} x {}",
+                                   ShapeText(tensor.shape), ShapeText(wanted), matrix.rows, matrix.columns,
+                                   matrix.row_run, matrix.run));
+  }
+  matrix.scales = FloatsOf(tensor);
+  return {};
+}
+
+Result<void> SetOrder(const std::string& name, std::vector<int32_t> run_of, CodedMatrix& matrix) {
+  if (static_cast<int64_t>(run_of.size()) != matrix.columns) {
+    return Wrong(name, fmt::format("{} values for {} columns", run_of.size(), matrix.columns));
+  }
+  bool plain = true;
+  for (size_t i = 0; i < run_of.size(); ++i) {
+    if (run_of[i] < 0 || run_of[i] >= matrix.RunsInRow()) {
+      return Wrong(name, fmt::format("column {} in group {} of {}", i, run_of[i], matrix.RunsInRow()));
+    }
+    plain = plain && run_of[i] == static_cast<int64_t>(i) / matrix.run;
+  }
+  if (!plain) {
+    matrix.run_of = std::move(run_of);
+  }
+  return {};
+}
+
+}  // namespace causeway::model::quant

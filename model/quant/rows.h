@@ -1,0 +1,103 @@
+// From the tensors of a quantized checkpoint to rows of registered formats: what the readers of all dialects share.
+//
+// A reader takes its tensors, says where the codes and scales of a matrix lie (CodedMatrix), and puts it. Everything is
+// checked before it is read; what a tensor's size says is bounded by the bytes it has. Used by the loading thread; the
+// rows of a matrix are written by several.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "kernels/quant/group_blocks.h"
+#include "model/checkpoint.h"
+#include "model/config.h"
+
+namespace causeway::model::quant {
+
+// [rows, columns] of codes, one byte each, and a scale for each row_run x run of them; runs at the edges may be cut.
+struct CodedMatrix {
+  int64_t rows = 0;
+  int64_t columns = 0;
+  kernels::GroupCode code = kernels::GroupCode::kUniform;
+  int bits = 8;  // of a code of kUniform
+  int64_t row_run = 1;
+  int64_t run = 0;
+  std::vector<float> scales;      // [ceil(rows / row_run), ceil(columns / run)]
+  std::vector<uint8_t> zeros;     // like scales; empty: `zero` everywhere
+  uint8_t zero = 0;               // of kUniform
+  std::span<const uint8_t> fine;  // kMXFP4, kNVFP4: [rows, columns / 32 or 16]
+  // Act-order: the run that each column belongs to, [columns], where that is not column / run.
+  std::vector<int32_t> run_of;
+  // Rows [begin, end) as [end - begin, columns] codes. Any thread; begin is a multiple of 16.
+  std::function<void(int64_t begin, int64_t end, uint8_t* codes)> read;
+
+  int64_t RunsInRow() const { return (columns + run - 1) / run; }
+  int64_t RowRuns() const { return (rows + row_run - 1) / row_run; }
+};
+
+// Fraction of all tensors' bytes read so far.
+using Progress = std::function<void(double fraction)>;
+
+class TensorSource {
+ public:
+  TensorSource(Checkpoint& checkpoint, Progress progress);
+
+  // What stands before `ending` in the names of tensors that end so.
+  std::vector<std::string> Modules(std::string_view ending) const;
+  bool Has(const std::string& name) const { return checkpoint_.tensors.contains(name); }
+  // Takes a tensor out of the checkpoint, of one of these types (none: any) and of at least one value.
+  Result<Tensor> Take(const std::string& name, const std::vector<std::string_view>& dtypes);
+  // As Take, with exactly this shape; a size of -1 fits any.
+  Result<Tensor> Take(const std::string& name, const std::vector<std::string_view>& dtypes,
+                      const std::vector<int64_t>& shape);
+  // Removes what no one reads: all tensors whose names end so.
+  void Drop(std::initializer_list<std::string_view> endings);
+
+  // Writes rows of the registered format that holds this exactly, as `module`.weight. Columns in act-order are stored
+  // run by run and their order kept. Rows that no format holds, of lengths or runs that are no multiple of 32, become
+  // float32.
+  Result<void> Put(const std::string& module, CodedMatrix matrix);
+  // `bytes` as a tensor of the checkpoint, kept by it.
+  Result<void> PutBytes(const std::string& name, std::string_view dtype, std::vector<int64_t> shape,
+                        std::vector<std::byte> bytes);
+
+  WeightConventions& conventions() { return checkpoint_.conventions; }
+  const Json& config() const { return checkpoint_.config; }
+
+ private:
+  template <typename WriteRow>
+  std::vector<std::byte> WriteRows(const CodedMatrix& matrix, int64_t row_bytes, const WriteRow& write);
+  Result<void> PutFloats(const std::string& name, const CodedMatrix& matrix);
+
+  Checkpoint& checkpoint_;
+  Progress progress_;
+  int64_t total_bytes_ = 0;
+  int64_t taken_bytes_ = 0;
+  ThreadPool pool_;
+};
+
+// Values of F32, F16, BF16, F8_E4M3 or powers of two (F8_E8M0, U8) as float32.
+std::vector<float> FloatsOf(const Tensor& tensor);
+inline const std::vector<std::string_view> kFloats = {"F32", "F16", "BF16"};
+
+// Values of I32; unaligned.
+std::vector<int32_t> IntsOf(const Tensor& tensor);
+
+// The scales of `matrix`, whose sizes are set, from a tensor of one value, of one for each row, or of one for each run
+// ([rows, runs]) of `run` columns, or for each `row_run` x `run` block. Sets row_run, run and scales.
+Result<void> SetScales(const std::string& name, const Tensor& tensor, int64_t row_run, int64_t run,
+                       CodedMatrix& matrix);
+// Checks that `run_of` names runs of the matrix, and drops it if it says nothing.
+Result<void> SetOrder(const std::string& name, std::vector<int32_t> run_of, CodedMatrix& matrix);
+
+Error Wrong(const std::string& name, std::string_view what);
+std::string ShapeText(const std::vector<int64_t>& shape);
+
+}  // namespace causeway::model::quant

@@ -1,0 +1,171 @@
+#include "model/quant/schemes.h"
+
+#include <algorithm>
+
+#include "fmt/format.h"
+
+namespace causeway::model::quant {
+namespace {
+
+constexpr std::string_view kPattern = "re:";
+
+// Formats whose tensors are read by what they are. A layout of its own is refused by name.
+constexpr std::string_view kFormats[] = {
+    "dense",           "pack-quantized",       "int-quantized",        "float-quantized",
+    "naive-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized",
+    "mixed-precision"};
+
+Result<void> CheckFormat(const Config& config) {
+  ASSIGN_OR_RETURN(const std::string format, config.Text("format", "dense"));
+  if (std::find(std::begin(kFormats), std::end(kFormats), format) == std::end(kFormats)) {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("format '{}' is not served; known: {}", format, fmt::join(kFormats, ", ")));
+  }
+  return {};
+}
+
+Result<void> CheckSparsity(const Config& config) {
+  const Json* const sparsity = config.Find("sparsity_config");
+  if (sparsity == nullptr || sparsity->empty()) {
+    return {};
+  }
+  if (!sparsity->is_object()) {
+    return MakeError(ErrorCode::kInvalidArgument, "sparsity_config is no object");
+  }
+  ASSIGN_OR_RETURN(const std::string format, Config(*sparsity).Text("format", "dense"));
+  if (format != "dense" && format != "sparse-24-bitmask") {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("sparsity_config.format '{}' is not served; known: dense, sparse-24-bitmask", format));
+  }
+  return {};
+}
+
+Result<Strategy> ReadStrategy(const std::string& name) {
+  if (name == "tensor") return Strategy::kTensor;
+  if (name == "channel") return Strategy::kChannel;
+  if (name == "group" || name == "tensor_group") return Strategy::kGroup;
+  if (name == "block") return Strategy::kBlock;
+  return MakeError(ErrorCode::kUnsupported,
+                   fmt::format("strategy '{}' of weights is not served; known: tensor, channel, group, tensor_group, "
+                               "block",
+                               name));
+}
+
+Result<Scheme> ReadScheme(const Json& json) {
+  if (!json.is_object()) {
+    return MakeError(ErrorCode::kInvalidArgument, "weights is no object");
+  }
+  const Config weights(json);
+  Scheme scheme;
+  ASSIGN_OR_RETURN(const std::string type, weights.Text("type", "int"));
+  if (type != "int" && type != "float") {
+    return MakeError(ErrorCode::kUnsupported, fmt::format("type '{}' is not served; known: int, float", type));
+  }
+  scheme.is_float = type == "float";
+  ASSIGN_OR_RETURN(const int64_t bits, weights.Int("num_bits", 1, 32, 8));
+  if (scheme.is_float ? bits != 4 && bits != 8 : bits < 2 || bits > 8) {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("num_bits {} is not served; known: 4 and 8 for floats, 2 to 8 for integers", bits));
+  }
+  scheme.bits = static_cast<int>(bits);
+  ASSIGN_OR_RETURN(scheme.symmetric, weights.Flag("symmetric", true));
+  constexpr int64_t kMaxSize = int64_t{1} << 24;
+  ASSIGN_OR_RETURN(const int64_t group, weights.Int("group_size", -1, kMaxSize, -1));
+  ASSIGN_OR_RETURN(const std::string strategy,
+                   weights.Text("strategy", group > 0                                  ? "group"
+                                            : group == -1 && weights.Has("group_size") ? "channel"
+                                                                                       : "tensor"));
+  ASSIGN_OR_RETURN(scheme.strategy, ReadStrategy(strategy));
+  scheme.group = group;
+  if (scheme.strategy == Strategy::kGroup && group < 1) {
+    return MakeError(ErrorCode::kInvalidArgument, "group_size must be positive where strategy is 'group'");
+  }
+  if (scheme.strategy == Strategy::kBlock) {
+    ASSIGN_OR_RETURN(const std::vector<int64_t> block, weights.IntList("block_structure"));
+    if (block.size() != 2 || block[0] < 1 || block[1] < 1) {
+      return MakeError(ErrorCode::kInvalidArgument, "block_structure must be two positive numbers");
+    }
+    scheme.block_rows = block[0];
+    scheme.group = block[1];
+  }
+  return scheme;
+}
+
+}  // namespace
+
+Result<Schemes::Group> Schemes::ReadGroup(const Json& json) {
+  if (!json.is_object()) {
+    return MakeError(ErrorCode::kInvalidArgument, "it is no object");
+  }
+  const Config config(json);
+  TRY(CheckFormat(config));
+  Group group;
+  const Json* const weights = config.Find("weights");
+  if (weights == nullptr) {
+    return MakeError(ErrorCode::kUnsupported, "only its inputs are quantized; it has no weights");
+  }
+  ASSIGN_OR_RETURN(group.scheme, ReadScheme(*weights));
+  ASSIGN_OR_RETURN(const std::vector<std::string> targets, config.TextList("targets"));
+  for (const std::string& target : targets) {
+    if (target.starts_with(kPattern)) {
+      auto pattern = tokenizer::Regex::Compile("\\A(?:" + target.substr(kPattern.size()) + ")");
+      if (!pattern.ok()) {
+        return pattern.error().WithContext("targets");
+      }
+      group.patterns.push_back(*std::move(pattern));
+    } else if (target == "Linear") {
+      group.linear = true;
+    } else {
+      group.names.push_back(target);
+    }
+  }
+  return group;
+}
+
+Result<Schemes> Schemes::Read(const Config& config) {
+  TRY(CheckFormat(config));
+  TRY(CheckSparsity(config));
+  if (const Json* const transforms = config.Find("transform_config"); transforms != nullptr && !transforms->empty()) {
+    return MakeError(ErrorCode::kUnsupported, "transform_config: transforms of inputs are not served");
+  }
+  Schemes schemes;
+  const Json* const groups = config.Find("config_groups");
+  if (groups == nullptr) {
+    return schemes;
+  }
+  if (!groups->is_object()) {
+    return MakeError(ErrorCode::kInvalidArgument, "config_groups is no object");
+  }
+  for (const auto& [name, json] : groups->items()) {
+    auto group = ReadGroup(json);
+    if (!group.ok()) {
+      return group.error().WithContext("config_groups." + name);
+    }
+    schemes.groups_.push_back(*std::move(group));
+  }
+  return schemes;
+}
+
+Result<const Scheme*> Schemes::Of(const std::string& module) const {
+  for (const Group& group : groups_) {
+    if (std::find(group.names.begin(), group.names.end(), module) != group.names.end()) {
+      return &group.scheme;
+    }
+    for (const tokenizer::Regex& pattern : group.patterns) {
+      std::vector<tokenizer::Match> matches;
+      TRY(pattern.FindAll(module, matches));
+      if (!matches.empty()) {
+        return &group.scheme;
+      }
+    }
+  }
+  for (const Group& group : groups_) {
+    if (group.linear || groups_.size() == 1) {
+      return &group.scheme;
+    }
+  }
+  return MakeError(ErrorCode::kInvalidArgument,
+                   fmt::format("module {} has quantized tensors, and no group of config_groups targets it", module));
+}
+
+}  // namespace causeway::model::quant
