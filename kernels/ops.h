@@ -20,6 +20,7 @@
 #include "base/token.h"
 #include "kernels/kv.h"
 #include "kernels/quant/format.h"
+#include "kernels/weight_view.h"
 
 namespace causeway::kernels {
 
@@ -28,18 +29,6 @@ class Scratch;  // kernels/scratch.h
 struct Stream {
   ThreadPool& pool;
   Scratch& scratch;
-};
-
-// A matrix as stored: [rows, columns], rows contiguous at row_bytes. For a linear layer rows are output
-// features. Data may be an mmap of the file, so it is only as aligned as its element type.
-struct WeightView {
-  const std::byte* data = nullptr;
-  FormatId format = FormatId::kF32;
-  int64_t rows = 0;
-  int64_t columns = 0;
-  int64_t row_bytes = 0;
-  // [columns]: stored column i multiplies x[column_order[i]]; null: x[i]. Kernels take x as already in that order.
-  const int32_t* column_order = nullptr;
 };
 
 struct EmbedArgs {

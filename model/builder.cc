@@ -22,6 +22,7 @@ constexpr Naming kNamings[] = {
 WeightSource::WeightSource(const Checkpoint& checkpoint)
     : tensors_(checkpoint.tensors),
       orders_(checkpoint.column_orders),
+      roundings_(checkpoint.input_roundings),
       conventions_(checkpoint.conventions),
       body_(kBody) {
   for (const Naming& naming : kNamings) {
@@ -79,12 +80,14 @@ kernels::WeightView WeightSource::Matrix(const std::string& name, int64_t rows, 
     // Old writers did not pad the header; kernels read whole elements. Blocks need no alignment.
     data = owned_.emplace_back(tensor->data.begin(), tensor->data.end()).data();
   }
+  const auto rounding = roundings_.find(Full(name));
   return {.data = data,
           .format = format,
           .rows = rows,
           .columns = columns,
           .row_bytes = kernels::BytesOf(format, columns),
-          .column_order = OrderOf(Full(name))};
+          .column_order = OrderOf(Full(name)),
+          .input_rounding = rounding == roundings_.end() ? nullptr : &rounding->second};
 }
 
 const int32_t* WeightSource::OrderOf(const std::string& name) {

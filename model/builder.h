@@ -63,6 +63,7 @@ class WeightSource {
 
   const TensorMap& tensors_;
   const ColumnOrders& orders_;
+  const InputRoundings& roundings_;
   const std::vector<int32_t>* last_order_ = nullptr;
   const WeightConventions conventions_;
   std::string body_;  // what stands for "model." in this file

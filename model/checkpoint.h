@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "kernels/weight_view.h"
 #include "model/safetensors.h"
 
 namespace causeway::model {
@@ -24,11 +25,15 @@ struct WeightConventions {
 // Of tensors whose columns are not stored in the network's order, by name: stored column i is column order[i].
 using ColumnOrders = std::map<std::string, std::vector<int32_t>, std::less<>>;
 
+// Of weights whose inputs are to be rounded, by the weight's name.
+using InputRoundings = std::map<std::string, kernels::InputRounding, std::less<>>;
+
 struct Checkpoint {
   Json config;
   // Rows of each tensor are whole blocks of a registered format, in the order in which the network computes them.
   TensorMap tensors;
   ColumnOrders column_orders;
+  InputRoundings input_roundings;
   WeightConventions conventions;
   std::vector<std::vector<std::byte>> owned;  // what tensors point into beside the files
 };

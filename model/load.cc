@@ -78,6 +78,7 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
     return MakeError(ErrorCode::kUnsupported, "an embedding quantized in act-order is not served");
   }
   network->column_orders = std::move(checkpoint.column_orders);  // the views stay: moving a map moves no value
+  network->input_roundings = std::move(checkpoint.input_roundings);
   network->files = std::move(files);
   network->owned = weights.TakeOwned();
   std::move(checkpoint.owned.begin(), checkpoint.owned.end(), std::back_inserter(network->owned));

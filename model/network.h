@@ -83,6 +83,7 @@ struct Network {
   std::unique_ptr<ModelFiles> files;
   std::vector<std::vector<std::byte>> owned;
   ColumnOrders column_orders;
+  InputRoundings input_roundings;
 };
 
 }  // namespace causeway::model

@@ -12,8 +12,8 @@
 #include "kernels/attention_plan.h"
 #include "kernels/scratch.h"
 #include "memory/kv_view.h"
+#include "model/linear_inputs.h"
 #include "model/network.h"
-#include "model/ordered_linear.h"
 #include "model/rope.h"
 
 namespace causeway::model {
@@ -462,7 +462,7 @@ struct Runner::Impl {
 
   kernels::Scratch scratch;
   kernels::Stream stream;
-  OrderedLinear linear;
+  LinearInputs linear;
   HiddenObserver hidden_observer;
   LogitsObserver logits_observer;
   const scheduler::Plan* launched = nullptr;

@@ -7,8 +7,8 @@
 //   weight I8, F8_E4M3  one code a value
 //   compressed          2:4 sparse: the kept values and a bit mask, of any of the above that are not packed
 //
-// Source: compressed-tensors' compressors and its quantization arguments (versions 0.10 and 0.20). Inputs that the
-// configuration wants quantized are used as they are, and so is the KV cache.
+// Source: compressed-tensors' compressors and its quantization arguments (versions 0.10 and 0.20). Inputs
+// that the configuration wants in 8 bits are rounded to them; others, and the KV cache, are used as they are.
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -157,6 +157,24 @@ Result<void> ReadPlain(const Scheme& scheme, const std::string& module, TensorSo
   return source.Put(module, std::move(matrix));
 }
 
+// Static inputs have their scale beside the weight.
+Result<void> ReadInputs(const Scheme& scheme, const std::string& module, TensorSource& source) {
+  if (!scheme.inputs) {
+    return {};
+  }
+  kernels::InputRounding rounding = *scheme.inputs;
+  if (scheme.inputs_static) {
+    const std::string name = module + ".input_scale";
+    ASSIGN_OR_RETURN(const Tensor scale, source.Take(name, kFloats));
+    rounding.scale = FloatsOf(scale)[0];
+    if (scale.elements() != 1 || !(rounding.scale > 0.0F)) {
+      return Wrong(name, fmt::format("its shape is {}; one positive number is wanted", ShapeText(scale.shape)));
+    }
+  }
+  source.RoundInputs(module, rounding);
+  return {};
+}
+
 // ---- 2:4 sparse ----------------------------------------------------------------------------------------
 
 // Puts the dense matrix into the place of the kept values: twice their bytes.
@@ -218,8 +236,8 @@ Result<std::pair<int64_t, int64_t>> ShapeIn(const std::string& name, const Tenso
 
 Result<void> ReadCompressedTensors(const Config& config, TensorSource& source) {
   ASSIGN_OR_RETURN(const Schemes schemes, Schemes::Read(config));
-  source.Drop({".input_scale", ".input_zero_point", ".input_global_scale", ".output_scale", ".output_zero_point",
-               ".k_scale", ".v_scale", ".q_scale", ".k_zero_point", ".v_zero_point"});
+  source.Drop({".input_zero_point", ".input_global_scale", ".output_scale", ".output_zero_point", ".k_scale",
+               ".v_scale", ".q_scale", ".k_zero_point", ".v_zero_point"});
   for (const std::string& module : source.Modules(".compressed")) {
     TRY(Expand(module, source));
   }
@@ -228,11 +246,13 @@ Result<void> ReadCompressedTensors(const Config& config, TensorSource& source) {
     if (scheme->symmetric && source.Has(module + ".weight_zero_point")) {
       TRY(source.Take(module + ".weight_zero_point", {}));  // zeros, written by old versions
     }
+    TRY(ReadInputs(*scheme, module, source));
     const bool packed = source.Has(module + ".weight_packed");
     TRY(packed && scheme->is_float ? ReadFloat4(module, source)
         : packed                   ? ReadPacked(*scheme, module, source)
                                    : ReadPlain(*scheme, module, source));
   }
+  source.Drop({".input_scale"});  // of inputs that are used as they are
   return {};
 }
 

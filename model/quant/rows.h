@@ -68,6 +68,11 @@ class TensorSource {
   Result<void> PutBytes(const std::string& name, std::string_view dtype, std::vector<int64_t> shape,
                         std::vector<std::byte> bytes);
 
+  // The inputs of `module` are to be rounded so.
+  void RoundInputs(const std::string& module, const kernels::InputRounding& rounding) {
+    checkpoint_.input_roundings.emplace(module + ".weight", rounding);
+  }
+
   WeightConventions& conventions() { return checkpoint_.conventions; }
   const Json& config() const { return checkpoint_.config; }
 

@@ -91,6 +91,33 @@ Result<Scheme> ReadScheme(const Json& json) {
   return scheme;
 }
 
+// Symmetric 8-bit inputs; anything finer than that is served with inputs as they are.
+Result<void> ReadInputs(const Config& group, Scheme& scheme) {
+  const Json* const json = group.Find("input_activations");
+  if (json == nullptr) {
+    return {};
+  }
+  if (!json->is_object()) {
+    return MakeError(ErrorCode::kInvalidArgument, "input_activations is no object");
+  }
+  const Config inputs(*json);
+  ASSIGN_OR_RETURN(const int64_t bits, inputs.Int("num_bits", 1, 32, 8));
+  ASSIGN_OR_RETURN(const bool symmetric, inputs.Flag("symmetric", true));
+  ASSIGN_OR_RETURN(const std::string type, inputs.Text("type", "int"));
+  ASSIGN_OR_RETURN(const std::string strategy, inputs.Text("strategy", "tensor"));
+  ASSIGN_OR_RETURN(const int64_t run, inputs.Int("group_size", -1, int64_t{1} << 24, 0));
+  const Json* const dynamic = inputs.Find("dynamic");
+  scheme.inputs_static = dynamic == nullptr || (dynamic->is_boolean() && !dynamic->get<bool>());
+  const bool by_group = strategy == "group" && run > 0 && !scheme.inputs_static;
+  const bool known = strategy == "tensor" || strategy == "token" || by_group;
+  if (bits == 8 && symmetric && known && (scheme.inputs_static || strategy != "tensor")) {
+    scheme.inputs = kernels::InputRounding{
+        type == "float" ? kernels::InputRounding::Code::kE4M3 : kernels::InputRounding::Code::kInt8, by_group ? run : 0,
+        0.0F};
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Schemes::Group> Schemes::ReadGroup(const Json& json) {
@@ -105,6 +132,7 @@ Result<Schemes::Group> Schemes::ReadGroup(const Json& json) {
     return MakeError(ErrorCode::kUnsupported, "only its inputs are quantized; it has no weights");
   }
   ASSIGN_OR_RETURN(group.scheme, ReadScheme(*weights));
+  TRY(ReadInputs(config, group.scheme));
   ASSIGN_OR_RETURN(const std::vector<std::string> targets, config.TextList("targets"));
   for (const std::string& target : targets) {
     if (target.starts_with(kPattern)) {

@@ -1,10 +1,12 @@
 // The config_groups of a compressed-tensors configuration: which modules are quantized how.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "kernels/weight_view.h"
 #include "model/config.h"
 #include "model/tokenizer/regex.h"
 
@@ -20,6 +22,9 @@ struct Scheme {
   int64_t group = 0;       // columns that share a scale (kGroup, kBlock)
   int64_t block_rows = 1;  // rows that do (kBlock)
   bool symmetric = true;
+  // Of the inputs, where they are to be rounded to 8 bits about zero; others (4 bits, asymmetric) are left alone.
+  std::optional<kernels::InputRounding> inputs;
+  bool inputs_static = false;  // by the module's input_scale
 };
 
 // Immutable.

@@ -8,20 +8,13 @@
 
 #include "model/gguf/verify_vocabulary.h"
 #include "model/verify.h"
+#include "tests/golden/golden_folders.h"
 #include "tests/support/shared_data.h"
 
 namespace causeway::model {
 namespace {
 
 namespace fs = std::filesystem;
-
-void ExpectPassed(const Result<VerifyReport>& report, const std::string& what) {
-  ASSERT_TRUE(report.ok()) << what << ": " << report.error().message;
-  EXPECT_FALSE(report->cases.empty()) << what;
-  for (const VerifyCase& one : report->cases) {
-    EXPECT_TRUE(one.passed) << what << " " << one.name << ": " << one.detail;
-  }
-}
 
 // Folders with golden values at `parent` or one level below it, whose names begin with `prefix`.
 std::vector<std::string> GoldenFolders(const std::string& parent, const std::string& prefix) {
@@ -39,18 +32,6 @@ std::vector<std::string> GoldenFolders(const std::string& parent, const std::str
     }
   }
   return folders;
-}
-
-void ExpectFoldersPass(const std::vector<std::string>& folders) {
-  ASSERT_FALSE(folders.empty());
-  ThreadPool pool({.threads = 1, .pin = false});
-  for (const std::string& folder : folders) {
-    for (const kernels::Ops* ops : kernels::AllOps()) {
-      if (kernels::CanRun(*ops)) {
-        ExpectPassed(VerifyModel(folder, *ops, pool, {}), std::string(ops->name) + " " + folder);
-      }
-    }
-  }
 }
 
 TEST(GgufGoldenTest, Committed) { ExpectFoldersPass(GoldenFolders("tests/golden/gguf", "")); }

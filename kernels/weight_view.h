@@ -1,0 +1,35 @@
+// A weight as the kernels and those who prepare their inputs see it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/quant/format.h"
+
+namespace causeway::kernels {
+
+// How a checkpoint wants the inputs of a layer rounded to 8 bits and back.
+struct InputRounding {
+  enum class Code : uint8_t { kInt8, kE4M3 };
+  Code code = Code::kInt8;
+  int64_t run = 0;     // columns that share a scale; 0: the row
+  float scale = 0.0F;  // of all inputs; 0: from the largest magnitude of each run
+
+  bool operator==(const InputRounding&) const = default;
+};
+
+// A matrix as stored: [rows, columns], rows contiguous at row_bytes. For a linear layer rows are output
+// features. Data may be an mmap of the file, so it is only as aligned as its element type.
+struct WeightView {
+  const std::byte* data = nullptr;
+  FormatId format = FormatId::kF32;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t row_bytes = 0;
+  // What x is to be before a kernel sees it (model/linear_inputs.h). [columns]: stored column i multiplies
+  // x[column_order[i]]; null: x[i].
+  const int32_t* column_order = nullptr;
+  const InputRounding* input_rounding = nullptr;  // null: none
+};
+
+}  // namespace causeway::kernels

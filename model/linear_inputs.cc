@@ -1,0 +1,100 @@
+#include "model/linear_inputs.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace causeway::model {
+namespace {
+
+using kernels::InputRounding;
+using kernels::WeightView;
+
+bool WantTheSame(const WeightView& a, const WeightView& b) {
+  return a.column_order == b.column_order &&
+         (a.input_rounding == b.input_rounding ||
+          (a.input_rounding != nullptr && b.input_rounding != nullptr && *a.input_rounding == *b.input_rounding));
+}
+
+// To the nearest e4m3 number, ties to the even one, at most 448 in magnitude.
+float NearestE4M3(float x) {
+  constexpr float kLargest = 448.0F;
+  constexpr int kLeastExponent = -6;
+  const float magnitude = std::min(std::fabs(x), kLargest);
+  const int exponent = std::max(magnitude > 0.0F ? std::ilogb(magnitude) : kLeastExponent, kLeastExponent);
+  const float step = std::ldexp(1.0F, exponent - 3);
+  return std::copysign(std::nearbyint(magnitude / step) * step, x);
+}
+
+void RoundRun(const InputRounding& rounding, std::span<float> run) {
+  const bool integers = rounding.code == InputRounding::Code::kInt8;
+  float scale = rounding.scale;
+  if (scale == 0.0F) {
+    float largest = 0.0F;
+    for (const float value : run) {
+      largest = std::max(largest, std::fabs(value));
+    }
+    scale = largest / (integers ? 127.5F : 448.0F);
+  }
+  if (scale == 0.0F) {
+    return;  // all zero
+  }
+  for (float& value : run) {
+    const float scaled = value / scale;
+    value = (integers ? std::clamp(std::nearbyint(scaled), -128.0F, 127.0F) : NearestE4M3(scaled)) * scale;
+  }
+}
+
+}  // namespace
+
+void RoundInput(const InputRounding& rounding, std::span<float> row) {
+  const size_t run = rounding.run == 0 ? row.size() : static_cast<size_t>(rounding.run);
+  for (size_t at = 0; at < row.size(); at += run) {
+    RoundRun(rounding, row.subspan(at, std::min(run, row.size() - at)));
+  }
+}
+
+void LinearInputs::Run(kernels::Stream& stream, const kernels::LinearArgs& args) {
+  for (size_t begin = 0; begin < args.targets.size();) {
+    const WeightView& first = args.targets[begin].weight;
+    size_t end = begin + 1;
+    while (end < args.targets.size() && WantTheSame(first, args.targets[end].weight)) {
+      ++end;
+    }
+    kernels::LinearArgs part = args;
+    part.targets = args.targets.subspan(begin, end - begin);
+    if (first.column_order == nullptr && first.input_rounding == nullptr) {
+      ops_.linear(stream, part);
+    } else {
+      RunPrepared(stream, part);
+    }
+    begin = end;
+  }
+}
+
+void LinearInputs::RunPrepared(kernels::Stream& stream, const kernels::LinearArgs& args) {
+  const WeightView& weight = args.targets[0].weight;
+  const auto columns = static_cast<size_t>(weight.columns);
+  prepared_.resize(std::max(prepared_.size(), static_cast<size_t>(args.m) * columns));
+  stream.pool.ParallelFor(args.m, [&](int64_t row, int) {
+    const float* const source = args.x + row * args.x_stride;
+    const auto target = std::span(prepared_).subspan(static_cast<size_t>(row) * columns, columns);
+    std::copy_n(source, columns, target.begin());
+    if (weight.input_rounding != nullptr) {
+      RoundInput(*weight.input_rounding, target);
+    }
+    if (weight.column_order == nullptr) {
+      return;
+    }
+    thread_local std::vector<float> plain;  // rounded, not yet in order
+    plain.assign(target.begin(), target.end());
+    for (size_t i = 0; i < columns; ++i) {
+      target[i] = plain[static_cast<size_t>(weight.column_order[i])];
+    }
+  });
+  kernels::LinearArgs prepared = args;
+  prepared.x = prepared_.data();
+  prepared.x_stride = weight.columns;
+  ops_.linear(stream, prepared);
+}
+
+}  // namespace causeway::model

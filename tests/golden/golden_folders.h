@@ -1,0 +1,34 @@
+// Folders of golden values, checked on every table of kernels that this machine can run.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "model/verify.h"
+
+namespace causeway::model {
+
+inline void ExpectPassed(const Result<VerifyReport>& report, const std::string& what) {
+  ASSERT_TRUE(report.ok()) << what << ": " << report.error().message;
+  EXPECT_FALSE(report->cases.empty()) << what;
+  for (const VerifyCase& one : report->cases) {
+    EXPECT_TRUE(one.passed) << what << " " << one.name << ": " << one.detail;
+  }
+}
+
+inline void ExpectFoldersPass(const std::vector<std::string>& folders) {
+  ASSERT_FALSE(folders.empty());
+  ThreadPool pool({.threads = 1, .pin = false});
+  for (const std::string& folder : folders) {
+    for (const kernels::Ops* ops : kernels::AllOps()) {
+      if (kernels::CanRun(*ops)) {
+        ExpectPassed(VerifyModel(folder, *ops, pool, {}), std::string(ops->name) + " " + folder);
+      }
+    }
+  }
+}
+
+}  // namespace causeway::model

@@ -1,0 +1,262 @@
+// Readers of quantized checkpoints on tensors made by hand: what they refuse, by name, and the layouts that no golden
+// has.
+#include "model/quant/reader.h"
+
+#include <cstring>
+#include <deque>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernels/quant/format.h"
+
+namespace causeway::model::quant {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A checkpoint whose tensors are given as numbers.
+class Tensors {
+ public:
+  template <typename T>
+  Tensors& Add(const std::string& name, const std::string& dtype, std::vector<int64_t> shape,
+               const std::vector<T>& values) {
+    std::vector<std::byte>& bytes = bytes_.emplace_back(values.size() * sizeof(T));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    checkpoint_.tensors[name] = {dtype, std::move(shape), bytes};
+    return *this;
+  }
+  Tensors& Remove(const std::string& name) {
+    checkpoint_.tensors.erase(name);
+    return *this;
+  }
+
+  std::string ErrorOf(const Json& settings) {
+    const auto read = Translate(settings, checkpoint_, {});
+    return read.ok() ? "accepted" : read.error().message;
+  }
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  std::string Dtype(const std::string& name) const { return checkpoint_.tensors.at(name).dtype; }
+  std::vector<float> Decoded(const std::string& name) const {
+    const Tensor& tensor = checkpoint_.tensors.at(name);
+    std::vector<float> values(static_cast<size_t>(tensor.elements()));
+    kernels::FindFormat(tensor.dtype)->decode(tensor.data.data(), values.data(), tensor.elements());
+    return values;
+  }
+
+ private:
+  std::deque<std::vector<std::byte>> bytes_;
+  Checkpoint checkpoint_;
+};
+
+const Json kGptq = {{"quant_method", "gptq"}, {"bits", 4}, {"group_size", 32}, {"checkpoint_format", "gptq_v2"}};
+
+// 64 inputs, 8 outputs, two groups: code = input % 16, zero point 8, scale 1 + group.
+Tensors GptqModule() {
+  Tensors tensors;
+  std::vector<uint32_t> words;
+  for (uint32_t word = 0; word < 8; ++word) {
+    words.insert(words.end(), 8, word % 2 == 0 ? 0x76543210U : 0xfedcba98U);
+  }
+  std::vector<float> scales(16, 1.0F);
+  std::fill(scales.begin() + 8, scales.end(), 2.0F);
+  tensors.Add("a.qweight", "I32", {8, 8}, words)
+      .Add("a.qzeros", "I32", {2, 1}, std::vector<uint32_t>(2, 0x88888888U))
+      .Add("a.scales", "F32", {2, 8}, scales);
+  return tensors;
+}
+
+TEST(QuantizedTest, GptqWithoutOrder) {
+  Tensors tensors = GptqModule();
+  ASSERT_EQ(tensors.ErrorOf(kGptq), "accepted");
+  EXPECT_EQ(tensors.Dtype("a.weight"), "U4G32");
+  const std::vector<float> values = tensors.Decoded("a.weight");
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t column = i % 64;
+    EXPECT_EQ(values[i], (static_cast<float>(column % 16) - 8.0F) * (column < 32 ? 1.0F : 2.0F)) << i;
+  }
+}
+
+TEST(QuantizedTest, GptqInOrderOfGroupsKeepsCodes) {
+  Tensors tensors = GptqModule();
+  std::vector<int32_t> groups(64);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    groups[i] = static_cast<int32_t>(i % 2);
+  }
+  tensors.Add("a.g_idx", "I32", {64}, groups);
+  ASSERT_EQ(tensors.ErrorOf(kGptq), "accepted");
+  EXPECT_EQ(tensors.Dtype("a.weight"), "U4G32");
+  const std::vector<int32_t>& order = tensors.checkpoint().column_orders.at("a.weight");
+  const std::vector<float> values = tensors.Decoded("a.weight");
+  for (size_t i = 0; i < 64; ++i) {
+    EXPECT_EQ(order[i], i < 32 ? 2 * i : 2 * i - 63);
+    EXPECT_EQ(values[i], static_cast<float>(order[i] % 16 - 8) * static_cast<float>(1 + order[i] % 2)) << i;
+  }
+}
+
+// Groups of uneven sizes have no common block: float32, columns as they are.
+TEST(QuantizedTest, GptqInAnOddOrderBecomesFloats) {
+  Tensors tensors = GptqModule();
+  std::vector<int32_t> groups(64, 0);
+  groups[5] = 1;
+  tensors.Add("a.g_idx", "I32", {64}, groups);
+  ASSERT_EQ(tensors.ErrorOf(kGptq), "accepted");
+  EXPECT_EQ(tensors.Dtype("a.weight"), "F32");
+  EXPECT_TRUE(tensors.checkpoint().column_orders.empty());
+  EXPECT_EQ(tensors.Decoded("a.weight")[5], (5.0F - 8.0F) * 2.0F);
+  EXPECT_EQ(tensors.Decoded("a.weight")[37], 5.0F - 8.0F);
+}
+
+TEST(QuantizedTest, GptqRefusals) {
+  EXPECT_THAT(GptqModule().Remove("a.qzeros").ErrorOf(kGptq), HasSubstr("tensor a.qzeros is missing"));
+  EXPECT_THAT(GptqModule().Add("a.g_idx", "I32", {64}, std::vector<int32_t>(64, 2)).ErrorOf(kGptq),
+              HasSubstr("tensor a.g_idx: column 0 in group 2 of 2"));
+  EXPECT_THAT(GptqModule().Add("a.g_idx", "I32", {63}, std::vector<int32_t>(63, 0)).ErrorOf(kGptq), HasSubstr("a."));
+  EXPECT_THAT(GptqModule().Add("a.weight", "F32", {1}, std::vector<float>(1)).ErrorOf(kGptq), HasSubstr("there twice"));
+  EXPECT_THAT(GptqModule().Add("a.scales", "I32", {2, 8}, std::vector<int32_t>(16)).ErrorOf(kGptq),
+              HasSubstr("its type is I32, not F32 or F16 or BF16"));
+  Json settings = kGptq;
+  settings["group_size"] = 16;
+  EXPECT_THAT(GptqModule().ErrorOf(settings), HasSubstr("2 groups; 64 inputs in groups of 16 have 4"));
+  settings["bits"] = 8;
+  EXPECT_THAT(GptqModule().ErrorOf(settings), HasSubstr("zero points of 8 bits"));
+  settings["bits"] = 5;
+  EXPECT_THAT(GptqModule().ErrorOf(settings), HasSubstr("bits 5 are not served"));
+  settings = kGptq;
+  settings["checkpoint_format"] = "marlin";
+  EXPECT_THAT(GptqModule().ErrorOf(settings), HasSubstr("checkpoint_format 'marlin' is not served"));
+}
+
+// `dynamic` gives modules bits of their own; what a module has, its tensors tell.
+TEST(QuantizedTest, GptqByModule) {
+  Json settings = kGptq;
+  settings["bits"] = 8;
+  settings["group_size"] = 64;
+  settings["dynamic"] = {{"+:a", {{"bits", 4}, {"group_size", 32}}}};
+  Tensors tensors = GptqModule();
+  ASSERT_EQ(tensors.ErrorOf(settings), "accepted");
+  EXPECT_EQ(tensors.Dtype("a.weight"), "U4G32");
+}
+
+TEST(QuantizedTest, UnknownDialectsNameTheKnownOnes) {
+  EXPECT_THAT(Tensors().ErrorOf({{"quant_method", "aqlm"}}), HasSubstr("'aqlm' is not served; known: gptq, awq"));
+  EXPECT_THAT(Tensors().ErrorOf(Json::object()), HasSubstr("quant_method"));
+  EXPECT_THAT(Tensors().ErrorOf(Json::array()), HasSubstr("no object"));
+  EXPECT_THAT(Tensors().ErrorOf({{"quant_method", "awq"}, {"version", "gemv"}}), HasSubstr("version 'gemv'"));
+}
+
+TEST(QuantizedTest, Fp8) {
+  const Json settings = {{"quant_method", "fp8"}, {"weight_block_size", {4, 32}}};
+  const auto module = [] {
+    Tensors tensors;
+    tensors.Add("a.weight", "F8_E4M3", {6, 48}, std::vector<uint8_t>(6 * 48, 0x38));  // 1.0
+    return tensors;
+  };
+  EXPECT_THAT(module().ErrorOf(settings), HasSubstr("tensor a.weight: F8_E4M3 codes without the scales"));
+  Tensors edges = module();
+  edges.Add("a.weight_scale_inv", "F32", {2, 2}, std::vector<float>{1, 2, 3, 4});
+  ASSERT_EQ(edges.ErrorOf(settings), "accepted");
+  EXPECT_EQ(edges.Dtype("a.weight"), "F32");  // 48 is no multiple of 32
+  EXPECT_EQ(edges.Decoded("a.weight")[31], 1.0F);
+  EXPECT_EQ(edges.Decoded("a.weight")[32], 2.0F);
+  EXPECT_EQ(edges.Decoded("a.weight")[5 * 48 + 47], 4.0F);
+  Tensors wrong = module();
+  wrong.Add("a.weight_scale_inv", "F32", {2, 1}, std::vector<float>{1, 2});
+  EXPECT_THAT(wrong.ErrorOf(settings), HasSubstr("its shape is [2, 1], not [2, 2]"));
+  Tensors whole = module();
+  whole.Add("a.weight_scale", "BF16", {}, std::vector<uint16_t>{0x4000});  // 2.0
+  ASSERT_EQ(whole.ErrorOf({{"quant_method", "fp8"}}), "accepted");
+  EXPECT_EQ(whole.Decoded("a.weight")[0], 2.0F);
+}
+
+// bitsandbytes' blocks are flat: with rows of 32 each holds two of them.
+TEST(QuantizedTest, FourBitBlocksRunOnIntoTheNextRow) {
+  const std::string name = "a.weight.quant_state.bitsandbytes__nf4";
+  const std::string state = R"({"quant_type": "nf4", "blocksize": 64, "shape": [3, 32]})";
+  const std::span<const float> table = kernels::TableOf(kernels::GroupCode::kNF4);
+  const auto module = [&](const std::string& said) {
+    Tensors tensors;
+    tensors.Add("a.weight", "U8", {48, 1}, std::vector<uint8_t>(48, 0xf0))
+        .Add("a.weight.absmax", "F32", {2}, std::vector<float>{2, 3})
+        .Add("a.weight.quant_map", "F32", {16}, std::vector<float>(table.begin(), table.end()))
+        .Add(name, "U8", {static_cast<int64_t>(said.size())}, std::vector<char>(said.begin(), said.end()));
+    return tensors;
+  };
+  const Json settings = {{"quant_method", "bitsandbytes"}};
+  Tensors tensors = module(state);
+  ASSERT_EQ(tensors.ErrorOf(settings), "accepted");
+  EXPECT_EQ(tensors.Dtype("a.weight"), "NF4G32");
+  const std::vector<float> values = tensors.Decoded("a.weight");
+  EXPECT_EQ(values[0], 2.0F);  // the high half of the first byte: table[15]
+  EXPECT_EQ(values[1], -2.0F);
+  EXPECT_EQ(values[63], -2.0F);
+  EXPECT_EQ(values[64], 3.0F);
+  EXPECT_THAT(module(R"({"quant_type": "fp4", "blocksize": 64, "shape": [3, 32]})").ErrorOf(settings),
+              HasSubstr("quant_type must be nf4"));
+  EXPECT_THAT(module(R"({"quant_type": "nf4", "blocksize": 64, "shape": [3, 2000000000]})").ErrorOf(settings),
+              HasSubstr("48 bytes do not hold 3 x 2000000000 codes"));
+  EXPECT_THAT(module("{").ErrorOf(settings), HasSubstr("tensor " + name));
+  Tensors other = module(state);
+  other.Add("a.weight.quant_map", "F32", {16}, std::vector<float>(16, 1.0F));
+  EXPECT_THAT(other.ErrorOf(settings), HasSubstr("a table other than"));
+}
+
+Json Packed(const std::string& target, int bits) {
+  return {{"targets", {target}},
+          {"weights", {{"num_bits", bits}, {"type", "int"}, {"strategy", "channel"}, {"symmetric", true}}}};
+}
+
+// Each module by the group whose target names it; modules that were left alone stay as they are.
+TEST(QuantizedTest, CompressedTensorsByTarget) {
+  const Json settings = {
+      {"quant_method", "compressed-tensors"},
+      {"format", "pack-quantized"},
+      {"config_groups", {{"group_0", Packed("Linear", 4)}, {"group_1", Packed("re:.*down_proj", 8)}}}};
+  const auto module = [](Tensors& tensors, const std::string& name, int64_t words) {
+    tensors
+        .Add(name + ".weight_packed", "I32", {1, words}, std::vector<uint32_t>(static_cast<size_t>(words), 0x88888888U))
+        .Add(name + ".weight_shape", "I64", {2}, std::vector<int64_t>{1, 32})
+        .Add(name + ".weight_scale", "F32", {1, 1}, std::vector<float>{1.0F});
+  };
+  Tensors tensors;
+  module(tensors, "x.up_proj", 4);
+  module(tensors, "x.down_proj", 8);
+  tensors.Add("lm_head.weight", "F32", {1, 1}, std::vector<float>{1.0F});
+  ASSERT_EQ(tensors.ErrorOf(settings), "accepted");
+  EXPECT_EQ(tensors.Dtype("x.up_proj.weight"), "U4G32");
+  EXPECT_EQ(tensors.Dtype("x.down_proj.weight"), "U8G32");
+  EXPECT_EQ(tensors.Decoded("x.down_proj.weight")[0], 8.0F);
+  EXPECT_EQ(tensors.Dtype("lm_head.weight"), "F32");
+  Tensors wrong;
+  module(wrong, "x.down_proj", 4);
+  EXPECT_THAT(wrong.ErrorOf(settings), HasSubstr("1 x 32 codes of 8 bits are to be in it"));
+  Tensors hostile;
+  module(hostile, "x.up_proj", 4);
+  hostile.Add("x.up_proj.weight_shape", "I64", {2}, std::vector<int64_t>{1, -5});
+  EXPECT_THAT(hostile.ErrorOf(settings), HasSubstr("a size of -5"));
+  Json transforms = settings;
+  transforms["transform_config"] = {{"config_groups", 1}};
+  EXPECT_THAT(Tensors().ErrorOf(transforms), HasSubstr("transform_config"));
+  Json marlin = settings;
+  marlin["format"] = "marlin-24";
+  EXPECT_THAT(Tensors().ErrorOf(marlin), HasSubstr("format 'marlin-24' is not served"));
+}
+
+TEST(QuantizedTest, SparseMasksMustKeepHalf) {
+  const Json settings = {{"quant_method", "compressed-tensors"},
+                         {"sparsity_config", {{"format", "sparse-24-bitmask"}}}};
+  for (const auto& [mask, error] :
+       {std::pair(0x3c, "accepted"), std::pair(0x3f, "more than half"), std::pair(0x01, "less than half")}) {
+    Tensors tensors;
+    tensors.Add("a.compressed", "F32", {1, 4}, std::vector<float>{1, 2, 3, 4})
+        .Add("a.bitmask", "U8", {1, 1}, std::vector<uint8_t>{static_cast<uint8_t>(mask)})
+        .Add("a.shape", "I64", {2, 1}, std::vector<int64_t>{1, 8});
+    EXPECT_THAT(tensors.ErrorOf(settings), HasSubstr(error));
+    if (mask == 0x3c) {
+      EXPECT_EQ(tensors.Decoded("a.weight"), (std::vector<float>{0, 0, 1, 2, 3, 4, 0, 0}));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace causeway::model::quant
