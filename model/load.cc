@@ -128,7 +128,8 @@ Result<void> ReadGeneration(ModelFiles& files, const Json& config, GenerationDef
 using Progress = std::function<void(double fraction, std::string_view what)>;
 
 // A Hugging Face folder, or the built-in model.
-Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, bool with_weights, const Progress& progress, Model& model) {
+Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& options, const Progress& progress,
+                        Model& model) {
   progress(0.0, "reading the configuration");
   ASSIGN_OR_RETURN(const Json config, ReadJsonObject(*files, "config.json"));
   TextModel text = Unwrap(config);
@@ -143,7 +144,7 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, bool with_weights, co
     }
     model.tokenizer = std::move(tokenizer).value();
   }
-  if (with_weights) {
+  if (options.weights) {
     progress(0.5, "checking the weights");
     Checkpoint checkpoint;
     checkpoint.config = std::move(text.config);
@@ -151,6 +152,9 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, bool with_weights, co
     if (const Json* const quantization = quant::FindQuantization(config); quantization != nullptr) {
       TRY(quant::Translate(*quantization, checkpoint,
                            [&](double fraction) { progress(0.5 + 0.5 * fraction, "repacking the weights"); }));
+      if (!options.round_inputs) {
+        checkpoint.input_roundings.clear();
+      }
       files->Evict();  // what was repacked is not read again
     }
     ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), text.wrapped, std::move(files), model.info));
@@ -220,7 +224,7 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
   if (options.model.empty() || options.model == "fable") {
     model->info.name = "fable";
     model->info.created = 1764000000;  // of the model's data
-    TRY(LoadFolder(BuiltinFiles(), options.weights, progress, *model));
+    TRY(LoadFolder(BuiltinFiles(), options, progress, *model));
     progress(1.0, "loaded");
     return std::unique_ptr<const Model>(std::move(model));
   }
@@ -238,7 +242,7 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
     model->info.name = place.folder == options.model
                            ? (path.has_filename() ? path.filename() : path.parent_path().filename()).string()
                            : options.model;
-    TRY(LoadFolder(std::move(files), options.weights, progress, *model));
+    TRY(LoadFolder(std::move(files), options, progress, *model));
   }
   progress(1.0, "loaded");
   return std::unique_ptr<const Model>(std::move(model));

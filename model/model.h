@@ -77,6 +77,7 @@ struct LoadOptions {
   // Hugging Face cache roots in the order to try (server/config resolves HF_HUB_CACHE, HF_HOME,
   // HF_HUB_OFFLINE); folders `models--org--name/snapshots/<revision>` lie below.
   std::vector<std::string> hub_caches;
+  bool round_inputs = true;  // where the checkpoint asks for inputs in 8 bits; false: floats
 };
 
 // Loads and checks a model: every tensor of the files is consumed or named in the error; shapes, offsets

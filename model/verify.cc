@@ -287,8 +287,11 @@ Result<VerifyReport> VerifyModel(const std::string& path, const kernels::Ops& op
       return VerifyFiles(json, folder);
     }
   }
-  ASSIGN_OR_RETURN(const auto model, LoadModel({.model = path, .weights = true, .progress = {}, .hub_caches = {}}));
   ASSIGN_OR_RETURN(const Golden golden, ReadGolden(folder));
+  ASSIGN_OR_RETURN(
+      const auto model,
+      LoadModel(
+          {.model = path, .weights = true, .progress = {}, .hub_caches = {}, .round_inputs = golden.quantized_inputs}));
   ASSIGN_OR_RETURN(VerifyReport report, VerifyAgainst(golden, *model, ops, pool, options));
   ASSIGN_OR_RETURN(const Json json, ReadJsonObject(*files, "golden.json"));
   try {  // nlohmann's at() and get() throw where a field is missing

@@ -4,11 +4,13 @@
 
 #include <cstring>
 #include <deque>
+#include <filesystem>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "kernels/quant/format.h"
+#include "tests/support/shared_data.h"
 
 namespace causeway::model::quant {
 namespace {
@@ -240,6 +242,24 @@ TEST(QuantizedTest, CompressedTensorsByTarget) {
   Json marlin = settings;
   marlin["format"] = "marlin-24";
   EXPECT_THAT(Tensors().ErrorOf(marlin), HasSubstr("format 'marlin-24' is not served"));
+}
+
+// Seeds that were refused would leave the fuzzer at the door.
+TEST(QuantizedTest, SeedsOfTheFuzzerAreAccepted) {
+  int seeds = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("tests/fuzz/corpus/fuzz_quantized")) {
+    const std::string bytes = ReadWholeFile(entry.path().string());
+    const size_t line = bytes.find('\n');
+    const auto settings = ParseJson(bytes.substr(0, line));
+    const auto tensors = ParseSafetensors(std::as_bytes(std::span(bytes).subspan(line + 1)));
+    ASSERT_TRUE(settings.ok() && tensors.ok()) << entry.path();
+    Checkpoint checkpoint;
+    checkpoint.tensors = *tensors;
+    const auto read = Translate(*settings, checkpoint, {});
+    EXPECT_TRUE(read.ok()) << entry.path() << ": " << read.error().message;
+    ++seeds;
+  }
+  EXPECT_GT(seeds, 0);
 }
 
 TEST(QuantizedTest, SparseMasksMustKeepHalf) {
