@@ -54,7 +54,7 @@ Result<int> BitsOf(const std::string& name, const Settings& settings, int64_t ou
     return settings.bits;
   }
   for (const int bits : kBits) {
-    if (settings.by_module && IntPacking::For(bits, outputs, words)) {
+    if (settings.by_module && outputs * bits == words * 32) {
       return bits;
     }
   }
