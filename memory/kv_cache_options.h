@@ -25,7 +25,7 @@ enum class PrefixSpelling : uint8_t {
 };
 
 // What measured better on the Linux backend (memory/README.md).
-inline constexpr PrefixSpelling kLinuxPrefixSpelling = PrefixSpelling::kSegments;
+inline constexpr PrefixSpelling kLinuxPrefixSpelling = PrefixSpelling::kAlias;
 
 struct KvCacheOptions {
   KvGeometry geometry;
