@@ -28,7 +28,10 @@ bool HasAvx512() {
   return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-bool HasAvx512BF16() { return HasAvx512() && __builtin_cpu_supports("avx512bf16"); }
+// VNNI came before BF16: no processor has the latter alone.
+bool HasAvx512BF16() {
+  return HasAvx512() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 bool Always() { return true; }
 

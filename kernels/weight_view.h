@@ -18,8 +18,14 @@ struct InputRounding {
   bool operator==(const InputRounding&) const = default;
 };
 
-// A matrix as stored: [rows, columns], rows contiguous at row_bytes. For a linear layer rows are output
-// features. Data may be an mmap of the file, so it is only as aligned as its element type.
+// How a weight's numbers lie. What they mean is its format's matter, and which kernel multiplies them the table's.
+enum class WeightLayout : uint8_t {
+  kRows,    // as in the file: rows contiguous at row_bytes
+  kPanels,  // repacked for integer arithmetic (kernels/packed.h); linear then quantizes x too (kernels/quantized_x.h)
+};
+
+// A matrix: [rows, columns]. For a linear layer rows are output features. In rows, data may be an mmap of the file, so
+// it is only as aligned as its element type; panels are 64-byte aligned and have no row_bytes. Only linear takes panels.
 struct WeightView {
   const std::byte* data = nullptr;
   FormatId format = FormatId::kF32;
@@ -30,6 +36,7 @@ struct WeightView {
   // x[column_order[i]]; null: x[i].
   const int32_t* column_order = nullptr;
   const InputRounding* input_rounding = nullptr;  // null: none
+  WeightLayout layout = WeightLayout::kRows;
 };
 
 }  // namespace causeway::kernels

@@ -226,14 +226,15 @@ void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin,
 
 // ---- The call --------------------------------------------------------------------------------------
 
-// Whether a packing takes the weights of a format.
-using Takes = bool (*)(const WeightFormat& format);
+// Whether a packing takes a weight.
+using Takes = bool (*)(const WeightView& weight);
 template <FormatId kId>
-bool TakesOnly(const WeightFormat& format) {
-  return format.id == kId;
+bool TakesOnly(const WeightView& weight) {
+  return weight.layout == WeightLayout::kRows && weight.format == kId;
 }
-bool TakesFloatsAndBlocks(const WeightFormat& format) {
-  return format.id == FormatId::kF32 || format.block_elements > 1;
+bool TakesFloatsAndBlocks(const WeightView& weight) {
+  return weight.layout == WeightLayout::kRows &&
+         (weight.format == FormatId::kF32 || FormatOf(weight.format).block_elements > 1);
 }
 
 // Memory of one worker: a strip of unpacked weights, and behind it room for decoded rows of blocks.
@@ -257,7 +258,7 @@ class Tasks {
   Tasks(std::span<const LinearTarget> targets, Takes takes, int threads) : targets_(targets), takes_(takes) {
     int64_t rows = 0;
     for (const LinearTarget& target : targets) {
-      rows += takes_(FormatOf(target.weight.format)) ? target.weight.rows : 0;
+      rows += takes_(target.weight) ? target.weight.rows : 0;
     }
     const int64_t share = rows / (kTasksPerThread * threads);
     task_rows_ = (share / kStripRows + 1) * kStripRows;
@@ -273,7 +274,7 @@ class Tasks {
   int64_t decoded_columns() const {
     int64_t columns = 0;
     for (const LinearTarget& target : targets_) {
-      columns = takes_(FormatOf(target.weight.format)) && IsBlocks(target) ? target.weight.columns : columns;
+      columns = takes_(target.weight) && IsBlocks(target) ? target.weight.columns : columns;
     }
     return columns;
   }
@@ -319,7 +320,7 @@ class Tasks {
   }
 
   int64_t CountOf(const LinearTarget& target) const {
-    return takes_(FormatOf(target.weight.format)) ? (target.weight.rows + task_rows_ - 1) / task_rows_ : 0;
+    return takes_(target.weight) ? (target.weight.rows + task_rows_ - 1) / task_rows_ : 0;
   }
 
   std::span<const LinearTarget> targets_;
@@ -358,6 +359,7 @@ void Linear(Stream& stream, const LinearArgs& args) {
   if (args.m == 0) {
     return;
   }
+  LinearPanels(stream, args);
   LinearOf<F32Rows>(stream, args, TakesFloatsAndBlocks);
   LinearOf<F16Rows>(stream, args, TakesOnly<FormatId::kF16>);
 #if defined(CAUSEWAY_ISA_AVX512_BF16)

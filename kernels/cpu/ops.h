@@ -1,4 +1,5 @@
 // The fast ops of one instruction set; each op file defines its functions in namespace CAUSEWAY_ISA.
+// LinearPanels does the targets of a linear call whose weights are in panels; Linear calls it.
 #pragma once
 
 #include "kernels/ops.h"
@@ -9,6 +10,7 @@ namespace causeway::kernels {
   namespace isa {                                            \
   void Embed(Stream& stream, const EmbedArgs& args);         \
   void Linear(Stream& stream, const LinearArgs& args);       \
+  void LinearPanels(Stream& stream, const LinearArgs& args); \
   void RmsNorm(Stream& stream, const RmsNormArgs& args);     \
   void LayerNorm(Stream& stream, const LayerNormArgs& args); \
   void Rope(Stream& stream, const RopeArgs& args);           \

@@ -25,7 +25,11 @@ void Embed(Stream&, const EmbedArgs& args) {
 }
 
 void Linear(Stream& stream, const LinearArgs& args) {
+  LinearPanels(stream, args);
   for (const LinearTarget& target : args.targets) {
+    if (target.weight.layout != WeightLayout::kRows) {
+      continue;
+    }
     stream.pool.ParallelFor(target.weight.rows, [&](int64_t n, int) {
       std::vector<float> row;
       DecodeRow(target.weight, n, row);

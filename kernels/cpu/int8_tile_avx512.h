@@ -1,0 +1,128 @@
+// The integer tile with AVX-512 VNNI: a register holds four k of sixteen rows, vpdpbusd adds their products with a
+// broadcast four of x. Weights are the unsigned operand; the offset that makes them so is in the accumulator from the
+// start (-8 or -128 times the sum of x's codes), exactly. Included by linear_int8.cc only.
+#pragma once
+
+#include "kernels/cpu/vec.h"
+#include "kernels/packed.h"
+#include "kernels/quantized_x.h"
+
+namespace causeway::kernels::CAUSEWAY_ISA {
+namespace {
+
+constexpr int kMaxHeight = 6;                                  // rows of x in a tile
+constexpr int kManyWidth = 2;                                  // panels in a tile, where there are many rows of x
+constexpr int FewWidth(int height) { return height <= 2 ? 4 : 2; }  // where there are few
+using Sums = __m512;                                           // one panel's outputs of a row of x
+using LaneMask = __mmask16;
+
+inline LaneMask MaskOf(int64_t valid) { return static_cast<LaneMask>((1U << valid) - 1); }
+inline void ClearSums(Sums& sums) { sums = _mm512_setzero_ps(); }
+inline void LoadSums(const float* p, LaneMask mask, Sums& sums) { sums = _mm512_maskz_loadu_ps(mask, p); }
+inline void StoreSums(float* p, LaneMask mask, const Sums& sums) { _mm512_mask_storeu_ps(p, mask, sums); }
+inline void AddTo(Sums& sums, const Sums& more) { sums = _mm512_add_ps(sums, more); }
+
+inline void StoreCodes(int8_t* p, Vec rounded) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(ToInt(rounded)));
+}
+
+inline __m512i LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
+inline __m512i BroadcastFour(const int8_t* p) {
+  int32_t four;
+  std::memcpy(&four, p, sizeof(four));
+  return _mm512_set1_epi32(four);
+}
+inline Vec WidenBytes(const std::byte* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+#if defined(CAUSEWAY_EMULATE_AVX512)
+inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) {
+  alignas(64) int32_t sums[16];
+  alignas(64) uint8_t us[64];
+  alignas(64) int8_t ss[64];
+  _mm512_storeu_si512(sums, acc);
+  _mm512_storeu_si512(us, u);
+  _mm512_storeu_si512(ss, s);
+  for (int i = 0; i < 64; ++i) {
+    sums[i / 4] += us[i] * ss[i];
+  }
+  return _mm512_loadu_si512(sums);
+}
+#else
+inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) { return _mm512_dpbusd_epi32(acc, u, s); }
+#endif
+
+// Scales (and minima) of a panel's rows in group g.
+template <PackedKind kKind>
+CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape, int64_t g, Vec& scale, Vec& minimum) {
+  const std::byte* const params = panel + shape.params + g * kParamBytes;
+  if constexpr (kKind == PackedKind::kNibblesSixBit) {
+    const std::byte* const super = panel + shape.supers + g / kSuperGroups * kSuperBytes;
+    scale = Mul(LoadF16(super), WidenBytes(params));
+    minimum = Mul(LoadF16(super + kSuperBytes / 2), WidenBytes(params + kPanelRows));
+  } else {
+    scale = LoadF16(params);
+  }
+}
+
+// Adds groups [begin, end) of R panels times C rows of x to the sums.
+template <PackedKind kKind, int R, int C>
+CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
+                               int64_t begin, int64_t end, Sums (&sums)[R][C]) {
+  constexpr int64_t kCodeBytes = GroupCodeBytes(kKind);
+  constexpr int64_t kAhead = R * C <= 4 ? 3072 : 1024;  // bytes of a panel asked for beforehand
+  const __m512i nibble = _mm512_set1_epi8(0xf);
+  for (int64_t g = begin; g < end; ++g) {
+    __m512i acc[R][C];
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+      const XGroup& group = x.groups[c * x.per_row + g];
+      const int32_t start = kKind == PackedKind::kBytes     ? group.minus_128
+                            : kKind == PackedKind::kNibbles ? group.minus_8
+                                                            : 0;
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = _mm512_set1_epi32(start); }
+    }
+    CAUSEWAY_UNROLL for (int64_t j = 0; j < kCodeBytes / 64; ++j) {
+      const int8_t* const codes = x.codes + g * kGroup + j * 4;
+      __m512i first[R];
+      __m512i second[R];
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+        const std::byte* const at = panels[r] + g * kCodeBytes + j * 64;
+        const __m512i stored = LoadBytes(at);
+        __builtin_prefetch(at + kAhead, 0, 3);
+        if constexpr (kKind == PackedKind::kBytes) {
+          first[r] = _mm512_xor_si512(stored, _mm512_set1_epi8(static_cast<char>(0x80)));
+        } else {
+          first[r] = _mm512_and_si512(stored, nibble);
+          second[r] = _mm512_and_si512(_mm512_srli_epi16(stored, 4), nibble);
+        }
+      }
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+        const __m512i four = BroadcastFour(codes + c * x.stride);
+        CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = DotBytes(acc[r][c], first[r], four); }
+      }
+      if constexpr (kKind != PackedKind::kBytes) {
+        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+          const __m512i four = BroadcastFour(codes + c * x.stride + kGroup / 2);
+          CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = DotBytes(acc[r][c], second[r], four); }
+        }
+      }
+    }
+    Vec scale[R];
+    Vec minimum[R];
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { LoadScales<kKind>(panels[r], shape, g, scale[r], minimum[r]); }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+      const XGroup& group = x.groups[c * x.per_row + g];
+      const Vec x_scale = Set1(group.scale);
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+        sums[r][c] = Fma(_mm512_cvtepi32_ps(acc[r][c]), Mul(scale[r], x_scale), sums[r][c]);
+        if constexpr (kKind == PackedKind::kNibblesSixBit) {
+          sums[r][c] = _mm512_fnmadd_ps(minimum[r], Set1(group.sum), sums[r][c]);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace causeway::kernels::CAUSEWAY_ISA

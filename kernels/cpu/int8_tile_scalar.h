@@ -1,0 +1,88 @@
+// The integer tile in plain C++: what the vector ones compute, one output at a time, a product and a sum rounded apart.
+// Included by linear_int8.cc only.
+#pragma once
+
+#include <array>
+
+#include "kernels/cpu/vec.h"
+#include "kernels/packed.h"
+#include "kernels/quantized_x.h"
+
+namespace causeway::kernels::CAUSEWAY_ISA {
+namespace {
+
+constexpr int kMaxHeight = 4;
+constexpr int kManyWidth = 1;
+constexpr int FewWidth(int) { return 1; }
+using Sums = std::array<float, kPanelRows>;
+using LaneMask = int64_t;
+
+inline LaneMask MaskOf(int64_t valid) { return valid; }
+inline void ClearSums(Sums& sums) { sums.fill(0.0F); }
+inline void LoadSums(const float* p, LaneMask valid, Sums& sums) {
+  sums.fill(0.0F);
+  std::memcpy(sums.data(), p, static_cast<size_t>(valid) * sizeof(float));
+}
+inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
+  std::memcpy(p, sums.data(), static_cast<size_t>(valid) * sizeof(float));
+}
+inline void AddTo(Sums& sums, const Sums& more) {
+  for (size_t i = 0; i < sums.size(); ++i) {
+    sums[i] += more[i];
+  }
+}
+
+inline void StoreCodes(int8_t* p, Vec rounded) {
+  for (int i = 0; i < kLanes; ++i) {
+    p[i] = static_cast<int8_t>(rounded.v[i]);
+  }
+}
+
+// Code k of a group of row `lane`, without the offset of nibbles.
+template <PackedKind kKind>
+inline int CodeAt(const std::byte* codes, int64_t lane, int64_t k) {
+  if constexpr (kKind == PackedKind::kBytes) {
+    return static_cast<int8_t>(codes[k / 4 * 64 + lane * 4 + k % 4]);
+  }
+  const int64_t at = k % (kGroup / 2);
+  const auto byte = static_cast<int>(codes[at / 4 * 64 + lane * 4 + at % 4]);
+  return k < kGroup / 2 ? byte & 0xf : byte >> 4;
+}
+
+inline float HalfAt(const std::byte* p) {
+  uint16_t half;
+  std::memcpy(&half, p, sizeof(half));
+  return HalfToFloat(half);
+}
+
+// Adds groups [begin, end) of R panels times C rows of x to the sums.
+template <PackedKind kKind, int R, int C>
+void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x, int64_t begin,
+               int64_t end, Sums (&sums)[R][C]) {
+  static_assert(R == 1);
+  for (int64_t g = begin; g < end; ++g) {
+    const std::byte* const codes = panels[0] + g * GroupCodeBytes(kKind);
+    const std::byte* const params = panels[0] + shape.params + g * kParamBytes;
+    const std::byte* const super = panels[0] + shape.supers + g / kSuperGroups * kSuperBytes;
+    for (int64_t lane = 0; lane < kPanelRows; ++lane) {
+      const bool six = kKind == PackedKind::kNibblesSixBit;
+      const float scale = six ? HalfAt(super + lane * 2) * static_cast<float>(params[lane]) : HalfAt(params + lane * 2);
+      const float minimum = six ? HalfAt(super + (kPanelRows + lane) * 2) * static_cast<float>(params[kPanelRows + lane])
+                                : 0.0F;
+      for (int c = 0; c < C; ++c) {
+        const XGroup& group = x.groups[c * x.per_row + g];
+        const int8_t* const xs = x.codes + c * x.stride + g * kGroup;
+        int dot = kKind == PackedKind::kNibbles ? group.minus_8 : 0;
+        for (int64_t k = 0; k < kGroup; ++k) {
+          dot += CodeAt<kKind>(codes, lane, k) * xs[k];
+        }
+        float& sum = sums[0][c][static_cast<size_t>(lane)];
+        sum += static_cast<float>(dot) * (scale * group.scale);
+        sum = six ? sum - minimum * group.sum : sum;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -1,0 +1,72 @@
+// Linear alone, weights in panels: seconds and rates of one matrix larger than the caches, batch by batch.
+//   linear_bench [FORMAT=q4_0] [THREADS=2] [KERNELS=]
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "fmt/format.h"
+#include "kernels/packed.h"
+#include "kernels/quant/format.h"
+#include "kernels/scratch.h"
+
+namespace causeway::kernels {
+namespace {
+
+double Seconds(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+int Run(const std::string& name, int threads, const std::string& kernels) {
+  constexpr int64_t kRows = 64 * 2048;
+  constexpr int64_t kColumns = 2048;
+  const auto ops = SelectOps(kernels);
+  const auto& formats = WeightFormats();
+  const auto format = std::find_if(formats.begin(), formats.end(), [&](const auto& one) { return one.name == name; });
+  if (!ops.ok() || format == formats.end() || PackedKindOf(format->id) == PackedKind::kNone) {
+    std::cerr << "unknown kernels, or a format that is not packed\n";
+    return 1;
+  }
+  ThreadPool pool({.threads = threads, .pin = false});
+  Scratch scratch(threads);
+  Stream stream{pool, scratch};
+  // Any bytes are weights; rates do not depend on them (scales that are not numbers aside).
+  std::vector<std::byte> bytes(static_cast<size_t>(BytesOf(format->id, kRows * kColumns)), std::byte{0x2a});
+  WeightView view{bytes.data(), format->id, kRows, kColumns, BytesOf(format->id, kColumns)};
+  const int64_t packed_bytes = PackedBytes(PackedKindOf(format->id), kRows, kColumns);
+  std::byte* const packed = scratch.Plan(packed_bytes);
+  PackPanels(view, packed, pool);
+  const auto start_pack = std::chrono::steady_clock::now();
+  PackPanels(view, packed, pool);
+  std::cout << fmt::format("packing {:.2f} GB/s of {}\n", static_cast<double>(bytes.size()) / Seconds(start_pack) / 1e9, name);
+  view.data = packed;
+  view.layout = WeightLayout::kPanels;
+  std::vector<float> x(static_cast<size_t>(512 * kColumns));
+  for (size_t i = 0; i < x.size(); ++i) {
+    x[i] = static_cast<float>(RandomUniform(1, 2, i)) - 0.5F;
+  }
+  std::vector<float> y(static_cast<size_t>(512 * kRows));
+  for (const int64_t m : {1, 2, 3, 4, 6, 8, 12, 16, 32, 512}) {
+    const LinearTarget target{view, nullptr, y.data(), kRows};
+    double best = 1e9;
+    for (int i = 0; i < (m > 100 ? 3 : 12); ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      (*ops)->linear(stream, {.x = x.data(), .x_stride = kColumns, .m = m, .targets = {&target, 1}});
+      best = std::min(best, Seconds(start));
+    }
+    std::cout << fmt::format("m {:3}: {:7.2f} ms, {:5.1f} GB/s, {:6.0f} GOP/s\n", m, best * 1e3,
+                             static_cast<double>(packed_bytes) / best / 1e9,
+                             2.0 * kRows * kColumns * static_cast<double>(m) / best / 1e9);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace causeway::kernels
+
+int main(int argc, char** argv) {
+  return causeway::kernels::Run(argc > 1 ? argv[1] : "q4_0", argc > 2 ? std::atoi(argv[2]) : 2, argc > 3 ? argv[3] : "");
+}

@@ -1,0 +1,278 @@
+// Weights in panels: the packed numbers are the format's, every table agrees with the specification (ref), and a row
+// of x has the same bits in any batch, weight and number of threads.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/packed.h"
+#include "tests/kernels/tables.h"
+
+namespace causeway::kernels {
+namespace {
+
+std::vector<FormatId> PackedFormats() {
+  std::vector<FormatId> formats;
+  for (const WeightFormat& format : WeightFormats()) {
+    if (PackedKindOf(format.id) != PackedKind::kNone) {
+      formats.push_back(format.id);
+    }
+  }
+  return formats;
+}
+
+class PanelMemory {
+ public:
+  explicit PanelMemory(int64_t bytes) : data_(static_cast<size_t>(bytes) + 64) {}
+  std::byte* get() {
+    return data_.data() + (64 - reinterpret_cast<uintptr_t>(data_.data()) % 64) % 64;
+  }
+
+ private:
+  std::vector<std::byte> data_;
+};
+
+// A weight as the file has it and as panels.
+struct Weight {
+  Weight(FormatId format, int64_t n, int64_t k, std::vector<std::byte> stored, ThreadPool& pool)
+      : bytes(std::move(stored)), memory(PackedBytes(PackedKindOf(format), n, k)) {
+    rows = {.data = bytes.data(), .format = format, .rows = n, .columns = k, .row_bytes = BytesOf(format, k)};
+    PackPanels(rows, memory.get(), pool);
+    panels = rows;
+    panels.data = memory.get();
+    panels.row_bytes = 0;
+    panels.layout = WeightLayout::kPanels;
+  }
+
+  std::vector<std::byte> bytes;
+  PanelMemory memory;
+  WeightView rows, panels;
+};
+
+class PackedTest : public KernelTest {
+ protected:
+  Weight MakeWeight(FormatId format, int64_t n, int64_t k, uint64_t seed = 5) {
+    return {format, n, k, Encode(Random(n * k, seed), format), threads3().pool};
+  }
+  static std::vector<float> Run(const Ops& ops, Stream& stream, const WeightView& weight, const std::vector<float>& x,
+                                const std::vector<float>& bias, int64_t first, int64_t m) {
+    std::vector<float> y(static_cast<size_t>(m * weight.rows), NAN);
+    const LinearTarget target{weight, bias.empty() ? nullptr : bias.data(), y.data(), weight.rows};
+    ops.linear(stream, {.x = x.data() + first * weight.columns,
+                        .x_stride = weight.columns,
+                        .m = m,
+                        .targets = {&target, 1}});
+    return y;
+  }
+};
+CAUSEWAY_FOR_EACH_TABLE(PackedTest);
+
+TEST_P(PackedTest, PanelsHoldTheNumbersOfTheFormat) {
+  if (ops().name != "ref") {
+    GTEST_SKIP() << "one layout for all tables";
+  }
+  for (const FormatId id : PackedFormats()) {
+    for (const int64_t n : {1, 16, 37}) {
+      const Weight weight = MakeWeight(id, n, 512);
+      std::vector<float> values(512);
+      for (int64_t row = 0; row < n; ++row) {
+        FormatOf(id).decode(weight.bytes.data() + row * weight.rows.row_bytes, values.data(), 512);
+        for (int64_t g = 0; g < 512 / kGroup; ++g) {
+          const UnpackedGroup group = UnpackGroup(weight.panels, row, g);
+          for (int64_t k = 0; k < kGroup; ++k) {
+            ASSERT_EQ(group.scale * static_cast<float>(group.codes[k]) - group.minimum,
+                      values[static_cast<size_t>(g * kGroup + k)])
+                << FormatOf(id).name << " row " << row << " k " << g * kGroup + k;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Integers are exact; a chain of k / 32 float32 additions rounds by half an ulp of the partial sum each, of which the
+// norm of the products bounds the typical size; six sigmas.
+TEST_P(PackedTest, AgreesWithTheSpecification) {
+  for (const FormatId id : PackedFormats()) {
+    for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 31}) {
+      const int64_t k = WholeBlocks(32 * (1 + m * m % 70), id);
+      const int64_t n = 1 + m * 29 % 90;
+      const Weight weight = MakeWeight(id, n, k);
+      const auto x = Random(m * k, 4);
+      const auto bias = Random(n, 6);
+      const auto expected = Run(ref::kOps, stream(), weight.panels, x, bias, 0, m);
+      const auto got = Run(ops(), threads3(), weight.panels, x, bias, 0, m);
+      const double tolerance = 6 * 0x1p-24 * std::sqrt(static_cast<double>(k) / 32) * std::sqrt(k / 9.0) * 4 + 0x1p-22;
+      for (size_t i = 0; i < got.size(); ++i) {
+        ASSERT_NEAR(got[i], expected[i], tolerance) << FormatOf(id).name << " m=" << m << " n=" << n << " k=" << k;
+      }
+    }
+  }
+}
+
+// Quantizing x moves each product by up to half a step of x: a 254th of the group's largest, 1 / sqrt(3) of that in the
+// mean; six sigmas.
+TEST_P(PackedTest, IsCloseToFloatActivations) {
+  for (const FormatId id : PackedFormats()) {
+    const int64_t k = 2048;
+    const Weight weight = MakeWeight(id, 33, k);
+    const auto x = Random(3 * k, 4);
+    const auto expected = Run(ref::kOps, stream(), weight.rows, x, {}, 0, 3);
+    const auto got = Run(ops(), stream(), weight.panels, x, {}, 0, 3);
+    const double tolerance = 6 * std::sqrt(static_cast<double>(k) / 3) / 254 / std::sqrt(3.0);
+    for (size_t i = 0; i < got.size(); ++i) {
+      ASSERT_NEAR(got[i], expected[i], tolerance) << FormatOf(id).name;
+    }
+  }
+}
+
+// One-hot rows: a code of 127 under the scale 1 / 127 of x gives back each weight.
+TEST_P(PackedTest, OneHotRowsGiveTheWeights) {
+  for (const FormatId id : PackedFormats()) {
+    const int64_t k = 256;
+    const Weight weight = MakeWeight(id, 19, k);
+    std::vector<float> x(static_cast<size_t>(k * k), 0.0F);
+    for (int64_t i = 0; i < k; ++i) {
+      x[static_cast<size_t>(i * k + i)] = 1.0F;
+    }
+    std::vector<float> values(static_cast<size_t>(19 * k));
+    FormatOf(id).decode(weight.bytes.data(), values.data(), 19 * k);
+    const auto got = Run(ops(), threads3(), weight.panels, x, {}, 0, k);
+    for (int64_t i = 0; i < k; ++i) {
+      for (int64_t n = 0; n < 19; ++n) {
+        const float wanted = values[static_cast<size_t>(n * k + i)];
+        ASSERT_NEAR(got[static_cast<size_t>(i * 19 + n)], wanted, 4e-6 * (1 + std::fabs(wanted))) << i << "," << n;
+      }
+    }
+  }
+}
+
+TEST_P(PackedTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
+  ThreadPool pool({.threads = 2, .pin = false});
+  Scratch scratch(2);
+  Stream threads2{pool, scratch};
+  for (const FormatId id : PackedFormats()) {
+    for (const int64_t k : {32, 1120, 2304}) {
+      const int64_t columns = WholeBlocks(k, id);
+      const int64_t n = 205;
+      const Weight weight = MakeWeight(id, n, columns);
+      const auto x = Random(70 * columns, 4);
+      const auto bias = Random(n, 6);
+      const auto whole = Run(ops(), threads3(), weight.panels, x, bias, 0, 70);
+      for (int64_t m = 1; m <= 66; m += m < 20 ? 1 : 23) {
+        const int64_t first = (m * 29) % (70 - m);
+        for (Stream* const one : {&stream(), &threads2, &threads3()}) {
+          const auto part = Run(ops(), *one, weight.panels, x, bias, first, m);
+          ASSERT_EQ(0, std::memcmp(part.data(), whole.data() + first * n, part.size() * sizeof(float)))
+              << FormatOf(id).name << " k=" << columns << " rows " << first << ".." << first + m;
+        }
+        if ((ops().name == "ref" || ops().name == "scalar") && m > 6) {
+          break;  // slow, and one path only
+        }
+      }
+    }
+  }
+}
+
+// The extremes of codes against the extremes of x, every sign: sums in 16 bits must not wrap or saturate.
+TEST_P(PackedTest, LargestCodesDoNotOverflow) {
+  for (const FormatId id : PackedFormats()) {
+    if (PackedKindOf(id) == PackedKind::kNibblesSixBit) {
+      continue;  // the same arithmetic as kNibbles
+    }
+    const int64_t k = 64;
+    const int64_t n = 16;
+    for (const int fill : {0x00, 0x7f, 0x80, 0x81, 0xff}) {
+      std::vector<std::byte> bytes(static_cast<size_t>(BytesOf(id, n * k)), static_cast<std::byte>(fill));
+      const int64_t block = FormatOf(id).block_bytes;
+      for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(block)) {
+        bytes[at] = std::byte{0x00};  // the scale 1
+        bytes[at + 1] = std::byte{0x3c};
+      }
+      const Weight weight(id, n, k, bytes, stream().pool);
+      for (const float sign : {1.0F, -1.0F}) {
+        const std::vector<float> x(static_cast<size_t>(5 * k), 127.0F * sign);
+        EXPECT_EQ(Run(ops(), stream(), weight.panels, x, {}, 0, 5), Run(ref::kOps, stream(), weight.panels, x, {}, 0, 5))
+            << FormatOf(id).name << " codes " << fill;
+      }
+    }
+  }
+}
+
+TEST_P(PackedTest, HostileScalesStayInTheirRows) {
+  for (const FormatId id : PackedFormats()) {
+    const int64_t k = 512;
+    const int64_t n = 35;
+    for (const uint16_t hostile : {0x7c00, 0xfc00, 0x7e00}) {
+      auto bytes = Encode(Random(n * k, 5), id);
+      const Weight good(id, n, k, bytes, stream().pool);
+      std::memcpy(bytes.data() + 17 * BytesOf(id, k), &hostile, sizeof(hostile));
+      const Weight bad(id, n, k, bytes, stream().pool);
+      const auto x = Random(8 * k, 4);
+      for (const int64_t m : {1, 8}) {
+        const auto expected = Run(ops(), stream(), good.panels, x, {}, 0, m);
+        const auto got = Run(ops(), stream(), bad.panels, x, {}, 0, m);
+        for (size_t i = 0; i < got.size(); ++i) {
+          if (i % static_cast<size_t>(n) == 17) {
+            EXPECT_FALSE(std::isfinite(got[i])) << FormatOf(id).name;
+          } else {
+            ASSERT_EQ(got[i], expected[i]) << FormatOf(id).name;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(PackedTest, ZerosGiveTheBiasAndInfinitiesSpoilTheirOwnRow) {
+  const float kInfinity = std::numeric_limits<float>::infinity();
+  for (const FormatId id : PackedFormats()) {
+    const int64_t k = 256;
+    const int64_t n = 21;
+    const Weight weight = MakeWeight(id, n, k);
+    const auto bias = Random(n, 6);
+    EXPECT_EQ(Run(ops(), stream(), weight.panels, std::vector<float>(static_cast<size_t>(k), 0.0F), bias, 0, 1), bias);
+    EXPECT_EQ(Run(ops(), stream(), weight.panels, std::vector<float>(static_cast<size_t>(k), 1e-40F), bias, 0, 1), bias);
+    auto x = Random(9 * k, 4);
+    const auto expected = Run(ops(), stream(), weight.panels, x, bias, 0, 9);
+    x[static_cast<size_t>(1 * k + 200)] = NAN;
+    x[static_cast<size_t>(4 * k + 3)] = kInfinity;
+    x[static_cast<size_t>(7 * k + 77)] = -kInfinity;
+    const auto got = Run(ops(), stream(), weight.panels, x, bias, 0, 9);
+    for (size_t i = 0; i < got.size(); ++i) {
+      const size_t row = i / static_cast<size_t>(n);
+      if (row == 1 || row == 4 || row == 7) {
+        EXPECT_TRUE(std::isnan(got[i])) << FormatOf(id).name;
+      } else {
+        ASSERT_EQ(got[i], expected[i]) << FormatOf(id).name;
+      }
+    }
+  }
+}
+
+// A call may mix weights in panels and in rows, of several formats.
+TEST_P(PackedTest, MixedTargetsGiveWhatSeparateCallsGive) {
+  const int64_t k = 512;
+  const Weight a = MakeWeight(FormatId::kQ4_0, 40, k, 1);
+  const Weight b = MakeWeight(FormatId::kQ8_0, 17, k, 2);
+  const Weight c = MakeWeight(FormatId::kQ4_K, 48, k, 3);
+  for (const int64_t m : {1, 9}) {
+    const auto x = Random(m * k, 4);
+    const WeightView views[] = {a.panels, b.rows, c.panels, b.panels};
+    std::vector<std::vector<float>> ys;
+    std::vector<LinearTarget> targets;
+    for (const WeightView& view : views) {
+      ys.emplace_back(static_cast<size_t>(m * view.rows));
+    }
+    for (size_t i = 0; i < ys.size(); ++i) {
+      targets.push_back({views[i], nullptr, ys[i].data(), views[i].rows});
+    }
+    ops().linear(threads3(), {.x = x.data(), .x_stride = k, .m = m, .targets = targets});
+    for (size_t i = 0; i < ys.size(); ++i) {
+      EXPECT_EQ(ys[i], Run(ops(), stream(), views[i], x, {}, 0, m)) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace causeway::kernels
