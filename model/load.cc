@@ -60,8 +60,11 @@ void CountWeights(const TensorMap& tensors, ModelInfo& info) {
   }
 }
 
+using Progress = std::function<void(double fraction, std::string_view what)>;
+
 Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool wrapped,
-                                                    std::unique_ptr<ModelFiles> files, ModelInfo& info) {
+                                                    std::unique_ptr<ModelFiles> files, ThreadPool* pack_on,
+                                                    const Progress& progress, ModelInfo& info) {
   ASSIGN_OR_RETURN(const std::string type, Config(checkpoint.config).Text("model_type"));
   ASSIGN_OR_RETURN(const Architecture* const architecture, FindArchitecture(type));
   const Config config(WithDefaults(checkpoint.config, architecture->defaults));
@@ -86,6 +89,11 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
   info.vocab = network->vocab;
   info.context_length = network->context_length;
   CountWeights(checkpoint.tensors, info);
+  if (pack_on != nullptr) {
+    TRY(PackWeights(*network, *pack_on,
+                    [&](double fraction) { progress(0.5 + fraction / 2, "repacking the weights"); }));
+    info.packed_bytes = PackedBytesOf(*network);
+  }
   return std::unique_ptr<const Network>(std::move(network));
 }
 
@@ -125,8 +133,6 @@ Result<void> ReadGeneration(ModelFiles& files, const Json& config, GenerationDef
   return {};
 }
 
-using Progress = std::function<void(double fraction, std::string_view what)>;
-
 // A Hugging Face folder, or the built-in model.
 Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& options, const Progress& progress,
                         Model& model) {
@@ -157,13 +163,14 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& op
       }
       files->Evict();  // what was repacked is not read again
     }
-    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), text.wrapped, std::move(files), model.info));
+    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), text.wrapped, std::move(files), options.pack_on,
+                                                  progress, model.info));
   }
   return {};
 }
 
 // A GGUF file, which holds everything.
-Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name, bool with_weights,
+Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name, const LoadOptions& options,
                       const Progress& progress, Model& model) {
   progress(0.0, "reading the file");
   ASSIGN_OR_RETURN(const gguf::File file, gguf::Load(*files, name));
@@ -171,10 +178,11 @@ Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name
   ASSIGN_OR_RETURN(model.chat, gguf::ReadChatFormat(file));
   progress(0.2, "reading the tokenizer");
   ASSIGN_OR_RETURN(model.tokenizer, gguf::ReadTokenizer(file));
-  if (with_weights) {
+  if (options.weights) {
     progress(0.5, "checking the weights");
     ASSIGN_OR_RETURN(Checkpoint checkpoint, gguf::Translate(file));
-    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), false, std::move(files), model.info));
+    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), false, std::move(files), options.pack_on, progress,
+                                                   model.info));
   }
   return {};
 }
@@ -234,7 +242,7 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
   model->info.path = place.gguf.empty() ? place.folder : (std::filesystem::path(place.folder) / place.gguf).string();
   if (!place.gguf.empty()) {
     model->info.name = NameOfGguf(model->info.path);
-    const auto loaded = LoadGguf(std::move(files), place.gguf, options.weights, progress, *model);
+    const auto loaded = LoadGguf(std::move(files), place.gguf, options, progress, *model);
     if (!loaded.ok()) {
       return loaded.error().WithContext(place.gguf);
     }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/thread_pool.h"
 #include "base/token.h"
 #include "memory/kv_geometry.h"
 
@@ -47,7 +48,8 @@ struct ModelInfo {
   int64_t vocab = 0;
   int64_t context_length = 0;  // from the configuration
   int64_t parameters = 0;
-  int64_t weight_bytes = 0;
+  int64_t weight_bytes = 0;  // in the files
+  int64_t packed_bytes = 0;  // of weights repacked for int8 activations; 0: activations are float32 throughout
   int64_t created = 0;  // unix seconds, for /v1/models
 };
 
@@ -78,10 +80,13 @@ struct LoadOptions {
   // HF_HUB_OFFLINE); folders `models--org--name/snapshots/<revision>` lie below.
   std::vector<std::string> hub_caches;
   bool round_inputs = true;  // where the checkpoint asks for inputs in 8 bits; false: floats
+  // Given, int8 activations: weights in formats that kernels multiply as integers (kernels/packed.h) are repacked on this
+  // pool, which is not used afterwards. Null: activations are float32 and weights stay as they lie.
+  ThreadPool* pack_on = nullptr;
 };
 
 // Loads and checks a model: every tensor of the files is consumed or named in the error; shapes, offsets
-// and sizes are checked before use. Weights stay in the mapped files.
+// and sizes are checked before use. Weights stay in the mapped files but for those that are repacked.
 Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options);
 
 }  // namespace causeway::model

@@ -1,8 +1,8 @@
 // A model as data: embed, layers of (norm, block, residual), norm, head. One forward pass (runner.cc)
 // serves every family; a family (model/arch) only fills this in.
 //
-// Weights are views of the mapped files; the few tensors that a family must transpose, and all vectors
-// (norms, biases), are owned here, vectors as float32.
+// Weights are views of the mapped files, or packed copies (packed_weights.h) that replace them; the few tensors that a
+// family must transpose, and all vectors (norms, biases), are owned here, vectors as float32.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +15,7 @@
 #include "kernels/ops.h"
 #include "model/checkpoint.h"
 #include "model/files.h"
+#include "model/packed_weights.h"
 #include "model/rope.h"
 
 namespace causeway::model {
@@ -84,6 +85,7 @@ struct Network {
   std::vector<std::vector<std::byte>> owned;
   ColumnOrders column_orders;
   InputRoundings input_roundings;
+  std::vector<PackedMemory> packed;
 };
 
 }  // namespace causeway::model

@@ -29,7 +29,8 @@ class Runner final : public scheduler::Executor {
 
   void Launch(const scheduler::Plan& plan) override;
   Result<const scheduler::StepResult*> Await() override;
-  // Gives back activations, and what the mapped weights take; the first step after Wake reads them anew.
+  // Gives back activations, and what the mapped weights take; the first step after Wake reads them anew. Packed weights
+  // stay.
   Result<void> Sleep() override;
   Result<void> Wake() override;
 

@@ -27,7 +27,8 @@ struct Rounding {
   double divergence;
   double margin;
 };
-constexpr Rounding kRoundedInputs = {1e-3, 0.1};  // a table that rounds to bfloat16
+constexpr Rounding kBF16Activations = {1e-3, 0.1};
+constexpr Rounding kInt8Activations = {1e-2, 0.5};
 // A golden whose inputs were rounded to 8 bits: one code beyond a boundary moves it by more than float error.
 constexpr Rounding kQuantizedInputs = {3e-4, 0.1};
 
@@ -198,19 +199,41 @@ Result<void> Dump(const std::string& path, const std::vector<std::vector<float>>
 
 }  // namespace
 
-bool RoundsActivations(const Model& model, const kernels::Ops& ops) {
-  const auto rounds = [&](const Projection& projection) {
-    return projection.weight.format == kernels::FormatId::kBF16 && projection.weight.columns > ops.rounds_x_beyond;
+ActivationRounding RoundingOf(const Model& model, const kernels::Ops& ops) {
+  ActivationRounding most = ActivationRounding::kNone;
+  const auto add = [&](const Projection& projection) {
+    const kernels::WeightView& weight = projection.weight;
+    if (weight.layout == kernels::WeightLayout::kPanels) {
+      most = ActivationRounding::kInt8;
+    } else if (weight.format == kernels::FormatId::kBF16 && weight.columns > ops.rounds_x_beyond) {
+      most = std::max(most, ActivationRounding::kBF16);
+    }
   };
-  bool any = rounds(model.network->head);
+  add(model.network->head);
   for (const Layer& layer : model.network->layers) {
     for (const Projection* projection : {&layer.attention.q, &layer.attention.k, &layer.attention.v, &layer.attention.o,
                                          &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down}) {
-      any = any || rounds(*projection);
+      add(*projection);
     }
   }
-  return any;
+  return most;
 }
+
+namespace {
+
+std::optional<Rounding> ToleranceOf(const Model& model, const Golden& golden, const kernels::Ops& ops) {
+  if (golden.quantized_inputs) {
+    return kQuantizedInputs;
+  }
+  switch (RoundingOf(model, ops)) {
+    case ActivationRounding::kNone: break;
+    case ActivationRounding::kBF16: return kBF16Activations;
+    case ActivationRounding::kInt8: return kInt8Activations;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops, ThreadPool& pool,
                                    const VerifyOptions& options) {
@@ -223,10 +246,7 @@ Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, con
                                                               .max_positions = static_cast<int64_t>(longest) + 1,
                                                               .max_sequences = 1,
                                                               .chunk = options.chunk}));
-  const std::optional<Rounding> rounding = golden.quantized_inputs         ? std::optional(kQuantizedInputs)
-                                           : RoundsActivations(model, ops) ? std::optional(kRoundedInputs)
-                                                                           : std::nullopt;
-  Verifier verifier(model, golden, rounding, *runner);
+  Verifier verifier(model, golden, ToleranceOf(model, golden, ops), *runner);
   VerifyReport report;
   for (size_t prompt = 0; prompt < golden.prompts.size(); ++prompt) {
     ASSIGN_OR_RETURN(VerifyCase one, verifier.Check(prompt));
@@ -288,10 +308,11 @@ Result<VerifyReport> VerifyModel(const std::string& path, const kernels::Ops& op
     }
   }
   ASSIGN_OR_RETURN(const Golden golden, ReadGolden(folder));
-  ASSIGN_OR_RETURN(
-      const auto model,
-      LoadModel(
-          {.model = path, .weights = true, .progress = {}, .hub_caches = {}, .round_inputs = golden.quantized_inputs}));
+  LoadOptions load;
+  load.model = path;
+  load.round_inputs = golden.quantized_inputs;
+  load.pack_on = options.int8_activations ? &pool : nullptr;
+  ASSIGN_OR_RETURN(const auto model, LoadModel(load));
   ASSIGN_OR_RETURN(VerifyReport report, VerifyAgainst(golden, *model, ops, pool, options));
   ASSIGN_OR_RETURN(const Json json, ReadJsonObject(*files, "golden.json"));
   try {  // nlohmann's at() and get() throw where a field is missing

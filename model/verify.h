@@ -16,15 +16,18 @@ namespace causeway::model {
 struct VerifyOptions {
   std::string dump;  // writes the logits here, under the golden's names; empty: nowhere
   int64_t chunk = 512;
+  bool int8_activations = true;  // of VerifyModel: where kernels have integer arithmetic for the weights
 };
 
-// Whether this table rounds what this model's weights multiply.
-bool RoundsActivations(const Model& model, const kernels::Ops& ops);
+// What a model's weights multiply on a table: float32, BF16 in some layers (Ops::rounds_x_beyond), or int8 in some (weights
+// in panels).
+enum class ActivationRounding : uint8_t { kNone, kBF16, kInt8 };
+ActivationRounding RoundingOf(const Model& model, const kernels::Ops& ops);
 
 // One case a prompt. Tolerances in float32: logits 1e-3 absolute; hidden states 1e-4 of the row's largest
-// magnitude; greedy tokens equal wherever the golden's margin exceeds 2e-3. Where the table rounds
-// activations (RoundsActivations): mean KL divergence from the golden at most 1e-3 nats a position; the same
-// best token at every position, and the same greedy tokens, wherever the golden's margin exceeds 0.1.
+// magnitude; greedy tokens equal wherever the golden's margin exceeds 2e-3. Where activations are rounded
+// (RoundingOf): mean KL divergence from the golden at most 1e-3 nats a position, of int8 1e-2; the same best token
+// at every position, and the same greedy tokens, wherever the golden's margin exceeds 0.1, of int8 0.5.
 Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops, ThreadPool& pool,
                                    const VerifyOptions& options);
 

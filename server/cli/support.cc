@@ -67,6 +67,15 @@ void AddModelOptions(CLI::App& command, ModelOptions& options, const ModelFlags&
         ->capture_default_str();
   }
   command.add_option("--force-kernels", options.force_kernels, "Use this set of kernels instead of the fastest");
+  AddActivationsOption(command, options.activations);
+}
+
+void AddActivationsOption(CLI::App& command, std::string& activations) {
+  command
+      .add_option("--activations", activations,
+                  "What quantized weights multiply: int8, where kernels have integer arithmetic for their format, or f32")
+      ->check(CLI::IsMember({"int8", "f32"}))
+      ->capture_default_str();
 }
 
 ProgressBar::ProgressBar(std::string label) : label_(std::move(label)), terminal_(StderrIsTerminal()) {}
@@ -97,10 +106,12 @@ void ProgressBar::Show(double fraction, std::string_view detail) {
 Result<Workbench> MakeWorkbench(const ModelOptions& options) {
   Workbench bench;
   ASSIGN_OR_RETURN(bench.ops, kernels::SelectOps(options.force_kernels));
-  ASSIGN_OR_RETURN(
-      bench.model,
-      model::LoadModel({.model = options.model, .weights = true, .progress = {}, .hub_caches = HubCaches()}));
   bench.pool = std::make_unique<ThreadPool>(ThreadPoolOptions{.threads = options.threads, .pin = false});
+  model::LoadOptions load;
+  load.model = options.model;
+  load.hub_caches = HubCaches();
+  load.pack_on = options.activations == "int8" ? bench.pool.get() : nullptr;
+  ASSIGN_OR_RETURN(bench.model, model::LoadModel(load));
   return bench;
 }
 

@@ -46,9 +46,10 @@ struct ModelOptions {
   std::string model;
   int threads = 0;
   std::string force_kernels;
+  std::string activations = "int8";
 };
 
-// MODEL or --model, --force-kernels, and --threads for commands that compute.
+// MODEL or --model, --force-kernels, --activations, and --threads for commands that compute.
 struct ModelFlags {
   bool threads = true;
 };
@@ -60,6 +61,8 @@ struct Workbench {
   const kernels::Ops* ops = nullptr;
   std::unique_ptr<ThreadPool> pool;
 };
+// --activations of a command.
+void AddActivationsOption(CLI::App& command, std::string& activations);
 Result<Workbench> MakeWorkbench(const ModelOptions& options);
 
 }  // namespace causeway::server

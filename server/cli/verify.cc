@@ -27,6 +27,7 @@ namespace fs = std::filesystem;
 struct VerifyCommand {
   std::vector<std::string> paths;
   std::string force_kernels;
+  std::string activations = "int8";
   std::string dump;
   int threads = 0;
   bool json = false;
@@ -122,7 +123,7 @@ int VerifyModels(const VerifyCommand& command) {
   ThreadPool pool({.threads = command.threads, .pin = false});
   Outcome outcome(command.json);
   for (const std::string& path : folders) {
-    outcome.Add(path, model::VerifyModel(path, **ops, pool, {.dump = command.dump}));
+    outcome.Add(path, model::VerifyModel(path, **ops, pool, {.dump = command.dump, .int8_activations = command.activations == "int8"}));
   }
   return outcome.Finish();
 }
@@ -228,6 +229,7 @@ void AddVerify(CLI::App& root, int& exit_code) {
   model->add_option("--dump", models->dump,
                     "Write the computed logits to this safetensors file, under the golden's names");
   model->add_option("--force-kernels", models->force_kernels, "Use this set of kernels instead of the fastest");
+  AddActivationsOption(*model, models->activations);
   model->add_option("--threads", models->threads, "Threads that compute; 0: one a core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

@@ -47,8 +47,9 @@ Digest BuildFingerprint() {
 Digest KvFingerprint(const Options& options, const model::Model& model, const kernels::Ops& ops, ThreadPool& pool,
                      const memory::KvGeometry& geometry) {
   const std::string layout =
-      fmt::format("{} {} {} {} {}", ops.name, KvFormatName(ChooseKvFormat(options, model.info.weight_dtype)),
-                  geometry.page_bytes, geometry.tokens_per_page, geometry.BytesPerToken());
+      fmt::format("{} {} {} {} {} {}", ops.name, KvFormatName(ChooseKvFormat(options, model.info.weight_dtype)),
+                  geometry.page_bytes, geometry.tokens_per_page, geometry.BytesPerToken(),
+                  model.info.packed_bytes > 0 ? "int8" : "f32");
   const Digest weights = model::Fingerprint(model, pool);
   KeyedHash hash(Digest{}, "causeway.kv");
   return hash.Hash({weights, BuildFingerprint(), std::as_bytes(std::span(layout))});

@@ -68,7 +68,8 @@ void MakeApp(WiredServer& server, const WiredCache& cache, const scheduler::Mode
       .metrics = *server.metrics,
       .served_names = std::move(names),
       .api_keys = ToApiKeys(server.tenants),
-      .system_fingerprint = fmt::format("causeway-{}-{}-{}", CAUSEWAY_VERSION, server.ops->name, KvFormatName(format)),
+      .system_fingerprint = fmt::format("causeway-{}-{}-{}{}", CAUSEWAY_VERSION, server.ops->name, KvFormatName(format),
+                                        server.model->info.packed_bytes > 0 ? "-int8" : ""),
       .kv_fingerprint = cache.fingerprint,
       .kv_switch_length = server.model->KvSwitchLength(),
       .state_dir = server.options.state_dir,
@@ -88,11 +89,16 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   LOG_INFO("kernels: {} ({})", server->ops->name, server->ops->description);
   model::LoadOptions load = ToLoadOptions(options);
   load.progress = [](double fraction, std::string_view what) { LOG_INFO("model: {:3.0f}% {}", 100 * fraction, what); };
+  server->pool = std::make_unique<ThreadPool>(ToThreadPoolOptions(options));
+  load.pack_on = options.activations == "int8" ? server->pool.get() : nullptr;
   ASSIGN_OR_RETURN(server->model, model::LoadModel(load));
   const model::ModelInfo& info = server->model->info;
   LOG_INFO("model: {} ({}), {:.1f} M parameters, {:.1f} MiB of weights, context {}", info.name, info.family,
            static_cast<double>(info.parameters) / 1e6, static_cast<double>(info.weight_bytes) / kMiB,
            info.context_length);
+  if (info.packed_bytes > 0) {
+    LOG_INFO("model: {:.1f} MiB of weights repacked for int8 activations", static_cast<double>(info.packed_bytes) / kMiB);
+  }
   TRY(MakeTemplate(options, *server));
   scheduler::ModelLimits limits;
   limits.vocab = info.vocab;
@@ -100,7 +106,6 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   limits.max_n = static_cast<int>(options.max_n);
   limits.max_logprobs = static_cast<int>(options.max_logprobs);
   const kernels::KvFormat format = ChooseKvFormat(options, info.weight_dtype);
-  server->pool = std::make_unique<ThreadPool>(ToThreadPoolOptions(options));
   ASSIGN_OR_RETURN(WiredCache cache, WireCache(options, server->tenants, *server->model, *server->ops, *server->pool,
                                                limits.max_model_len));
   server->kv = std::move(cache.kv);

@@ -100,6 +100,14 @@ constexpr OptionRow kOptions[] = {
      .fallback = "",
      .doc = "Use this set of kernels (ref, scalar, avx2, avx512, ...). Unset: the fastest that this "
             "machine can run."},
+    {.name = "activations",
+     .group = OptionGroup::kMachine,
+     .member = &Options::activations,
+     .fallback = "int8",
+     .doc = "What quantized weights multiply. int8: activations are rounded to 8 bits in groups of 32 and weights "
+            "repacked when they load, where kernels have integer arithmetic for their format (Q8_0, Q4_0, Q4_K); other "
+            "weights multiply float32. f32: all do.",
+     .choices = "int8|f32"},
     {.name = "kv-cache-memory",
      .group = OptionGroup::kMachine,
      .member = &Options::kv_cache_memory,

@@ -36,6 +36,7 @@ struct Options {
   int64_t threads = 0;
   bool pin_threads = false;
   std::string force_kernels;
+  std::string activations;
   std::optional<int64_t> kv_cache_memory;
   std::string kv_cache_dtype;
   std::string kv_huge_pages;
