@@ -13,9 +13,9 @@ namespace {
 // i (low) and i + 16 (high).
 struct SourceGroup {
   alignas(32) uint8_t codes[kGroup];
-  uint16_t scale;      // half precision, or a six-bit number
-  uint16_t minimum;    // a six-bit number
-  uint16_t d, dmin;    // of six-bit scales
+  uint16_t scale;    // half precision, or a six-bit number
+  uint16_t minimum;  // a six-bit number
+  uint16_t d, dmin;  // of six-bit scales
 };
 
 struct PackedFormat {

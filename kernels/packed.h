@@ -1,11 +1,12 @@
-// Weights repacked once, at load, for integer arithmetic: codes of sixteen rows side by side, so that one vector register
-// holds four neighbours of k of each row and a product needs no shuffle and no sum across lanes.
+// Weights repacked once, at load, for integer arithmetic: codes of sixteen rows side by side, so that one vector
+// register holds four neighbours of k of each row and a product needs no shuffle and no sum across lanes.
 //
 // A panel is sixteen rows (the last one is filled up with zeros). Its bytes, with G = columns / 32 groups:
 //   codes   [G][vectors][16 rows][4]   8 bit: vector j holds k = 4j .. 4j + 3 of the group, signed;
-//                                      4 bit: vector j holds k = 4j .. 4j + 3 in the low nibbles, 16 more in the high ones
-//   params  [G][32 bytes]              16 half-precision scales; or 16 six-bit scales, then 16 six-bit minima, a byte each
-//   supers  [G / 8][64 bytes]          with six-bit scales only: 16 half-precision d, then 16 dmin
+//                                      4 bit: vector j holds k = 4j .. 4j + 3 in the low nibbles, 16 more in the high
+//                                      ones
+//   params  [G][32 bytes]              16 half-precision scales; or 16 six-bit scales, then 16 six-bit minima, a byte
+//   each supers  [G / 8][64 bytes]          with six-bit scales only: 16 half-precision d, then 16 dmin
 // Four bits stay 4.5 bits a weight, 8 bits 8.5; Q4_K grows from 4.5 to 4.625. Every table of kernels reads this layout.
 #pragma once
 
@@ -13,12 +14,12 @@
 #include <cstdint>
 
 #include "base/thread_pool.h"
-#include "kernels/ops.h"
+#include "kernels/weight_view.h"
 
 namespace causeway::kernels {
 
 inline constexpr int64_t kPanelRows = 16;
-inline constexpr int64_t kGroup = 32;      // values of k that share a scale, of the weight and of x alike
+inline constexpr int64_t kGroup = 32;       // values of k that share a scale, of the weight and of x alike
 inline constexpr int64_t kSuperGroups = 8;  // groups that share d and dmin
 inline constexpr int64_t kParamBytes = 32;  // of a group
 inline constexpr int64_t kSuperBytes = 64;
@@ -33,9 +34,7 @@ enum class PackedKind : uint8_t {
 // What a format is packed as; kNone if it is used as it lies.
 PackedKind PackedKindOf(FormatId format);
 
-constexpr int64_t GroupCodeBytes(PackedKind kind) {
-  return kPanelRows * kGroup / (kind == PackedKind::kBytes ? 1 : 2);
-}
+constexpr int64_t GroupCodeBytes(PackedKind kind) { return kPanelRows * kGroup / (kind == PackedKind::kBytes ? 1 : 2); }
 
 // Where the parts of a panel lie, in bytes.
 struct PanelShape {

@@ -1,4 +1,5 @@
-// Activations as integers, for weights in panels: each row of x in groups of 32 along k, every group under its own scale.
+// Activations as integers, for weights in panels: each row of x in groups of 32 along k, every group under its own
+// scale.
 //   scale = max |x| / 127, code = nearest even (x * (127 / max |x|)): in [-127, 127]
 // A group that is zero (or below 2^-100) has scale 0 and codes 0; one that holds an infinity or a NaN has scale NaN and
 // codes 0, so that all outputs of its row, and no others, are NaN. All tables compute the same bits.
@@ -11,15 +12,15 @@ namespace causeway::kernels {
 
 struct XGroup {
   float scale;
-  float sum;           // scale * (sum of codes): what a weight's minimum is multiplied with
-  int32_t minus_8;     // -8 * (sum of codes): takes the offset of unsigned 4-bit codes off, exactly
-  int32_t minus_128;   // the same of unsigned 8-bit codes
+  float sum;          // scale * (sum of codes): what a weight's minimum is multiplied with
+  int32_t minus_8;    // -8 * (sum of codes): takes the offset of unsigned 4-bit codes off, exactly
+  int32_t minus_128;  // the same of unsigned 8-bit codes
 };
 
 inline constexpr float kLeastMaximum = 0x1p-100F;
 
 inline XGroup MakeXGroup(float maximum, bool finite, int32_t sum) {
-  const float scale = !finite                     ? std::numeric_limits<float>::quiet_NaN()
+  const float scale = !finite                    ? std::numeric_limits<float>::quiet_NaN()
                       : maximum >= kLeastMaximum ? maximum / 127.0F
                                                  : 0.0F;
   return {scale, scale * static_cast<float>(sum), -8 * sum, -128 * sum};
@@ -33,7 +34,7 @@ inline float InverseXScale(float maximum, bool finite) {
 struct QuantizedX {
   int8_t* codes;
   XGroup* groups;
-  int64_t stride;  // bytes between rows of codes
+  int64_t stride;   // bytes between rows of codes
   int64_t per_row;  // groups of a row
 
   // A cache line apart, so that rows at round distances do not share cache sets.

@@ -164,7 +164,7 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& op
       files->Evict();  // what was repacked is not read again
     }
     ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), text.wrapped, std::move(files), options.pack_on,
-                                                  progress, model.info));
+                                                 progress, model.info));
   }
   return {};
 }
@@ -181,8 +181,8 @@ Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name
   if (options.weights) {
     progress(0.5, "checking the weights");
     ASSIGN_OR_RETURN(Checkpoint checkpoint, gguf::Translate(file));
-    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), false, std::move(files), options.pack_on, progress,
-                                                   model.info));
+    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), false, std::move(files), options.pack_on,
+                                                 progress, model.info));
   }
   return {};
 }

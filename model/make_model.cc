@@ -11,7 +11,9 @@
 #include "base/json.h"
 #include "base/rng.h"
 #include "fmt/format.h"
+#include "kernels/quant/format.h"
 #include "model/builtin/builtin.h"
+#include "model/gguf/random_weights.h"
 #include "model/safetensors_writer.h"
 
 namespace causeway::model {
@@ -128,6 +130,33 @@ Result<void> MakeModel(std::string_view name, const std::string& folder, const s
   }
   return MakeError(ErrorCode::kInvalidArgument,
                    fmt::format("unknown shape '{}'; known: {}", std::string(name), KnownShapes()), "shape");
+}
+
+Result<void> MakeModel(std::string_view name, std::string_view format_name, const std::string& folder,
+                       const std::function<void(double)>& progress) {
+  if (format_name == "bf16") {
+    return MakeModel(name, folder, progress);
+  }
+  std::string known;
+  for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
+    known += (known.empty() ? "" : ", ") + std::string(format.name);
+    if (format.name != format_name) {
+      continue;
+    }
+    for (const ModelShape& shape : kShapes) {
+      if (shape.name == name) {
+        std::error_code error;
+        std::filesystem::create_directories(folder, error);
+        return gguf::WriteRandomLlama(folder + "/model.gguf",
+                                      {shape.hidden, shape.layers, shape.heads, shape.kv_heads, shape.head_dim,
+                                       shape.inner, shape.vocab, shape.context},
+                                      format, progress);
+      }
+    }
+    return MakeModel(name, folder, progress);  // its error
+  }
+  return MakeError(ErrorCode::kInvalidArgument,
+                   fmt::format("unknown format '{}'; known: {}", std::string(format_name), known), "format");
 }
 
 Result<void> MakeModel(const ModelShape& shape, const std::string& folder,

@@ -50,7 +50,7 @@ struct ModelInfo {
   int64_t parameters = 0;
   int64_t weight_bytes = 0;  // in the files
   int64_t packed_bytes = 0;  // of weights repacked for int8 activations; 0: activations are float32 throughout
-  int64_t created = 0;  // unix seconds, for /v1/models
+  int64_t created = 0;       // unix seconds, for /v1/models
 };
 
 class Model {
@@ -80,8 +80,8 @@ struct LoadOptions {
   // HF_HUB_OFFLINE); folders `models--org--name/snapshots/<revision>` lie below.
   std::vector<std::string> hub_caches;
   bool round_inputs = true;  // where the checkpoint asks for inputs in 8 bits; false: floats
-  // Given, int8 activations: weights in formats that kernels multiply as integers (kernels/packed.h) are repacked on this
-  // pool, which is not used afterwards. Null: activations are float32 and weights stay as they lie.
+  // Given, int8 activations: weights in formats that kernels multiply as integers (kernels/packed.h) are repacked on
+  // this pool, which is not used afterwards. Null: activations are float32 and weights stay as they lie.
   ThreadPool* pack_on = nullptr;
 };
 

@@ -60,7 +60,8 @@ Result<PackedMemory> PackedMemory::Allocate(int64_t bytes) {
   void* const memory =
       ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
-    return MakeError(ErrorCode::kResourceExhausted, fmt::format("there is no memory for {} bytes of packed weights", bytes));
+    return MakeError(ErrorCode::kResourceExhausted,
+                     fmt::format("there is no memory for {} bytes of packed weights", bytes));
   }
   if (bytes >= kHugePage) {
     ::madvise(memory, static_cast<size_t>(bytes), MADV_HUGEPAGE);  // a hint: refusal costs only speed

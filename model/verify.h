@@ -19,8 +19,8 @@ struct VerifyOptions {
   bool int8_activations = true;  // of VerifyModel: where kernels have integer arithmetic for the weights
 };
 
-// What a model's weights multiply on a table: float32, BF16 in some layers (Ops::rounds_x_beyond), or int8 in some (weights
-// in panels).
+// What a model's weights multiply on a table: float32, BF16 in some layers (Ops::rounds_x_beyond), or int8 in some
+// (weights in panels).
 enum class ActivationRounding : uint8_t { kNone, kBF16, kInt8 };
 ActivationRounding RoundingOf(const Model& model, const kernels::Ops& ops);
 

@@ -1,6 +1,6 @@
 // The integer tile with AVX2: a panel's sixteen rows are two registers of four k of eight rows each. Products of 4-bit
-// codes add up in 16 bits over a group (8 * 2 * 15 * 127 < 32768); 8-bit ones take the sign from the weight to x, so that
-// the unsigned operand is |code| <= 128 and a pair fits (2 * 128 * 127 < 32768). Included by linear_int8.cc only.
+// codes add up in 16 bits over a group (8 * 2 * 15 * 127 < 32768); 8-bit ones take the sign from the weight to x, so
+// that the unsigned operand is |code| <= 128 and a pair fits (2 * 128 * 127 < 32768). Included by linear_int8.cc only.
 #pragma once
 
 #include "kernels/cpu/vec.h"

@@ -10,10 +10,10 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-constexpr int kMaxHeight = 6;                                  // rows of x in a tile
-constexpr int kManyWidth = 2;                                  // panels in a tile, where there are many rows of x
+constexpr int kMaxHeight = 6;                                       // rows of x in a tile
+constexpr int kManyWidth = 2;                                       // panels in a tile, where there are many rows of x
 constexpr int FewWidth(int height) { return height <= 2 ? 4 : 2; }  // where there are few
-using Sums = __m512;                                           // one panel's outputs of a row of x
+using Sums = __m512;                                                // one panel's outputs of a row of x
 using LaneMask = __mmask16;
 
 inline LaneMask MaskOf(int64_t valid) { return static_cast<LaneMask>((1U << valid) - 1); }
@@ -71,7 +71,7 @@ template <PackedKind kKind, int R, int C>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
                                int64_t begin, int64_t end, Sums (&sums)[R][C]) {
   constexpr int64_t kCodeBytes = GroupCodeBytes(kKind);
-  constexpr int64_t kAhead = R * C <= 4 ? 3072 : 1024;  // bytes of a panel asked for beforehand
+  constexpr int64_t kAhead = R * C <= 8 ? 3072 : 0;  // bytes of a panel asked for beforehand
   const __m512i nibble = _mm512_set1_epi8(0xf);
   for (int64_t g = begin; g < end; ++g) {
     __m512i acc[R][C];
@@ -89,7 +89,9 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
         const std::byte* const at = panels[r] + g * kCodeBytes + j * 64;
         const __m512i stored = LoadBytes(at);
-        __builtin_prefetch(at + kAhead, 0, 3);
+        if constexpr (kAhead > 0) {
+          __builtin_prefetch(at + kAhead, 0, 3);
+        }
         if constexpr (kKind == PackedKind::kBytes) {
           first[r] = _mm512_xor_si512(stored, _mm512_set1_epi8(static_cast<char>(0x80)));
         } else {

@@ -67,8 +67,8 @@ void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, con
     for (int64_t lane = 0; lane < kPanelRows; ++lane) {
       const bool six = kKind == PackedKind::kNibblesSixBit;
       const float scale = six ? HalfAt(super + lane * 2) * static_cast<float>(params[lane]) : HalfAt(params + lane * 2);
-      const float minimum = six ? HalfAt(super + (kPanelRows + lane) * 2) * static_cast<float>(params[kPanelRows + lane])
-                                : 0.0F;
+      const float minimum =
+          six ? HalfAt(super + (kPanelRows + lane) * 2) * static_cast<float>(params[kPanelRows + lane]) : 0.0F;
       for (int c = 0; c < C; ++c) {
         const XGroup& group = x.groups[c * x.per_row + g];
         const int8_t* const xs = x.codes + c * x.stride + g * kGroup;

@@ -2,13 +2,13 @@
 // add up exactly as integers inside a group of 32, groups as float32.
 //
 // The order of every output's sum, whatever the batch: from zero, groups ascending, each one fused multiply-add of the
-// group's integer with (weight scale * x scale), then one that takes the minimum off; then the bias. A sum that goes to y
-// between chunks of k and comes back is the same float32.
+// group's integer with (weight scale * x scale), then one that takes the minimum off; then the bias. A sum that goes to
+// y between chunks of k and comes back is the same float32.
 //
-// Up to kMaxHeight rows of x: panels stream once from memory, from several far-apart places. More: a chunk of k of a few
-// panels stays in the first-level cache while all rows of x pass.
-#include "kernels/cpu/ops.h"
+// Up to kMaxHeight rows of x: panels stream once from memory, from several far-apart places. More: a chunk of k of a
+// few panels stays in the first-level cache while all rows of x pass.
 #include "kernels/cpu/linear_tile.h"
+#include "kernels/cpu/ops.h"
 #if defined(CAUSEWAY_ISA_AVX512_BF16)
 #include "kernels/cpu/int8_tile_avx512.h"
 #elif defined(CAUSEWAY_ISA_AVX2) || defined(CAUSEWAY_ISA_AVX512)
@@ -23,8 +23,8 @@ namespace {
 
 constexpr int64_t kFewTasksPerThread = 4;
 constexpr int64_t kManyTasksPerThread = 16;
-constexpr int64_t kChunkCodes = 16384;   // bytes of codes of a tile's panels that stay in the first-level cache
-constexpr int64_t kSerialX = 16384;      // below this quantizing wakes no one
+constexpr int64_t kChunkCodes = 16384;  // bytes of codes of a tile's panels that stay in the first-level cache
+constexpr int64_t kSerialX = 16384;     // below this quantizing wakes no one
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -122,9 +122,13 @@ constexpr TileRow TilesOf() {
 template <PackedKind kKind>
 const TileRow& TilesFor(int64_t height) {
   static constexpr TileRow kTiles[] = {
-      TilesOf<kKind, 1>(), TilesOf<kKind, 2>(), TilesOf<kKind, 3>(), TilesOf<kKind, 4>(),
+    TilesOf<kKind, 1>(),
+    TilesOf<kKind, 2>(),
+    TilesOf<kKind, 3>(),
+    TilesOf<kKind, 4>(),
 #if defined(CAUSEWAY_ISA_AVX512_BF16)
-      TilesOf<kKind, 5>(), TilesOf<kKind, 6>(),
+    TilesOf<kKind, 5>(),
+    TilesOf<kKind, 6>(),
 #endif
   };
   static_assert(sizeof(kTiles) / sizeof(kTiles[0]) == kMaxHeight);
@@ -155,9 +159,9 @@ void FewRows(const Job& job, const QuantizedX& x, int64_t m, int64_t begin, int6
 void ManyRows(const Job& job, const QuantizedX& x, int64_t m, int64_t begin, int64_t end) {
   const int64_t tiles = (m + kMaxHeight - 1) / kMaxHeight;
   const int64_t chunk = kChunkCodes / (kManyWidth * GroupCodeBytes(job.kind));
-  for (int64_t panel = begin; panel < end; panel += kManyWidth) {
-    const bool whole = panel + kManyWidth <= end;
-    for (int64_t g = 0; g < x.per_row; g += chunk) {
+  for (int64_t g = 0; g < x.per_row; g += chunk) {  // outside, so that this part of x stays in the second-level cache
+    for (int64_t panel = begin; panel < end; panel += kManyWidth) {
+      const bool whole = panel + kManyWidth <= end;
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t row = m * tile / tiles;
         const TileRow& row_tiles = TilesFor(job.kind, m * (tile + 1) / tiles - row);
@@ -188,8 +192,7 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
   if (panels == 0) {
     return;
   }
-  const QuantizedX x =
-      QuantizedX::In(stream.scratch.Shared(QuantizedX::Bytes(args.m, columns)), args.m, columns);
+  const QuantizedX x = QuantizedX::In(stream.scratch.Shared(QuantizedX::Bytes(args.m, columns)), args.m, columns);
   const auto quantize = [&](int64_t row, int) { QuantizeRow(args.x + row * args.x_stride, row, x); };
   if (args.m * columns < kSerialX) {
     for (int64_t row = 0; row < args.m; ++row) {

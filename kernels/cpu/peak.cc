@@ -47,6 +47,8 @@ struct MultiplyAdd {
 
 void RunFma256(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vfmadd231ps", "ymm"), "vzeroupper\n"); }
 void RunFma512(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vfmadd231ps", "zmm"), "vzeroupper\n"); }
+void RunDotInt8(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vpdpbusd", "zmm"), "vzeroupper\n"); }
+void RunPairsInt8(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vpmaddubsw", "ymm"), "vzeroupper\n"); }
 void RunDotBF16(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vdpbf16ps", "zmm"), "vzeroupper\n"); }
 // Without FMA: six multiplies and six adds, each chain on its own register.
 void RunMulAdd128(int64_t rounds) {
@@ -67,6 +69,13 @@ constexpr MultiplyAdd kMultiplyAdds[] = {
     {"scalar", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
     {"ref", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
 };
+// Products of codes. The tables without an integer kernel of their own multiply them as the compiler likes.
+constexpr MultiplyAdd kInt8MultiplyAdds[] = {
+    {"avx512_bf16", "vpdpbusd zmm", int64_t{12} * 128, RunDotInt8},
+    {"avx512", "vpmaddubsw ymm", int64_t{12} * 64, RunPairsInt8},
+    {"avx2", "vpmaddubsw ymm", int64_t{12} * 64, RunPairsInt8},
+    {"ref", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
+};
 #else
 // Sixteen chains that the compiler may put into vectors, but not into one another.
 void RunPortable(int64_t rounds) {
@@ -83,15 +92,17 @@ constexpr MultiplyAdd kMultiplyAdds[] = {
     {"scalar", "portable multiply and add", int64_t{16} * 2, RunPortable},
     {"ref", "portable multiply and add", int64_t{16} * 2, RunPortable},
 };
+constexpr MultiplyAdd kInt8MultiplyAdds[] = {{"ref", "portable multiply and add", int64_t{16} * 2, RunPortable}};
 #endif
 
-const MultiplyAdd& MultiplyAddOf(const Ops& ops) {
-  for (const MultiplyAdd& row : kMultiplyAdds) {
+// The row of a table; the last one for those that have none.
+const MultiplyAdd& RowOf(std::span<const MultiplyAdd> rows, const Ops& ops) {
+  for (const MultiplyAdd& row : rows) {
     if (row.table == ops.name) {
       return row;
     }
   }
-  return kMultiplyAdds[std::size(kMultiplyAdds) - 1];
+  return rows.back();
 }
 
 // ---- Reading -----------------------------------------------------------------------------------------
@@ -199,6 +210,18 @@ ReadRate MeasureRead(ThreadPool& pool, const Buffer& buffer, int workers) {
   return {.one_stream = rate(ReadOneStream), .far_streams = rate(ReadFarStreams)};
 }
 
+void MeasureUnit(ThreadPool& pool, const MultiplyAdd& unit, double& one_thread, double& all_threads) {
+  const int64_t operations = unit.flops_per_round * kMultiplyAddRounds;
+  one_thread = BestRate([&] {
+    unit.run(kMultiplyAddRounds);
+    return operations;
+  });
+  all_threads = BestRate([&] {
+    pool.Run([&](int) { unit.run(kMultiplyAddRounds); });
+    return operations * pool.threads();
+  });
+}
+
 }  // namespace
 
 MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops) {
@@ -210,17 +233,12 @@ MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops) {
     limits.read_one_thread = MeasureRead(pool, buffer, 1);
     limits.read_all_threads = pool.threads() == 1 ? limits.read_one_thread : MeasureRead(pool, buffer, pool.threads());
   }
-  const MultiplyAdd& unit = MultiplyAddOf(ops);
+  const MultiplyAdd& unit = RowOf(kMultiplyAdds, ops);
   limits.instruction = unit.name;
-  const int64_t flops = unit.flops_per_round * kMultiplyAddRounds;
-  limits.flops_one_thread = BestRate([&] {
-    unit.run(kMultiplyAddRounds);
-    return flops;
-  });
-  limits.flops_all_threads = BestRate([&] {
-    pool.Run([&](int) { unit.run(kMultiplyAddRounds); });
-    return flops * pool.threads();
-  });
+  MeasureUnit(pool, unit, limits.flops_one_thread, limits.flops_all_threads);
+  const MultiplyAdd& int8_unit = RowOf(kInt8MultiplyAdds, ops);
+  limits.int8_instruction = int8_unit.name;
+  MeasureUnit(pool, int8_unit, limits.int8_ops_one_thread, limits.int8_ops_all_threads);
   return limits;
 }
 

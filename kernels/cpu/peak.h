@@ -21,6 +21,9 @@ struct MachineLimits {
   std::string_view instruction;   // the multiply-add that the table's linear uses for 16-bit weights
   double flops_one_thread = 0.0;  // of it; a multiply and an add count as two
   double flops_all_threads = 0.0;
+  std::string_view int8_instruction;  // what it multiplies codes of weights in panels with
+  double int8_ops_one_thread = 0.0;
+  double int8_ops_all_threads = 0.0;
 
   // The limit of decode: the better way to read.
   double ReadBytesPerSecond() const {

@@ -46,7 +46,8 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
       x.push_back(Quantize(args.x + m * args.x_stride, target.weight.columns));
     }
     stream.pool.ParallelFor(target.weight.rows, [&](int64_t n, int) {
-      std::vector<double> sums(static_cast<size_t>(args.m), target.bias == nullptr ? 0.0 : static_cast<double>(target.bias[n]));
+      std::vector<double> sums(static_cast<size_t>(args.m),
+                               target.bias == nullptr ? 0.0 : static_cast<double>(target.bias[n]));
       for (int64_t g = 0; g < target.weight.columns / kGroup; ++g) {
         const UnpackedGroup weight = UnpackGroup(target.weight, n, g);
         for (size_t m = 0; m < sums.size(); ++m) {

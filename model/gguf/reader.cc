@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/check.h"
 #include "fmt/format.h"
 #include "kernels/quant/format.h"
 
@@ -378,6 +379,16 @@ Result<File> Load(ModelFiles& files, std::string_view name) {
     return Bad(fmt::format("the {} files of {} hold {} tensors, not {}", count, first, found, wanted));
   }
   return file;
+}
+
+uint32_t NumberOfType(std::string_view name) {
+  for (const TypeName& type : kTensorTypes) {
+    if (type.name == name) {
+      return type.number;
+    }
+  }
+  CHECK_MSG(false, "not a type of ggml");
+  return 0;
 }
 
 }  // namespace causeway::model::gguf

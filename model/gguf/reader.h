@@ -38,4 +38,7 @@ std::string FirstOfSet(std::string_view name);
 
 bool IsGgufName(std::string_view name);
 
+// ggml's number of a tensor type that it knows: "Q4_0" is 2.
+uint32_t NumberOfType(std::string_view name);
+
 }  // namespace causeway::model::gguf

@@ -81,6 +81,11 @@ Result<Figures> Measure(const Workbench& bench, const EngineBench& options, int6
   return figures;
 }
 
+// Of what most weights are multiplied with.
+double PeakOf(const Workbench& bench, const kernels::MachineLimits& limits) {
+  return bench.model->info.packed_bytes > 0 ? limits.int8_ops_all_threads : limits.flops_all_threads;
+}
+
 OrderedJson ResultJson(const Workbench& bench, const EngineBench& options, const kernels::MachineLimits& limits,
                        const Figures& figures) {
   const double steps_per_second = static_cast<double>(options.gen_tokens) / figures.decode_seconds;
@@ -96,7 +101,7 @@ OrderedJson ResultJson(const Workbench& bench, const EngineBench& options, const
           {"batch", figures.batch},
           {"prefill_tokens_per_s", prefill},
           {"prefill_gflops", flops / 1e9},
-          {"prefill_share_of_peak", flops / limits.flops_all_threads},
+          {"prefill_share_of_peak", flops / PeakOf(bench, limits)},
           {"decode_tokens_per_s", static_cast<double>(figures.batch) * steps_per_second},
           {"decode_weight_bytes_per_step", BytesPerStep(*bench.model)},
           {"decode_gb_per_s", bytes_per_second / 1e9},
@@ -110,7 +115,10 @@ OrderedJson MachineJson(const Workbench& bench, const kernels::MachineLimits& li
           {"read_gb_per_s_one_stream", limits.read_all_threads.one_stream / 1e9},
           {"read_gb_per_s_far_streams", limits.read_all_threads.far_streams / 1e9},
           {"multiply_add", std::string(limits.instruction)},
-          {"gflops", limits.flops_all_threads / 1e9}};
+          {"gflops", limits.flops_all_threads / 1e9},
+          {"int8_multiply_add", std::string(limits.int8_instruction)},
+          {"int8_gops", limits.int8_ops_all_threads / 1e9},
+          {"packed_weight_bytes", bench.model->info.packed_bytes}};
 }
 
 Result<void> RunEngine(const EngineBench& options) {
@@ -128,9 +136,11 @@ Result<void> RunEngine(const EngineBench& options) {
     std::cout << DumpJson(report) << '\n';
     return {};
   }
-  std::cout << fmt::format("{} kernels, {} threads, read {:.1f} GB/s, {} {:.0f} GFLOPS\n", std::string(bench.ops->name),
-                           limits.threads, limits.ReadBytesPerSecond() / 1e9, std::string(limits.instruction),
-                           limits.flops_all_threads / 1e9);
+  const bool int8 = bench.model->info.packed_bytes > 0;
+  std::cout << fmt::format("{} kernels, {} threads, read {:.1f} GB/s, {} {:.0f} GOP/s\n", std::string(bench.ops->name),
+                           limits.threads, limits.ReadBytesPerSecond() / 1e9,
+                           std::string(int8 ? limits.int8_instruction : limits.instruction),
+                           PeakOf(bench, limits) / 1e9);
   for (const OrderedJson& row : report["results"]) {
     std::cout << fmt::format(
         "batch {:3}: prefill {:8.1f} tokens/s ({:3.0f}% of the peak), decode {:8.1f} tokens/s ({:3.0f}% of the read "

@@ -28,18 +28,17 @@ std::string ShapesTable() {
   return text;
 }
 
-int Make(const std::string& shape, const std::string& out) {
+int Make(const std::string& shape, const std::string& format, const std::string& out) {
   {
     ProgressBar bar("writing " + shape);
-    const auto made = model::MakeModel(shape, out, [&](double fraction) { bar.Show(fraction); });
+    const auto made = model::MakeModel(shape, format, out, [&](double fraction) { bar.Show(fraction); });
     if (!made.ok()) {
       return PrintError(made.error());
     }
   }
   for (const model::ModelShape& one : model::ModelShapes()) {
     if (one.name == shape) {
-      std::cout << fmt::format("{}: {}, {} parameters, {} in BF16\n", out, shape, ReadableCount(one.Parameters()),
-                               ReadableBytes(one.Parameters() * kBytesPerParameter));
+      std::cout << fmt::format("{}: {}, {} parameters in {}\n", out, shape, ReadableCount(one.Parameters()), format);
     }
   }
   return 0;
@@ -50,11 +49,14 @@ int Make(const std::string& shape, const std::string& out) {
 void AddMakeModel(CLI::App& bench, int& exit_code) {
   CLI::App* const make = bench.add_subcommand("make-model", "Write a checkpoint of random weights in a known shape");
   const auto shape = std::make_shared<std::string>("tinyllama-1.1b");
+  const auto format = std::make_shared<std::string>("bf16");
   const auto out = std::make_shared<std::string>();
   make->add_option("--shape", *shape, "One of the shapes below")->capture_default_str();
+  make->add_option("--format", *format, "Of the matrices: bf16 (safetensors), or q4_0, q8_0, ... (GGUF, no tokenizer)")
+      ->capture_default_str();
   make->add_option("OUT,--out", *out, "Folder to write; it is made if it is not there")->required();
   make->footer(ShapesTable());
-  make->callback([shape, out, &exit_code] { exit_code = Make(*shape, *out); });
+  make->callback([shape, format, out, &exit_code] { exit_code = Make(*shape, *format, *out); });
 }
 
 }  // namespace causeway::server

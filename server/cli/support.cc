@@ -72,8 +72,9 @@ void AddModelOptions(CLI::App& command, ModelOptions& options, const ModelFlags&
 
 void AddActivationsOption(CLI::App& command, std::string& activations) {
   command
-      .add_option("--activations", activations,
-                  "What quantized weights multiply: int8, where kernels have integer arithmetic for their format, or f32")
+      .add_option(
+          "--activations", activations,
+          "What quantized weights multiply: int8, where kernels have integer arithmetic for their format, or f32")
       ->check(CLI::IsMember({"int8", "f32"}))
       ->capture_default_str();
 }

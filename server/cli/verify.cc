@@ -123,7 +123,8 @@ int VerifyModels(const VerifyCommand& command) {
   ThreadPool pool({.threads = command.threads, .pin = false});
   Outcome outcome(command.json);
   for (const std::string& path : folders) {
-    outcome.Add(path, model::VerifyModel(path, **ops, pool, {.dump = command.dump, .int8_activations = command.activations == "int8"}));
+    outcome.Add(path, model::VerifyModel(path, **ops, pool,
+                                         {.dump = command.dump, .int8_activations = command.activations == "int8"}));
   }
   return outcome.Finish();
 }

@@ -97,7 +97,8 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
            static_cast<double>(info.parameters) / 1e6, static_cast<double>(info.weight_bytes) / kMiB,
            info.context_length);
   if (info.packed_bytes > 0) {
-    LOG_INFO("model: {:.1f} MiB of weights repacked for int8 activations", static_cast<double>(info.packed_bytes) / kMiB);
+    LOG_INFO("model: {:.1f} MiB of weights repacked for int8 activations",
+             static_cast<double>(info.packed_bytes) / kMiB);
   }
   TRY(MakeTemplate(options, *server));
   scheduler::ModelLimits limits;

@@ -24,9 +24,7 @@ std::vector<FormatId> PackedFormats() {
 class PanelMemory {
  public:
   explicit PanelMemory(int64_t bytes) : data_(static_cast<size_t>(bytes) + 64) {}
-  std::byte* get() {
-    return data_.data() + (64 - reinterpret_cast<uintptr_t>(data_.data()) % 64) % 64;
-  }
+  std::byte* get() { return data_.data() + (64 - reinterpret_cast<uintptr_t>(data_.data()) % 64) % 64; }
 
  private:
   std::vector<std::byte> data_;
@@ -58,10 +56,8 @@ class PackedTest : public KernelTest {
                                 const std::vector<float>& bias, int64_t first, int64_t m) {
     std::vector<float> y(static_cast<size_t>(m * weight.rows), NAN);
     const LinearTarget target{weight, bias.empty() ? nullptr : bias.data(), y.data(), weight.rows};
-    ops.linear(stream, {.x = x.data() + first * weight.columns,
-                        .x_stride = weight.columns,
-                        .m = m,
-                        .targets = {&target, 1}});
+    ops.linear(stream,
+               {.x = x.data() + first * weight.columns, .x_stride = weight.columns, .m = m, .targets = {&target, 1}});
     return y;
   }
 };
@@ -192,7 +188,8 @@ TEST_P(PackedTest, LargestCodesDoNotOverflow) {
       const Weight weight(id, n, k, bytes, stream().pool);
       for (const float sign : {1.0F, -1.0F}) {
         const std::vector<float> x(static_cast<size_t>(5 * k), 127.0F * sign);
-        EXPECT_EQ(Run(ops(), stream(), weight.panels, x, {}, 0, 5), Run(ref::kOps, stream(), weight.panels, x, {}, 0, 5))
+        EXPECT_EQ(Run(ops(), stream(), weight.panels, x, {}, 0, 5),
+                  Run(ref::kOps, stream(), weight.panels, x, {}, 0, 5))
             << FormatOf(id).name << " codes " << fill;
       }
     }
@@ -232,7 +229,8 @@ TEST_P(PackedTest, ZerosGiveTheBiasAndInfinitiesSpoilTheirOwnRow) {
     const Weight weight = MakeWeight(id, n, k);
     const auto bias = Random(n, 6);
     EXPECT_EQ(Run(ops(), stream(), weight.panels, std::vector<float>(static_cast<size_t>(k), 0.0F), bias, 0, 1), bias);
-    EXPECT_EQ(Run(ops(), stream(), weight.panels, std::vector<float>(static_cast<size_t>(k), 1e-40F), bias, 0, 1), bias);
+    EXPECT_EQ(Run(ops(), stream(), weight.panels, std::vector<float>(static_cast<size_t>(k), 1e-40F), bias, 0, 1),
+              bias);
     auto x = Random(9 * k, 4);
     const auto expected = Run(ops(), stream(), weight.panels, x, bias, 0, 9);
     x[static_cast<size_t>(1 * k + 200)] = NAN;
