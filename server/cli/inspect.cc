@@ -74,7 +74,7 @@ struct Count {
 
   void Add(const kernels::WeightView& weight) {
     parameters += weight.rows * weight.columns;
-    bytes += weight.rows * weight.row_bytes;
+    bytes += kernels::BytesOf(weight.format, weight.rows * weight.columns);  // as published, packed or not
   }
   void Add(const model::Projection& projection) {
     Add(projection.weight);

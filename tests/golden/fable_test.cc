@@ -43,7 +43,7 @@ TEST(FableTest, LogitsAndGreedyTokensMatchTheReference) {
     if (!kernels::CanRun(*ops) || ops->name == "ref") {
       continue;  // the reference kernels are covered by the families and too slow for this
     }
-    const bool rounded = RoundsActivations(*model, *ops);
+    const bool rounded = RoundingOf(*model, *ops) != ActivationRounding::kNone;
     auto runner = *SequenceRunner::Create(*model, *ops, pool, {.max_positions = 2048});
     for (const Json& prompt : reference["prompts"]) {
       const auto tokens = prompt["token_ids"].get<std::vector<Token>>();

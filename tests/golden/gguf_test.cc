@@ -44,8 +44,11 @@ TEST(GgufGoldenTest, Shared) {
 TEST(GgufGoldenTest, ChunksOfThePromptDoNotMatter) {
   ThreadPool pool({.threads = 1, .pin = false});
   for (const int64_t chunk : {1, 7}) {
-    ExpectPassed(VerifyModel("tests/golden/gguf/zoo", **kernels::SelectOps(""), pool, {.dump = {}, .chunk = chunk}),
-                 "zoo in chunks");
+    for (const bool int8 : {false, true}) {
+      ExpectPassed(VerifyModel("tests/golden/gguf/zoo", **kernels::SelectOps(""), pool,
+                               {.dump = {}, .chunk = chunk, .int8_activations = int8}),
+                   "zoo in chunks");
+    }
   }
 }
 

@@ -25,7 +25,10 @@ inline void ExpectFoldersPass(const std::vector<std::string>& folders) {
   for (const std::string& folder : folders) {
     for (const kernels::Ops* ops : kernels::AllOps()) {
       if (kernels::CanRun(*ops)) {
-        ExpectPassed(VerifyModel(folder, *ops, pool, {}), std::string(ops->name) + " " + folder);
+        for (const bool int8 : {false, true}) {
+          ExpectPassed(VerifyModel(folder, *ops, pool, {.dump = {}, .int8_activations = int8}),
+                       std::string(ops->name) + (int8 ? " int8 " : " f32 ") + folder);
+        }
       }
     }
   }

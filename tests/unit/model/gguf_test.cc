@@ -6,13 +6,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "kernels/packed.h"
 #include "model/gguf/architectures.h"
 #include "model/gguf/pre_tokenizers.h"
+#include "model/gguf/random_weights.h"
 #include "model/gguf/translate.h"
 #include "model/gguf/vocabulary.h"
+#include "model/model.h"
+#include "model/network.h"
 #include "model/tokenizer/regex.h"
 #include "tests/support/gguf_builder.h"
 #include "tests/support/memory_files.h"
+#include "tests/support/test_folder.h"
 
 namespace causeway::model::gguf {
 namespace {
@@ -384,6 +389,40 @@ TEST(GgufVocabularyTest, EndTokensTemplateAndSampling) {
   EXPECT_EQ(chat.bos_token, "<s>");
   EXPECT_EQ(chat.eos_token, "</s>");
   EXPECT_EQ(chat.pad_token, "");
+}
+
+// A model of random blocks loads in rows for float activations, and packed where kernels have integer arithmetic; the
+// embedding stays rows either way.
+TEST(RandomLlamaTest, EveryFormatLoadsInRowsAndPacked) {
+  const TestFolder folder;
+  const std::string path = folder.path() + "/model.gguf";
+  const LlamaShape shape{256, 1, 4, 2, 64, 512, 40, 128};
+  ThreadPool pool({.threads = 2, .pin = false});
+  for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
+    ASSERT_TRUE(WriteRandomLlama(path, shape, format, [](double) {}).ok());
+    const bool packs = kernels::PackedKindOf(format.id) != kernels::PackedKind::kNone;
+    for (ThreadPool* const pack_on : {static_cast<ThreadPool*>(nullptr), &pool}) {
+      LoadOptions load;
+      load.model = path;
+      load.pack_on = pack_on;
+      const auto model = LoadModel(load);
+      ASSERT_TRUE(model.ok()) << format.name << ": " << model.error().message;
+      const bool packed = packs && pack_on != nullptr;
+      EXPECT_EQ((*model)->info.packed_bytes > 0, packed) << format.name;
+      const auto wanted = packed ? kernels::WeightLayout::kPanels : kernels::WeightLayout::kRows;
+      EXPECT_EQ((*model)->network->layers[0].attention.q.weight.layout, wanted) << format.name;
+      EXPECT_EQ((*model)->network->head.weight.layout, wanted) << format.name;
+      EXPECT_EQ((*model)->network->embedding.layout, kernels::WeightLayout::kRows) << format.name;
+    }
+  }
+}
+
+TEST(RandomLlamaTest, RowsThatAreNoWholeBlocksAreRefused) {
+  const TestFolder folder;
+  const auto written = WriteRandomLlama(folder.path() + "/model.gguf", {96, 1, 3, 3, 32, 256, 40, 128},
+                                        kernels::FormatOf(kernels::FormatId::kQ4_K), [](double) {});
+  ASSERT_FALSE(written.ok());
+  EXPECT_THAT(written.error().message, HasSubstr("no whole blocks of q4_K"));
 }
 
 }  // namespace
