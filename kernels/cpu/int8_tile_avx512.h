@@ -18,13 +18,23 @@ using LaneMask = __mmask16;
 
 inline LaneMask MaskOf(int64_t valid) { return static_cast<LaneMask>((1U << valid) - 1); }
 inline void ClearSums(Sums& sums) { sums = _mm512_setzero_ps(); }
+#if defined(CAUSEWAY_EMULATE_AVX512)
+// SIMDe lacks the masked forms: the mask's set bits are the first lanes.
+inline void LoadSums(const float* p, LaneMask mask, Sums& sums) {
+  float values[kLanes] = {};
+  std::memcpy(values, p, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
+  sums = Load(values);
+}
+inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
+  float values[kLanes];
+  Store(values, sums);
+  std::memcpy(p, values, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
+}
+#else
 inline void LoadSums(const float* p, LaneMask mask, Sums& sums) { sums = _mm512_maskz_loadu_ps(mask, p); }
 inline void StoreSums(float* p, LaneMask mask, const Sums& sums) { _mm512_mask_storeu_ps(p, mask, sums); }
+#endif
 inline void AddTo(Sums& sums, const Sums& more) { sums = _mm512_add_ps(sums, more); }
-
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(ToInt(rounded)));
-}
 
 inline __m512i LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
 inline __m512i BroadcastFour(const int8_t* p) {
@@ -32,10 +42,6 @@ inline __m512i BroadcastFour(const int8_t* p) {
   std::memcpy(&four, p, sizeof(four));
   return _mm512_set1_epi32(four);
 }
-inline Vec WidenBytes(const std::byte* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
-
 #if defined(CAUSEWAY_EMULATE_AVX512)
 inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) {
   alignas(64) int32_t sums[16];
@@ -49,7 +55,38 @@ inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) {
   }
   return _mm512_loadu_si512(sums);
 }
+inline Vec ToFloats(__m512i whole) {
+  alignas(64) int32_t from[kLanes];
+  float values[kLanes];
+  _mm512_storeu_si512(from, whole);
+  for (int i = 0; i < kLanes; ++i) {
+    values[i] = static_cast<float>(from[i]);
+  }
+  return Load(values);
+}
+inline Vec WidenBytes(const std::byte* p) {
+  float values[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    values[i] = static_cast<float>(p[i]);
+  }
+  return Load(values);
+}
+inline void StoreCodes(int8_t* p, Vec rounded) {
+  float values[kLanes];
+  Store(values, rounded);
+  for (int i = 0; i < kLanes; ++i) {
+    p[i] = static_cast<int8_t>(values[i]);
+  }
+}
 #else
+inline Vec ToFloats(__m512i whole) { return _mm512_cvtepi32_ps(whole); }
+inline Vec WidenBytes(const std::byte* p) {
+  return ToFloats(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+// kLanes values, already whole numbers in [-127, 127].
+inline void StoreCodes(int8_t* p, Vec rounded) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(ToInt(rounded)));
+}
 inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) { return _mm512_dpbusd_epi32(acc, u, s); }
 #endif
 
@@ -117,9 +154,9 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       const XGroup& group = x.groups[c * x.per_row + g];
       const Vec x_scale = Set1(group.scale);
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-        sums[r][c] = Fma(_mm512_cvtepi32_ps(acc[r][c]), Mul(scale[r], x_scale), sums[r][c]);
+        sums[r][c] = Fma(ToFloats(acc[r][c]), Mul(scale[r], x_scale), sums[r][c]);
         if constexpr (kKind == PackedKind::kNibblesSixBit) {
-          sums[r][c] = _mm512_fnmadd_ps(minimum[r], Set1(group.sum), sums[r][c]);
+          sums[r][c] = Fma(minimum[r], Set1(-group.sum), sums[r][c]);
         }
       }
     }
