@@ -152,6 +152,8 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& op
   }
   if (options.weights) {
     progress(0.5, "checking the weights");
+    ASSIGN_OR_RETURN(const std::string type, Config(text.config).Text("model_type"));
+    TRY(FindArchitecture(type));  // before a word about files that another architecture may have
     Checkpoint checkpoint;
     checkpoint.config = std::move(text.config);
     ASSIGN_OR_RETURN(checkpoint.tensors, LoadTensors(*files));

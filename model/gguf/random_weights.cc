@@ -113,7 +113,7 @@ Header HeaderOf(const LlamaShape& shape, const kernels::WeightFormat& format,
     for (const int64_t size : tensor.sizes) {
       header.Put(static_cast<uint64_t>(size));
     }
-    header.Put(NumberOfType(tensor.sizes.size() == 1 ? "F32" : format.dtype));
+    header.Put(NumberOfType(tensor.sizes.size() == 1 ? "F32" : format.dtype).value());
     header.Put(static_cast<uint64_t>(offset));
     offset += Aligned(tensor.bytes);
   }
@@ -135,6 +135,9 @@ std::vector<std::byte> Pattern(const kernels::WeightFormat& format) {
 
 Result<void> WriteRandomLlama(const std::string& path, const LlamaShape& shape, const kernels::WeightFormat& format,
                               const std::function<void(double)>& progress) {
+  if (!NumberOfType(format.dtype)) {
+    return MakeError(ErrorCode::kInvalidArgument, fmt::format("GGUF files have no type {}", format.name), "format");
+  }
   for (const int64_t columns : {shape.hidden, shape.inner, shape.heads * shape.head_dim}) {
     if (columns % format.block_elements != 0) {
       return MakeError(ErrorCode::kInvalidArgument,

@@ -381,14 +381,13 @@ Result<File> Load(ModelFiles& files, std::string_view name) {
   return file;
 }
 
-uint32_t NumberOfType(std::string_view name) {
+std::optional<uint32_t> NumberOfType(std::string_view name) {
   for (const TypeName& type : kTensorTypes) {
     if (type.name == name) {
       return type.number;
     }
   }
-  CHECK_MSG(false, "not a type of ggml");
-  return 0;
+  return std::nullopt;
 }
 
 }  // namespace causeway::model::gguf

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,7 +39,7 @@ std::string FirstOfSet(std::string_view name);
 
 bool IsGgufName(std::string_view name);
 
-// ggml's number of a tensor type that it knows: "Q4_0" is 2.
-uint32_t NumberOfType(std::string_view name);
+// ggml's number of a tensor type: "Q4_0" is 2. None: it knows no such type.
+std::optional<uint32_t> NumberOfType(std::string_view name);
 
 }  // namespace causeway::model::gguf

@@ -399,7 +399,11 @@ TEST(RandomLlamaTest, EveryFormatLoadsInRowsAndPacked) {
   const LlamaShape shape{256, 1, 4, 2, 64, 512, 40, 128};
   ThreadPool pool({.threads = 2, .pin = false});
   for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
-    ASSERT_TRUE(WriteRandomLlama(path, shape, format, [](double) {}).ok());
+    const auto written = WriteRandomLlama(path, shape, format, [](double) {});
+    ASSERT_EQ(written.ok(), NumberOfType(format.dtype).has_value()) << format.name;
+    if (!written.ok()) {
+      continue;  // a format of other files
+    }
     const bool packs = kernels::PackedKindOf(format.id) != kernels::PackedKind::kNone;
     for (ThreadPool* const pack_on : {static_cast<ThreadPool*>(nullptr), &pool}) {
       LoadOptions load;
