@@ -25,7 +25,8 @@ enum class WeightLayout : uint8_t {
 };
 
 // A matrix: [rows, columns]. For a linear layer rows are output features. In rows, data may be an mmap of the file, so
-// it is only as aligned as its element type; panels are 64-byte aligned and have no row_bytes. Only linear takes panels.
+// it is only as aligned as its element type; panels are 64-byte aligned and have no row_bytes. Only linear takes
+// panels.
 struct WeightView {
   const std::byte* data = nullptr;
   FormatId format = FormatId::kF32;

@@ -31,9 +31,7 @@ struct PageCounts {
   int64_t operator[](PageClass one) const { return of[static_cast<size_t>(one)]; }
   int64_t total() const { return std::accumulate(of.begin(), of.end(), int64_t{0}); }
   // Cannot be taken for others.
-  int64_t held() const {
-    return (*this)[PageClass::kLive] + (*this)[PageClass::kPinned] + (*this)[PageClass::kMoving];
-  }
+  int64_t held() const { return (*this)[PageClass::kLive] + (*this)[PageClass::kPinned] + (*this)[PageClass::kMoving]; }
   // What counts against a tenant's quota: free and parked pages are nobody's.
   int64_t charged() const { return held() + (*this)[PageClass::kCached]; }
 };

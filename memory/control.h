@@ -23,8 +23,8 @@ class MemoryControl {
   MemoryControl(const MemoryControl&) = delete;
   MemoryControl& operator=(const MemoryControl&) = delete;
 
-  // Engine thread, as all below. `work` runs on the control thread; after it, `done` in a Poll or Drain of ours. Callers
-  // limit how much they ask for.
+  // Engine thread, as all below. `work` runs on the control thread; after it, `done` in a Poll or Drain of ours.
+  // Callers limit how much they ask for.
   void Post(std::function<void()> work, std::function<void()> done);
   // Calls `done` for the jobs that have been done (kDeferred: does one first). True: there were some.
   bool Poll();

@@ -49,9 +49,9 @@ Result<void> Validate(const KvCacheOptions& options, const VmBackend& backend) {
     floors += std::min(tenant.floor_pages, options.max_pages + 1);
   }
   if (floors > options.max_pages) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("the tenants' floors take {} pages of the {} that there are", floors,
-                                 options.max_pages));
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("the tenants' floors take {} pages of the {} that there are", floors, options.max_pages));
   }
   const int64_t arena_pages = kMaxArenaBytes / geometry.page_bytes / RangesOf(options);
   if (options.positions_per_span > arena_pages * geometry.tokens_per_page) {

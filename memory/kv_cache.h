@@ -41,19 +41,19 @@ class KvCache {
   // ---- Spans (kv_cache.cc) ----
 
   // A span for a sequence that will soon hold `expected_positions`. The pages of the longest known prefix are in it
-  // already, sealed and reserved; nothing else is. Prefers the parked range that has them mapped, then the one that fits
-  // best. kResourceExhausted when all slots are taken.
+  // already, sealed and reserved; nothing else is. Prefers the parked range that has them mapped, then the one that
+  // fits best. kResourceExhausted when all slots are taken.
   Result<Span> CreateSpan(int64_t expected_positions, const PrefixQuery& prefix = {});
-  // Makes positions [0, positions) usable, those behind the sealed pages writable. All or nothing: on kResourceExhausted
-  // (budget, quota, mappings) or any error of the backend every span is as it was; parked and cached pages may have become
-  // free ones.
+  // Makes positions [0, positions) usable, those behind the sealed pages writable. All or nothing: on
+  // kResourceExhausted (budget, quota, mappings) or any error of the backend every span is as it was; parked and cached
+  // pages may have become free ones.
   Result<void> Reserve(Span& span, int64_t positions);
   // Whether Reserve could succeed for `pages` more pages of the tenant, parked and cached ones included.
   bool CanReserve(int64_t pages, TenantId tenant = kDefaultTenant) const;
   // Pages that one sequence of the tenant can have of a budget of `pages`: what others' floors leave, within its quota.
   int64_t RoomOf(TenantId tenant, int64_t pages) const;
-  // Has pages up to `positions` mapped soon, off this thread, if free pages are at hand. Best effort: whoever needs them
-  // earlier waits for them, and they stay up for taking.
+  // Has pages up to `positions` mapped soon, off this thread, if free pages are at hand. Best effort: whoever needs
+  // them earlier waits for them, and they stay up for taking.
   void MapAhead(Span& span, int64_t positions);
   // Takes over what other threads have done and gives them more to do: pages made ahead, tiers offered to. To be called
   // once a step, and when the wake of KvCacheParts calls. True: a restore or an offer made progress.
@@ -103,11 +103,11 @@ class KvCache {
   Result<void> Trim();
   // Forgets every prefix that nobody holds. Tiers keep what they have.
   Result<void> DropPrefixes();
-  // Lets the cache have this many pages from now on, at most max_pages. kResourceExhausted, and nothing changed but that
-  // parked and cached pages went, while more are held.
+  // Lets the cache have this many pages from now on, at most max_pages. kResourceExhausted, and nothing changed but
+  // that parked and cached pages went, while more are held.
   Result<void> Resize(int64_t pages);
-  // Gives all memory back to the system; what is cached is offered to the tier first. kFailedPrecondition while a span, a
-  // pin or a restore is there.
+  // Gives all memory back to the system; what is cached is offered to the tier first. kFailedPrecondition while a span,
+  // a pin or a restore is there.
   Result<void> Sleep();
   // Takes as many pages as there were back, all or none (kResourceExhausted, still asleep).
   Result<void> Wake();
@@ -182,7 +182,7 @@ class KvCache {
   PrefixIndex index_;  // declared before slots_, which have holds
   GhostKeys ghosts_;
   std::vector<Slot> slots_;
-  int64_t spans_ = 0;  // in use
+  int64_t spans_ = 0;                                  // in use
   std::vector<std::shared_ptr<AheadJob>> ahead_;       // in flight
   std::vector<std::shared_ptr<RestoreJob>> restores_;  // in flight
   std::vector<PageId> scratch_ids_;

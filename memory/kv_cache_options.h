@@ -29,12 +29,12 @@ inline constexpr PrefixSpelling kLinuxPrefixSpelling = PrefixSpelling::kAlias;
 
 struct KvCacheOptions {
   KvGeometry geometry;
-  int64_t max_pages = 0;              // the budget
-  int64_t max_spans = 0;              // sequences that hold KV at once
-  int64_t positions_per_span = 0;     // the longest context
-  Digest prefix_key{};                // of the prefix index; RandomKey() where clients must not guess keys
+  int64_t max_pages = 0;                // the budget
+  int64_t max_spans = 0;                // sequences that hold KV at once
+  int64_t positions_per_span = 0;       // the longest context
+  Digest prefix_key{};                  // of the prefix index; RandomKey() where clients must not guess keys
   std::vector<TenantLimits> tenants{};  // by TenantId; empty: one, without limits
-  int64_t ready_pages = 0;            // free pages that are made ahead, once pages are wanted
+  int64_t ready_pages = 0;              // free pages that are made ahead, once pages are wanted
   PrefixSpelling prefix_spelling = PrefixSpelling::kAlias;
 };
 
@@ -72,9 +72,9 @@ struct KvCacheStats {
   int64_t created_pages = 0;  // physical pages that exist; times page_bytes: what the system counts
   int64_t making_pages = 0;   // being created or given back by another thread: counted or not
   int64_t page_bytes = 0;
-  int64_t mappings = 0;         // runs of pages mapped
-  uint64_t map_calls = 0;       // by the engine thread
-  uint64_t ahead_calls = 0;     // by the control thread
+  int64_t mappings = 0;      // runs of pages mapped
+  uint64_t map_calls = 0;    // by the engine thread
+  uint64_t ahead_calls = 0;  // by the control thread
   uint64_t unmap_calls = 0;
   uint64_t spilled_pages = 0;   // left the pool for a tier
   uint64_t restored_pages = 0;  // came back from one

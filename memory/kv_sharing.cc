@@ -194,9 +194,8 @@ KvCache::Loss KvCache::LossAt(const PrefixQuery& query, int64_t found) const {
 // ---- Giving up -------------------------------------------------------------------------------------
 
 Result<bool> KvCache::EvictOne(std::optional<TenantId> taker, bool own_only, Spill spill) {
-  const auto next = index_.NextToGo([&](TenantId owner) {
-    return !taker || owner == *taker || (!own_only && ledger_.MayTake(*taker, owner));
-  });
+  const auto next = index_.NextToGo(
+      [&](TenantId owner) { return !taker || owner == *taker || (!own_only && ledger_.MayTake(*taker, owner)); });
   if (!next) {
     return false;
   }

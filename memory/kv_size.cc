@@ -12,8 +12,8 @@
 namespace causeway::memory {
 namespace {
 
-// A span's sealed pages are its own to use, and it holds the last one; a trunk has no more live pages than its users begin
-// with, and they begin with the same ones as it.
+// A span's sealed pages are its own to use, and it holds the last one; a trunk has no more live pages than its users
+// begin with, and they begin with the same ones as it.
 void CheckUse(const KvSlot& slot, std::span<const KvSlot> slots) {
   int64_t users = 0;
   int64_t live = 0;

@@ -14,8 +14,8 @@ namespace causeway::memory {
 
 struct AheadJob;  // kv_jobs.h
 
-// A span's own pages, or a trunk: a range whose pages several spans begin with. A trunk's pages are all sealed; those that
-// a user begins with are live, the others cached.
+// A span's own pages, or a trunk: a range whose pages several spans begin with. A trunk's pages are all sealed; those
+// that a user begins with are live, the others cached.
 struct KvSlot {
   std::vector<PageRef> pages;  // mapped: a prefix of the range
   int64_t first = 0;           // place of pages[0] in its sequence: the pages before it are the trunk's
@@ -33,13 +33,16 @@ struct KvSlot {
   // How many of the prefix's pages are in place at the beginning of the range.
   int64_t CommonPages(std::span<const PageRef> prefix) const {
     const auto same = [](const PageRef& a, const PageRef& b) { return a.page() == b.page(); };
-    return first > 0 ? 0 : std::mismatch(pages.begin(), pages.end(), prefix.begin(), prefix.end(), same).first - pages.begin();
+    return first > 0
+               ? 0
+               : std::mismatch(pages.begin(), pages.end(), prefix.begin(), prefix.end(), same).first - pages.begin();
   }
   // Of a span in use, its trunk's pages included.
   int64_t places() const { return first + live; }
   int64_t sealed_places() const { return first + sealed; }
   PageId PageAt(int64_t place) const {
-    return (place < first ? trunk->pages[static_cast<size_t>(place)] : pages[static_cast<size_t>(place - first)]).page();
+    return (place < first ? trunk->pages[static_cast<size_t>(place)] : pages[static_cast<size_t>(place - first)])
+        .page();
   }
 };
 

@@ -78,8 +78,8 @@ void Restoring::Abandon() {
   }
 }
 
-// By the rates measured lately. One in some that were found too slow is tried all the same, so that a tier which had a bad
-// hour is found out to be well again.
+// By the rates measured lately. One in some that were found too slow is tried all the same, so that a tier which had a
+// bad hour is found out to be well again.
 bool KvCache::IsWorthMoving() {
   const KvGeometry& geometry = options_.geometry;
   return WorthMoving(geometry.page_bytes, geometry.tokens_per_page, parts_.tier->ReadRate(), compute_rate_) ||

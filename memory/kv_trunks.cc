@@ -13,8 +13,7 @@ namespace {
 // chain: who has the last one has them all.
 bool HasEnd(const KvSlot& slot, std::span<const PageRef> prefix) {
   const int64_t count = std::ssize(prefix) - slot.first;
-  return count > 0 && slot.sealed >= count &&
-         slot.pages[static_cast<size_t>(count - 1)].page() == prefix.back().page();
+  return count > 0 && slot.sealed >= count && slot.pages[static_cast<size_t>(count - 1)].page() == prefix.back().page();
 }
 
 bool IsTrunk(const KvSlot& slot) { return slot.users > 0; }
@@ -48,10 +47,12 @@ KvSlot* ParkedWith(std::span<KvSlot> slots, std::span<const PageRef> prefix) {
 }  // namespace
 
 // A range for a span that begins with the prefix, and the trunk in front of it if it needs one, both the span's.
-Result<KvCache::Slot*> KvCache::TakeBehindTrunk(int64_t wanted_pages, std::span<const PageRef> prefix, TenantId tenant) {
+Result<KvCache::Slot*> KvCache::TakeBehindTrunk(int64_t wanted_pages, std::span<const PageRef> prefix,
+                                                TenantId tenant) {
   Slot* trunk = TrunkWith(slots_, prefix);
   if (trunk == nullptr || !IsTrunk(*trunk)) {
-    if (Slot* const whole = ParkedWith(slots_, prefix)) {  // nothing is to be mapped, and what lies behind the prefix is kept
+    if (Slot* const whole =
+            ParkedWith(slots_, prefix)) {  // nothing is to be mapped, and what lies behind the prefix is kept
       return TakeWhole(*whole, prefix, tenant);
     }
   }

@@ -31,7 +31,7 @@ PageClass PageLedger::ClassOf(PageId page) const {
   return pool_.References(page) > 0 ? PageClass::kParked : PageClass::kFree;
 }
 
-void PageLedger::Add(PageId page, TenantId tenant, uint32_t Use::* count) {
+void PageLedger::Add(PageId page, TenantId tenant, uint32_t Use::*count) {
   const PageClass before = ClassOf(page);
   Use& use = uses_[page];
   CHECK_MSG(!Budget::IsCharged(before) || use.tenant == tenant, "two tenants share page {}", page);
@@ -40,7 +40,7 @@ void PageLedger::Add(PageId page, TenantId tenant, uint32_t Use::* count) {
   Moved(page, before);
 }
 
-void PageLedger::Drop(PageId page, uint32_t Use::* count) {
+void PageLedger::Drop(PageId page, uint32_t Use::*count) {
   const PageClass before = ClassOf(page);
   CHECK(uses_[page].*count > 0);
   --(uses_[page].*count);

@@ -71,12 +71,12 @@ class PageLedger {
     TenantId tenant = kDefaultTenant;  // while charged
     bool indexed = false;
   };
-  void Add(PageId page, TenantId tenant, uint32_t Use::* count);
-  void Drop(PageId page, uint32_t Use::* count);
+  void Add(PageId page, TenantId tenant, uint32_t Use::*count);
+  void Drop(PageId page, uint32_t Use::*count);
 
   const PagePool& pool_;
   const std::vector<TenantLimits> tenants_;
-  std::vector<Use> uses_;  // [max_pages]
+  std::vector<Use> uses_;        // [max_pages]
   std::vector<int64_t> pinned_;  // by tenant
   Budget budget_;
 };

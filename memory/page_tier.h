@@ -38,11 +38,12 @@ class PageTier {
  public:
   virtual ~PageTier() = default;
 
-  // Keeps a copy of a page; `fill` writes its bytes. False: it was not taken, and counted with the reason. What is there
-  // already is only touched.
+  // Keeps a copy of a page; `fill` writes its bytes. False: it was not taken, and counted with the reason. What is
+  // there already is only touched.
   using Fill = std::function<Result<void>(std::span<std::byte>)>;
   virtual bool Put(const PageIdentity& page, const Fill& fill) = 0;
-  // How many pages from keys[first] on are there in a row, tokens compared (those of the whole sequence), at most `most`.
+  // How many pages from keys[first] on are there in a row, tokens compared (those of the whole sequence), at most
+  // `most`.
   virtual int64_t Known(std::span<const Digest> keys, int64_t first, std::span<const Token> tokens, int64_t most) = 0;
   // To read pages that Known has just named.
   virtual std::unique_ptr<PageSource> BeginRead(std::span<const Digest> keys, int64_t first, int64_t count) = 0;

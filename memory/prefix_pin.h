@@ -12,8 +12,8 @@ namespace causeway::memory {
 
 class KvCache;
 
-// Keeps the pages of a prefix: kPinned for a state object, kMoving for a sequence that waits for them. The cache outlives
-// it. Owner: the engine thread, but for PageAt, which any thread may call while the pin is there.
+// Keeps the pages of a prefix: kPinned for a state object, kMoving for a sequence that waits for them. The cache
+// outlives it. Owner: the engine thread, but for PageAt, which any thread may call while the pin is there.
 class PrefixPin {
  public:
   PrefixPin() = default;

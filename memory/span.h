@@ -39,14 +39,14 @@ class Span {
   ~Span() { Release(); }
 
   explicit operator bool() const { return cache_ != nullptr; }
-  SpanSegments segments() const;       // the positions that may be used now
+  SpanSegments segments() const;         // the positions that may be used now
   std::byte* page(int64_t place) const;  // where the page of positions place * tokens_per_page... lies, mapped or not
   std::byte* base() const { return page(0); }
-  int64_t mapped_pages() const;        // reserved ones and what was adopted with the range
-  int64_t sealed_pages() const;        // at the front: shared or published, not to be written
+  int64_t mapped_pages() const;             // reserved ones and what was adopted with the range
+  int64_t sealed_pages() const;             // at the front: shared or published, not to be written
   PageId sealed_page(int64_t place) const;  // one of them
-  int64_t capacity_positions() const;  // positions that may be used now: those reserved, to a full page
-  void Release();                      // parks the range now
+  int64_t capacity_positions() const;       // positions that may be used now: those reserved, to a full page
+  void Release();                           // parks the range now
 
  private:
   friend class KvCache;

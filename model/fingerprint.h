@@ -7,8 +7,8 @@
 
 namespace causeway::model {
 
-// Of the names and of every byte of the files that the model was loaded from; `model` has weights. About 1 GB a second and
-// thread.
+// Of the names and of every byte of the files that the model was loaded from; `model` has weights. About 1 GB a second
+// and thread.
 Digest Fingerprint(const Model& model, ThreadPool& pool);
 
 }  // namespace causeway::model

@@ -34,13 +34,13 @@ struct Inbox {
   std::vector<Cancellation> cancellations;
   std::vector<memory::PrefixPin> unpins;        // that nobody keeps any more
   std::vector<std::function<void()>> commands;  // to be run between two steps; each has a caller that waits
-  int64_t waiting_requests = 0;  // sequences submitted and not yet running
-  int64_t waiting_tokens = 0;    // prompt tokens not yet computed
-  bool draining = false;         // nothing new is taken
-  bool ending = false;           // what there is ends with kUnavailable
-  bool stopping = false;         // and the thread ends
-  bool stopped = false;          // it has ended
-  bool memory_news = false;      // the cache's other threads have done something
+  int64_t waiting_requests = 0;                 // sequences submitted and not yet running
+  int64_t waiting_tokens = 0;                   // prompt tokens not yet computed
+  bool draining = false;                        // nothing new is taken
+  bool ending = false;                          // what there is ends with kUnavailable
+  bool stopping = false;                        // and the thread ends
+  bool stopped = false;                         // it has ended
+  bool memory_news = false;                     // the cache's other threads have done something
 
   // Caller holds mutex.
   bool HasNews() const {

@@ -163,8 +163,8 @@ struct Engine::Impl {
     drained.notify_all();
   }
 
-  // Waits for something to do, and takes it over. False when stopping: nothing is left then, and neither Submit nor Call
-  // lets anything in behind, as they look at `stopping` under the same lock.
+  // Waits for something to do, and takes it over. False when stopping: nothing is left then, and neither Submit nor
+  // Call lets anything in behind, as they look at `stopping` under the same lock.
   bool TakeInbox() {
     bool ending = false;
     bool stopping = false;
@@ -323,9 +323,9 @@ struct Engine::Impl {
       } else if (!load.restoring.done()) {
         return false;
       } else if (load.restoring.pages() < load.pages) {
-        load.promise.set_value(MakeError(ErrorCode::kFailedPrecondition,
-                                         fmt::format("only {} of the state's {} pages could be read",
-                                                     load.restoring.pages(), load.pages)));
+        load.promise.set_value(MakeError(
+            ErrorCode::kFailedPrecondition,
+            fmt::format("only {} of the state's {} pages could be read", load.restoring.pages(), load.pages)));
       } else {
         load.promise.set_value(Pinned(load.restoring.TakePin()));
       }
@@ -424,7 +424,8 @@ struct Engine::Impl {
   void WaitForPagesOrDeadline() {
     std::unique_lock lock(inbox->mutex);
     const Instant latest = Clock::now() + std::chrono::milliseconds(50);
-    inbox->wake.wait_until(lock, std::min(latest, scheduler.NextDeadline()), [this] { return inbox->HasNews() || inbox->ending; });
+    inbox->wake.wait_until(lock, std::min(latest, scheduler.NextDeadline()),
+                           [this] { return inbox->HasNews() || inbox->ending; });
   }
 
   // Constant after construction.
@@ -450,7 +451,7 @@ struct Engine::Impl {
   std::vector<std::shared_ptr<RequestChannel>> to_wake;
   std::vector<PendingLoad> loads;
   bool executor_sleeps = false;
-  bool trimmed = false;  // nothing was done since
+  bool trimmed = false;      // nothing was done since
   bool wake_failed = false;  // to drain
 
   // Written by the engine thread, read by any.
@@ -503,7 +504,9 @@ EngineStats Engine::Stats() const {
   return stats;
 }
 
-Result<std::shared_ptr<const PinnedPrefix>> Engine::Load(LoadRequest request) { return impl_->Load(std::move(request)); }
+Result<std::shared_ptr<const PinnedPrefix>> Engine::Load(LoadRequest request) {
+  return impl_->Load(std::move(request));
+}
 Result<void> Engine::Sleep(bool weights) {
   return impl_->Call<void>([impl = impl_.get(), weights] { return impl->GoToSleep(weights); });
 }

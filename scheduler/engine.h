@@ -107,7 +107,7 @@ class Engine {
     std::vector<Token> tokens;
     std::string cache_salt;
     memory::TenantId tenant = memory::kDefaultTenant;
-    bool switched = false;  // longrope: for lengths above kv_switch_length
+    bool switched = false;                       // longrope: for lengths above kv_switch_length
     std::unique_ptr<memory::PageSource> source;  // of all full pages
   };
   // Puts pages that were computed elsewhere into the cache and pins them. kResourceExhausted where they find no room.

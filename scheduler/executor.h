@@ -17,8 +17,8 @@ class Executor {
   // Launch. An error fails the requests of that step; the engine goes on.
   virtual Result<const StepResult*> Await() = 0;
 
-  // Between steps: gives back the memory that weights and activations take, and takes it again. A failed Wake leaves the
-  // executor asleep.
+  // Between steps: gives back the memory that weights and activations take, and takes it again. A failed Wake leaves
+  // the executor asleep.
   virtual Result<void> Sleep() { return {}; }
   virtual Result<void> Wake() { return {}; }
 };

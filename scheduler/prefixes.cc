@@ -14,7 +14,8 @@ constexpr int64_t kMapAheadTokens = 16;  // decode steps in which the control th
 
 }  // namespace
 
-std::string PrefixScope(const memory::KvCache& kv, std::string_view cache_salt, memory::TenantId tenant, bool switched) {
+std::string PrefixScope(const memory::KvCache& kv, std::string_view cache_salt, memory::TenantId tenant,
+                        bool switched) {
   const std::string& name = kv.tenants()[tenant].name;
   return fmt::format("{}{}:{}{}", switched ? '+' : '-', name.size(), name, cache_salt);
 }
@@ -135,9 +136,8 @@ Scheduler::Readiness Scheduler::AskTier(Sequence& sequence) {
   if (!room && running_.empty()) {
     return Readiness::kReady;  // nobody will make room: it starts with what is here
   }
-  const auto in_flight = std::count_if(restoring_.begin(), restoring_.end(), [](Sequence* const one) {
-    return !WaitingOf(*one).restoring->done();
-  });
+  const auto in_flight = std::count_if(restoring_.begin(), restoring_.end(),
+                                       [](Sequence* const one) { return !WaitingOf(*one).restoring->done(); });
   if (!room || in_flight >= kMostRestoring) {
     return Readiness::kBlocked;  // those end by themselves
   }
@@ -178,8 +178,8 @@ int64_t Scheduler::MostPinned(int64_t budget) const {
 
 int64_t Scheduler::most_pinned() const { return MostPinned(kv_.Stats().budget_pages); }
 
-// Whether the tenant may have `more` pages pinned: beside all pins the longest request of anybody finds room, and beside
-// its own all of its requests (`but` the one that ends) do within its quota.
+// Whether the tenant may have `more` pages pinned: beside all pins the longest request of anybody finds room, and
+// beside its own all of its requests (`but` the one that ends) do within its quota.
 Result<void> Scheduler::CheckPins(memory::TenantId tenant, int64_t more, const Request* but) const {
   if (kv_.PinnedPages() + more > most_pinned()) {
     return MakeError(ErrorCode::kResourceExhausted,
@@ -199,9 +199,10 @@ Result<void> Scheduler::CheckQuota(const Request& request, int64_t more) const {
   const int64_t pages = kv_.geometry().PagesFor(request.most_positions());
   const int64_t pinned = kv_.PinnedPages(tenant) + more;
   if (pinned > 0 && pages > kv_.tenants()[tenant].quota_pages - pinned) {
-    return MakeError(ErrorCode::kResourceExhausted,
-                     fmt::format("states keep {} of the {} KV pages that the tenant may have, and a request may need {}",
-                                 pinned, kv_.tenants()[tenant].quota_pages, pages));
+    return MakeError(
+        ErrorCode::kResourceExhausted,
+        fmt::format("states keep {} of the {} KV pages that the tenant may have, and a request may need {}", pinned,
+                    kv_.tenants()[tenant].quota_pages, pages));
   }
   return {};
 }
@@ -234,16 +235,17 @@ Result<memory::Restoring> Scheduler::BeginLoad(std::span<const Token> tokens, st
 
 Result<void> Scheduler::CheckResize(int64_t pages) const {
   if (kv_.PinnedPages() > MostPinned(pages)) {
-    return MakeError(ErrorCode::kResourceExhausted,
-                     fmt::format("states keep {} KV pages; {} pages would leave no room beside them", kv_.PinnedPages(),
-                                 pages));
+    return MakeError(
+        ErrorCode::kResourceExhausted,
+        fmt::format("states keep {} KV pages; {} pages would leave no room beside them", kv_.PinnedPages(), pages));
   }
   for (const auto& [key, request] : requests_) {
     if (kv_.geometry().PagesFor(request.most_positions()) > kv_.RoomOf(request.params.tenant, pages)) {
-      return MakeError(ErrorCode::kResourceExhausted,
-                       fmt::format("a request that is being served may need {} tokens of KV cache; {} pages do not hold "
-                                   "them",
-                                   request.most_positions(), pages));
+      return MakeError(
+          ErrorCode::kResourceExhausted,
+          fmt::format("a request that is being served may need {} tokens of KV cache; {} pages do not hold "
+                      "them",
+                      request.most_positions(), pages));
     }
   }
   return {};

@@ -59,7 +59,7 @@ struct GenerateRequest {
   int n = 1;               // sequences
   std::string cache_salt;  // prefixes are shared among requests of one salt only; at most 256 bytes
   memory::TenantId tenant = memory::kDefaultTenant;  // whom its pages are charged to, and shared with
-  bool pin = false;  // keep the KV of sequence 0 when it ends well: OutputEvent::pinned
+  bool pin = false;                                  // keep the KV of sequence 0 when it ends well: OutputEvent::pinned
   Priority priority = Priority::kNormal;
   Instant arrival;                  // when the front end received it
   Instant queue_deadline = kNever;  // must have started by then

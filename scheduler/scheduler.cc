@@ -51,8 +51,8 @@ Result<void> CheckFits(const GenerateRequest& request, const memory::KvCache& kv
   const int64_t room = kv.RoomOf(request.tenant, kv.Stats().budget_pages) * kv.geometry().tokens_per_page;
   if (most > room) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("the request may need {} tokens of KV cache ({} in the prompt), which holds {}{}", most,
-                                 prompt, room, kv.tenants().size() > 1 ? " for this tenant" : ""),
+                     fmt::format("the request may need {} tokens of KV cache ({} in the prompt), which holds {}{}",
+                                 most, prompt, room, kv.tenants().size() > 1 ? " for this tenant" : ""),
                      prompt > room ? "prompt" : "max_tokens");
   }
   return {};
@@ -283,8 +283,8 @@ void Scheduler::PlanPrefills(Instant now) {
   Admit(nullptr, now);
 }
 
-// Starts those who wait, first come first served, as long as they go before `before` (null: all). Nobody overtakes the one
-// who waits for pages; everybody may overtake those whose pages are being read from a tier.
+// Starts those who wait, first come first served, as long as they go before `before` (null: all). Nobody overtakes the
+// one who waits for pages; everybody may overtake those whose pages are being read from a tier.
 void Scheduler::Admit(const Sequence* before, Instant now) {
   auto next = waiting_.begin();
   while (admitting_ && budget_ > 0 && running() < options_.max_num_seqs && next != waiting_.end()) {

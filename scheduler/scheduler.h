@@ -10,8 +10,8 @@
 // all of its known tokens fit the free pages and the running ones could still grow by one each; when a
 // decode needs a page and none is free, the last in precedence is preempted: its pages go, its tokens
 // stay, and it computes them again later, with the same bits. Full pages are published as they are computed,
-// and whoever starts, again or for the first time, begins behind the pages that are known; if a tier has more of them, it
-// waits until they are here, while others go on.
+// and whoever starts, again or for the first time, begins behind the pages that are known; if a tier has more of them,
+// it waits until they are here, while others go on.
 //
 // Cost of a step: O(running); waiting sequences cost nothing until a deadline passes. In steady state
 // (nobody comes or goes) Next, Apply and TakeEvents do not allocate.
@@ -49,7 +49,7 @@ struct SchedulerEvent {
   RequestKey request = 0;
   OutputEvent output;
   memory::PrefixPin pin;  // for a request with `pin`, at its end
-  bool last = false;  // the request's last sequence has ended
+  bool last = false;      // the request's last sequence has ended
 };
 
 // kInvalidArgument if one sequence of the request could outgrow what its tenant can have of the cache. Any thread.
@@ -161,10 +161,10 @@ class Scheduler {
   Instant next_deadline_ = kNever;     // a lower bound
 
   // The step being planned.
-  int64_t budget_ = 0;                 // tokens left to hand out
-  bool admitting_ = true;              // pages are there for newcomers
-  std::vector<Sequence*> candidates_;  // scratch
-  std::vector<Sequence*> planned_;     // whose rows the plan has, in its order
+  int64_t budget_ = 0;                      // tokens left to hand out
+  bool admitting_ = true;                   // pages are there for newcomers
+  std::vector<Sequence*> candidates_;       // scratch
+  std::vector<Sequence*> planned_;          // whose rows the plan has, in its order
   std::vector<const memory::Span*> spans_;  // of planned_
   ShareGroups share_groups_;
   Plan plan_;

@@ -44,9 +44,9 @@ struct Waiting {
 struct Running {
   memory::Span span;
   memory::SpanSegments segments;  // of the span, as executors see it
-  int64_t computed = 0;  // tokens whose KV is stored
-  int64_t planned = 0;   // tokens of the step being planned
-  int64_t stalled = 0;   // steps since it last had a share
+  int64_t computed = 0;           // tokens whose KV is stored
+  int64_t planned = 0;            // tokens of the step being planned
+  int64_t stalled = 0;            // steps since it last had a share
 };
 
 // Owner: the scheduler.

@@ -13,10 +13,10 @@ namespace causeway::scheduler {
 // Owner: the scheduler. Keeps its memory from step to step: allocates only for more rows than it has seen before.
 class ShareGroups {
  public:
-  // Sets share_group and shared_positions of each row; spans[i] is the KV of rows[i], whose sealed pages it has computed.
-  // A row is in one group at most, and sequences may share a tree of beginnings: a document behind a system prompt. Of
-  // the groups that are possible those are formed that save the most reads of pages. A group's name is its first row's
-  // index. The same pages give the same groups.
+  // Sets share_group and shared_positions of each row; spans[i] is the KV of rows[i], whose sealed pages it has
+  // computed. A row is in one group at most, and sequences may share a tree of beginnings: a document behind a system
+  // prompt. Of the groups that are possible those are formed that save the most reads of pages. A group's name is its
+  // first row's index. The same pages give the same groups.
   //
   // Cost: O(rows * log(rows) * log(pages)), and O(rows) for each level of the tree.
   void Assign(std::span<const memory::Span* const> spans, int64_t tokens_per_page, std::span<PlanRow> rows);

@@ -44,7 +44,9 @@ TEST_P(KvCacheProperty, DISABLED_Soak) {
 
 INSTANTIATE_TEST_SUITE_P(Backends, KvCacheProperty,
                          testing::Combine(testing::ValuesIn(TestBackends()), testing::ValuesIn(kSpellings)),
-                         [](const auto& info) { return std::get<0>(info.param) + "_" + NameOf(std::get<1>(info.param)); });
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_" + NameOf(std::get<1>(info.param));
+                         });
 
 // The walk is worth something only if it gets everywhere.
 class KvCacheWalk : public testing::TestWithParam<PrefixSpelling> {};

@@ -53,8 +53,8 @@ struct KvStep {
 
 struct KvWorld {
   std::string backend = "mock";
-  uint64_t seed = 1;             // of the cache's shape: tenants, limits, tier
-  bool threads = false;          // real threads, and one that reads live pages meanwhile
+  uint64_t seed = 1;     // of the cache's shape: tenants, limits, tier
+  bool threads = false;  // real threads, and one that reads live pages meanwhile
   PrefixSpelling spelling = PrefixSpelling::kAlias;
   bool plain = false;            // no limits of any kind, a persistent tier
   std::optional<VmCall> call{};  // mock: fails at its nth call

@@ -117,9 +117,7 @@ void KvWalk::CheckMappings() {
   }
   std::map<std::pair<TenantId, uint64_t>, PageId> sealed;
   for (const Running& one : running_) {
-    const auto at = [&](int64_t page) {
-      return mock_->mappings().find(one.span.page(page));
-    };
+    const auto at = [&](int64_t page) { return mock_->mappings().find(one.span.page(page)); };
     const int64_t range_pages = options_.geometry.PagesFor(options_.positions_per_span);
     for (int64_t page = 0; page < range_pages; ++page) {
       CHECK((at(page) != mock_->mappings().end()) == (page < one.span.mapped_pages()));

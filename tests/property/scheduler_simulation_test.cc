@@ -1,6 +1,6 @@
 // A scheduler driven at random on a fake executor: arrivals, classes, n, lengths, cancels, deadlines, failing steps, a
-// pool that is far too small and a backend that fails now and then; with and without a tier that may fail, tenants, states
-// that pin, sleep, a pool that shrinks and grows. What must hold whatever happens:
+// pool that is far too small and a backend that fails now and then; with and without a tier that may fail, tenants,
+// states that pin, sleep, a pool that shrinks and grows. What must hold whatever happens:
 //   no page is lost (CheckInvariants counts them), the token budget is kept, nobody waits without end,
 //   each sequence gets the tokens it has to get, in order, then exactly one finish; the same seed, the same trace.
 #include <map>
@@ -14,7 +14,7 @@
 namespace causeway::scheduler {
 namespace {
 
-constexpr int64_t kMostWaiting = 40;  // arrivals pause there
+constexpr int64_t kMostWaiting = 40;         // arrivals pause there
 constexpr int64_t kMostStepsOfLife = 20000;  // 40 sequences of 210 tokens, one token a step, and some of it twice
 
 class Simulation {

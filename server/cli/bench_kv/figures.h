@@ -27,7 +27,7 @@ struct Sizes {
   int64_t requests = 2500;                // of the staggered workload
   int64_t pool_bytes = int64_t{2} << 30;  // of the workload's pages
   memory::PrefixSpelling spelling = memory::kLinuxPrefixSpelling;  // of what sequences share
-  int64_t rounds = 5;                     // of what takes long: copies, forks, scans, first tokens
+  int64_t rounds = 5;  // of what takes long: copies, forks, scans, first tokens
 };
 
 enum class Goal : uint8_t { kNone, kBelow, kAtLeast, kAtMost };

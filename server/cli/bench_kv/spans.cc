@@ -91,9 +91,8 @@ Result<Span> Copy(KvCache& cache, const Parent& parent) {
 Result<void> MeasureForks(const memory::KvGeometry& geometry, const Sizes& sizes, Figures& figures) {
   const int64_t pages = std::max<int64_t>(2, sizes.fork_tokens / geometry.tokens_per_page);
   const int64_t tokens = pages * geometry.tokens_per_page - geometry.tokens_per_page / 2;
-  ASSIGN_OR_RETURN(const auto cache,
-                   MakeCache(geometry, 2 * pages + 2 * kForks, kForks + 2, pages * geometry.tokens_per_page,
-                             sizes.spelling));
+  ASSIGN_OR_RETURN(const auto cache, MakeCache(geometry, 2 * pages + 2 * kForks, kForks + 2,
+                                               pages * geometry.tokens_per_page, sizes.spelling));
   Parent parent;
   parent.tokens = RandomTokens(1, tokens);
   cache->AppendPrefixKeys(cache->PrefixRoot(""), parent.tokens, parent.keys);
@@ -108,8 +107,8 @@ Result<void> MeasureForks(const memory::KvGeometry& geometry, const Sizes& sizes
     if (round > 0) {  // the first one makes its pages
       copies.push_back(MicrosecondsSince(start));
     }
-    // Each fork finds a range with one page mapped, so that the page which it copies into exists. An alias maps all that
-    // is shared anew; a segment was mapped for the first of them.
+    // Each fork finds a range with one page mapped, so that the page which it copies into exists. An alias maps all
+    // that is shared anew; a segment was mapped for the first of them.
     std::vector<Span> alive(kForks);
     for (Span& span : alive) {
       ASSIGN_OR_RETURN(span, Take(*cache, 1));

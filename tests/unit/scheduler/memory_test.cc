@@ -1,5 +1,5 @@
-// Sequences and what lies below the pool: tiers, pins, tenants, size. The fake executor dies if a sequence begins behind
-// tokens that nobody computed.
+// Sequences and what lies below the pool: tiers, pins, tenants, size. The fake executor dies if a sequence begins
+// behind tokens that nobody computed.
 #include <gtest/gtest.h>
 
 #include "tests/support/scheduler_fixture.h"

@@ -47,8 +47,9 @@ struct ShareGroupsTest : testing::Test {
     groups.Assign(pointers, kT, rows);
     std::vector<std::string> named;
     for (const PlanRow& row : rows) {
-      named.push_back(row.share_group < 0 ? "-" : std::to_string(row.share_group) + ":" +
-                                                      std::to_string(row.shared_positions / kT));
+      named.push_back(row.share_group < 0
+                          ? "-"
+                          : std::to_string(row.share_group) + ":" + std::to_string(row.shared_positions / kT));
     }
     return named;
   }
