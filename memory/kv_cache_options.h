@@ -24,7 +24,7 @@ enum class PrefixSpelling : uint8_t {
   kSegments  // they are read where they are mapped once for all (a trunk); its own range begins behind them
 };
 
-// What measured better on the Linux backend (memory/README.md).
+// Until segments have been measured in serving (memory/README.md).
 inline constexpr PrefixSpelling kLinuxPrefixSpelling = PrefixSpelling::kAlias;
 
 struct KvCacheOptions {
