@@ -81,7 +81,8 @@ void Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
   }
   request.prefix_root = kv_.PrefixRoot(PrefixScope(kv_, request.params.cache_salt, request.params.tenant, switched));
   const Instant arrival = std::min(request.params.arrival, now);
-  for (int index = 0; index < request.params.n; ++index) {
+  const int n = request.params.n;
+  for (int index = 0; index < n; ++index) {  // a request that does not fit is gone after its last sequence
     const SequenceId id = next_id_++;
     Sequence& sequence = sequences_[id];
     sequence.id = id;
