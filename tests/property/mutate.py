@@ -29,8 +29,8 @@ MUTANTS = {
         "memory/kv_sharing.cc", "TRY(MapFrom(slot, common, false));", "TRY(MapFrom(slot, common, true));",
         UNIT, "VattentionDefects.D1*"),
     "D2-blocks-of-pages": (
-        "memory/kv_cache.cc", "const int64_t wanted = options_.geometry.PagesFor(positions);",
-        "const int64_t wanted = (options_.geometry.PagesFor(positions) + 1) / 2 * 2;",
+        "memory/kv_cache.cc", "const int64_t wanted = options_.geometry.PagesFor(positions) - slot.first;",
+        "const int64_t wanted = (options_.geometry.PagesFor(positions) + 1) / 2 * 2 - slot.first;",
         UNIT, "VattentionDefects.D2*"),
     "D3-growing-does-not-wait": (
         "memory/kv_cache.cc", "    Settle(slot);\n  }\n  TRY(MakeRoom", "  }\n  TRY(MakeRoom",
@@ -58,7 +58,7 @@ MUTANTS = {
     "restored-pages-counted-as-parked": (
         "memory/kv_tiers.cc", "    ledger_.Moved(page.page(), PageClass::kFree);\n", "", PROPERTY, "*KvCache*"),
     "evicted-page-stays-in-a-parked-range": (
-        "memory/kv_sharing.cc", "    if (slot.sealed > next->place &&", "    if (slot.sealed > next->place + 1 &&",
+        "memory/kv_sharing.cc", "    if (at >= 0 && at < slot.sealed &&", "    if (at >= 0 && at + 1 < slot.sealed &&",
         PROPERTY, "*KvCache*"),
     "published-page-stays-writable": (
         "memory/kv_sharing.cc", "  if (!backend_->Protect(address, 1, false).ok()) {", "  if (false) {",
@@ -69,7 +69,7 @@ MUTANTS = {
     "floor-ignored": (
         "memory/page_ledger.cc", "return owner == taker ||", "return true || owner == taker ||", PROPERTY, "*KvCache*"),
     "sleep-under-a-span": (
-        "memory/kv_size.cc", "counts.held() > 0 || spans > 0", "counts.held() > 0", UNIT, "KvSizeTest.*"),
+        "memory/kv_size.cc", "counts.held() > 0 || spans_ > 0", "counts.held() > 0", UNIT, "KvSizeTest.*"),
     "reserve-keeps-what-it-claimed": (
         "memory/kv_cache.cc", "SetLive(slot, live_before);", "SetLive(slot, std::max(slot.live, live_before));", PROPERTY, "*KvCache*"),
     "bad-pages-believed": (
@@ -79,8 +79,8 @@ MUTANTS = {
         "memory/kv_tiers.cc", "      ledger_.DropMove(page.page());\n      ReleaseRef(page);\n      ++counters_.lost",
         "      ++counters_.lost", PROPERTY, "*KvCache*"),
     "copy-goes-to-the-wrong-page": (
-        "memory/kv_sharing.cc", "return backend_->Copy(AddressOf(target, page), AddressOf(source, page));",
-        "return backend_->Copy(AddressOf(target, page), AddressOf(source, 0));", PROPERTY, "*KvCache*"),
+        "memory/kv_sharing.cc", "return backend_->Copy(to.page(page), from.page(page));",
+        "return backend_->Copy(to.page(page), from.page(0));", PROPERTY, "*KvCache*"),
     "tokens-not-compared-by-tenant": (
         "memory/prefix_index.cc", "entry.tenant == tenant &&", "(true || entry.tenant == tenant) &&", UNIT, "KvTenantTest.*"),
 }
