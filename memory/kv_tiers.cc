@@ -9,7 +9,7 @@
 namespace causeway::memory {
 namespace {
 
-constexpr uint64_t kTriedAllTheSame = 64;
+constexpr uint64_t kTriedAllTheSame = 64;  // one of so many moves that do not seem worth it
 
 }  // namespace
 
@@ -100,10 +100,11 @@ std::optional<Restoring> KvCache::Restore(const PrefixQuery& query) {
   }
   auto job =
       BeginRestore(query, std::move(hold), std::move(known), parts_.tier->BeginRead(query.keys, first, count), count);
-  if (job.ok()) {
-    (*job)->from_tier = true;
+  if (!job.ok()) {
+    return std::nullopt;
   }
-  return job.ok() ? std::optional(Restoring(std::move(job).value())) : std::nullopt;
+  (*job)->from_tier = true;
+  return Restoring(std::move(job).value());
 }
 
 Result<Restoring> KvCache::Load(const PrefixQuery& query, std::unique_ptr<PageSource> source) {

@@ -151,7 +151,6 @@ struct Engine::Impl {
     }
     Publish();
     Deliver();
-    loads.clear();
     if (!kv.asleep()) {
       kv.Save();
     }

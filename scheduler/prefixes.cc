@@ -243,8 +243,7 @@ Result<void> Scheduler::CheckResize(int64_t pages) const {
     if (kv_.geometry().PagesFor(request.most_positions()) > kv_.RoomOf(request.params.tenant, pages)) {
       return MakeError(
           ErrorCode::kResourceExhausted,
-          fmt::format("a request that is being served may need {} tokens of KV cache; {} pages do not hold "
-                      "them",
+          fmt::format("a request that is being served may need {} tokens of KV cache; {} pages do not hold them",
                       request.most_positions(), pages));
     }
   }
