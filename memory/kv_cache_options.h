@@ -24,8 +24,8 @@ enum class PrefixSpelling : uint8_t {
   kSegments  // they are read where they are mapped once for all (a trunk); its own range begins behind them
 };
 
-// Until segments have been measured in serving (memory/README.md).
-inline constexpr PrefixSpelling kLinuxPrefixSpelling = PrefixSpelling::kAlias;
+// What measured better (memory/README.md).
+inline constexpr PrefixSpelling kLinuxPrefixSpelling = PrefixSpelling::kSegments;
 
 struct KvCacheOptions {
   KvGeometry geometry;
