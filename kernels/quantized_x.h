@@ -12,10 +12,10 @@ namespace causeway::kernels {
 
 struct XGroup {
   float scale;
-  float sum;          // scale * (sum of codes): what a weight's minimum is multiplied with
-  int32_t minus_8;    // -8 * (sum of codes): takes the offset of unsigned 4-bit codes off, exactly
-  int32_t minus_128;  // the same of unsigned 8-bit codes
+  int32_t sum;  // of the codes: takes the offset of unsigned codes of the weight off, exactly
 };
+// What a weight's minimum is multiplied with.
+inline float ScaledSum(const XGroup& group) { return group.scale * static_cast<float>(group.sum); }
 
 inline constexpr float kLeastMaximum = 0x1p-100F;
 
@@ -23,7 +23,7 @@ inline XGroup MakeXGroup(float maximum, bool finite, int32_t sum) {
   const float scale = !finite                    ? std::numeric_limits<float>::quiet_NaN()
                       : maximum >= kLeastMaximum ? maximum / 127.0F
                                                  : 0.0F;
-  return {scale, scale * static_cast<float>(sum), -8 * sum, -128 * sum};
+  return {scale, sum};
 }
 // What x is multiplied with before rounding.
 inline float InverseXScale(float maximum, bool finite) {

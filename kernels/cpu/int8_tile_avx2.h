@@ -13,8 +13,7 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 constexpr int kMaxHeight = 4;  // rows of x in a tile
-constexpr int kManyWidth = 1;  // panels in a tile, where there are many rows of x
-constexpr int FewWidth(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1; }
+constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1; }  // panels in a tile
 struct Sums {  // one panel's outputs of a row of x
   __m256 half[2];
 };
@@ -22,15 +21,11 @@ using LaneMask = int64_t;  // how many of a panel's rows there are
 
 inline LaneMask MaskOf(int64_t valid) { return valid; }
 inline void ClearSums(Sums& sums) { sums.half[0] = sums.half[1] = _mm256_setzero_ps(); }
-inline void LoadSums(const float* p, LaneMask valid, Sums& sums) {
+inline void AddBias(const float* p, LaneMask valid, Sums& sums) {
   alignas(32) float values[kPanelRows] = {};
-  const float* from = p;
-  if (valid < kPanelRows) {
-    std::memcpy(values, p, static_cast<size_t>(valid) * sizeof(float));
-    from = values;
-  }
-  sums.half[0] = _mm256_loadu_ps(from);
-  sums.half[1] = _mm256_loadu_ps(from + 8);
+  std::memcpy(values, p, static_cast<size_t>(valid) * sizeof(float));
+  sums.half[0] = _mm256_add_ps(sums.half[0], _mm256_load_ps(values));
+  sums.half[1] = _mm256_add_ps(sums.half[1], _mm256_load_ps(values + 8));
 }
 inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
   alignas(32) float values[kPanelRows];
@@ -41,11 +36,6 @@ inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
     std::memcpy(p, values, static_cast<size_t>(valid) * sizeof(float));
   }
 }
-inline void AddTo(Sums& sums, const Sums& more) {
-  sums.half[0] = _mm256_add_ps(sums.half[0], more.half[0]);
-  sums.half[1] = _mm256_add_ps(sums.half[1], more.half[1]);
-}
-
 // kLanes values, already whole numbers in [-127, 127].
 inline void StoreCodes(int8_t* p, Vec rounded) {
   alignas(64) float values[kLanes];
@@ -98,13 +88,12 @@ CAUSEWAY_INLINE void AddProducts(__m256i stored, const int8_t* x, __m256i& acc) 
   }
 }
 
-// Adds groups [begin, end) of R panels times C rows of x to the sums.
+// Adds the groups of R panels times C rows of x to the sums, and asks for the bytes `ahead` of them.
 template <PackedKind kKind, int R, int C>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
-                               int64_t begin, int64_t end, Sums (&sums)[R][C]) {
+                               int64_t ahead, Sums (&sums)[R][C]) {
   constexpr int64_t kCodeBytes = GroupCodeBytes(kKind);
-  constexpr int64_t kAhead = 2048;  // bytes of a panel asked for beforehand
-  for (int64_t g = begin; g < end; ++g) {
+  for (int64_t g = 0; g < x.per_row; ++g) {
     __m256i acc[R][2][C];
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
       CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { acc[r][0][c] = acc[r][1][c] = _mm256_setzero_si256(); }
@@ -112,7 +101,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
     CAUSEWAY_UNROLL for (int64_t j = 0; j < kCodeBytes / 64; ++j) {
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
         const std::byte* const at = panels[r] + g * kCodeBytes + j * 64;
-        __builtin_prefetch(at + kAhead, 0, 3);
+        __builtin_prefetch(at + ahead, 0, 2);
         CAUSEWAY_UNROLL for (int half = 0; half < 2; ++half) {
           const __m256i stored = LoadHalf(at + half * 32);
           CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
@@ -133,12 +122,12 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
             dot = _mm256_madd_epi16(dot, _mm256_set1_epi16(1));
           }
           if constexpr (kKind == PackedKind::kNibbles) {
-            dot = _mm256_add_epi32(dot, _mm256_set1_epi32(group.minus_8));
+            dot = _mm256_add_epi32(dot, _mm256_set1_epi32(-8 * group.sum));
           }
           __m256& sum = sums[r][c].half[half];
           sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(scale, _mm256_set1_ps(group.scale)), sum);
           if constexpr (kKind == PackedKind::kNibblesSixBit) {
-            sum = _mm256_fnmadd_ps(minimum, _mm256_set1_ps(group.sum), sum);
+            sum = _mm256_fnmadd_ps(minimum, _mm256_set1_ps(ScaledSum(group)), sum);
           }
         }
       }

@@ -10,20 +10,20 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-constexpr int kMaxHeight = 6;                                       // rows of x in a tile
-constexpr int kManyWidth = 2;                                       // panels in a tile, where there are many rows of x
-constexpr int FewWidth(int height) { return height <= 2 ? 4 : 2; }  // where there are few
-using Sums = __m512;                                                // one panel's outputs of a row of x
+constexpr int kMaxHeight = 6;  // rows of x in a tile
+// Panels in a tile: about a dozen sums of integers keep the multipliers busy, and as many of floats fit beside them.
+constexpr int WidthOf(int height) { return height <= 2 ? 4 : height <= 4 ? 3 : 2; }
+using Sums = __m512;  // one panel's outputs of a row of x
 using LaneMask = __mmask16;
 
 inline LaneMask MaskOf(int64_t valid) { return static_cast<LaneMask>((1U << valid) - 1); }
 inline void ClearSums(Sums& sums) { sums = _mm512_setzero_ps(); }
 #if defined(CAUSEWAY_EMULATE_AVX512)
 // SIMDe lacks the masked forms: the mask's set bits are the first lanes.
-inline void LoadSums(const float* p, LaneMask mask, Sums& sums) {
+inline void AddBias(const float* p, LaneMask mask, Sums& sums) {
   float values[kLanes] = {};
   std::memcpy(values, p, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
-  sums = Load(values);
+  sums = Add(sums, Load(values));
 }
 inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
   float values[kLanes];
@@ -31,10 +31,16 @@ inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
   std::memcpy(p, values, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
 }
 #else
-inline void LoadSums(const float* p, LaneMask mask, Sums& sums) { sums = _mm512_maskz_loadu_ps(mask, p); }
-inline void StoreSums(float* p, LaneMask mask, const Sums& sums) { _mm512_mask_storeu_ps(p, mask, sums); }
+inline void AddBias(const float* p, LaneMask mask, Sums& sums) { sums = Add(sums, _mm512_maskz_loadu_ps(mask, p)); }
+// Masked stores are slow, and most panels are whole.
+inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
+  if (mask == 0xffff) {
+    _mm512_storeu_ps(p, sums);
+  } else {
+    _mm512_mask_storeu_ps(p, mask, sums);
+  }
+}
 #endif
-inline void AddTo(Sums& sums, const Sums& more) { sums = _mm512_add_ps(sums, more); }
 
 inline __m512i LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
 inline __m512i BroadcastFour(const int8_t* p) {
@@ -90,6 +96,17 @@ inline void StoreCodes(int8_t* p, Vec rounded) {
 inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) { return _mm512_dpbusd_epi32(acc, u, s); }
 #endif
 
+// What the integers of a group start from: the offset of unsigned codes times the sum of x's codes, taken off.
+template <PackedKind kKind>
+CAUSEWAY_INLINE __m512i StartOf(int32_t sum) {
+  if constexpr (kKind == PackedKind::kNibblesSixBit) {
+    return _mm512_setzero_si512();
+  } else {
+    constexpr int kShift = kKind == PackedKind::kBytes ? 7 : 3;
+    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(sum), kShift));
+  }
+}
+
 // Scales (and minima) of a panel's rows in group g.
 template <PackedKind kKind>
 CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape, int64_t g, Vec& scale, Vec& minimum) {
@@ -103,21 +120,17 @@ CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape,
   }
 }
 
-// Adds groups [begin, end) of R panels times C rows of x to the sums.
+// Adds the groups of R panels times C rows of x to the sums, and asks for the bytes `ahead` of them.
 template <PackedKind kKind, int R, int C>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
-                               int64_t begin, int64_t end, Sums (&sums)[R][C]) {
+                               int64_t ahead, Sums (&sums)[R][C]) {
   constexpr int64_t kCodeBytes = GroupCodeBytes(kKind);
-  constexpr int64_t kAhead = R * C <= 8 ? 3072 : 0;  // bytes of a panel asked for beforehand
   const __m512i nibble = _mm512_set1_epi8(0xf);
-  for (int64_t g = begin; g < end; ++g) {
+  for (int64_t g = 0; g < x.per_row; ++g) {
     __m512i acc[R][C];
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-      const XGroup& group = x.groups[c * x.per_row + g];
-      const int32_t start = kKind == PackedKind::kBytes     ? group.minus_128
-                            : kKind == PackedKind::kNibbles ? group.minus_8
-                                                            : 0;
-      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = _mm512_set1_epi32(start); }
+      const __m512i start = StartOf<kKind>(x.groups[c * x.per_row + g].sum);
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = start; }
     }
     CAUSEWAY_UNROLL for (int64_t j = 0; j < kCodeBytes / 64; ++j) {
       const int8_t* const codes = x.codes + g * kGroup + j * 4;
@@ -126,8 +139,8 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
         const std::byte* const at = panels[r] + g * kCodeBytes + j * 64;
         const __m512i stored = LoadBytes(at);
-        if constexpr (kAhead > 0) {
-          __builtin_prefetch(at + kAhead, 0, 3);
+        if (ahead != 0) {
+          __builtin_prefetch(at + ahead, 0, 2);
         }
         if constexpr (kKind == PackedKind::kBytes) {
           first[r] = _mm512_xor_si512(stored, _mm512_set1_epi8(static_cast<char>(0x80)));
@@ -153,10 +166,11 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       const XGroup& group = x.groups[c * x.per_row + g];
       const Vec x_scale = Set1(group.scale);
+      const Vec minus_sum = Mul(x_scale, ToFloats(_mm512_set1_epi32(-group.sum)));
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
         sums[r][c] = Fma(ToFloats(acc[r][c]), Mul(scale[r], x_scale), sums[r][c]);
         if constexpr (kKind == PackedKind::kNibblesSixBit) {
-          sums[r][c] = Fma(minimum[r], Set1(-group.sum), sums[r][c]);
+          sums[r][c] = Fma(minimum[r], minus_sum, sums[r][c]);
         }
       }
     }

@@ -12,26 +12,20 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 constexpr int kMaxHeight = 4;
-constexpr int kManyWidth = 1;
-constexpr int FewWidth(int) { return 1; }
+constexpr int WidthOf(int) { return 1; }
 using Sums = std::array<float, kPanelRows>;
 using LaneMask = int64_t;
 
 inline LaneMask MaskOf(int64_t valid) { return valid; }
 inline void ClearSums(Sums& sums) { sums.fill(0.0F); }
-inline void LoadSums(const float* p, LaneMask valid, Sums& sums) {
-  sums.fill(0.0F);
-  std::memcpy(sums.data(), p, static_cast<size_t>(valid) * sizeof(float));
+inline void AddBias(const float* p, LaneMask valid, Sums& sums) {
+  for (int64_t i = 0; i < valid; ++i) {
+    sums[static_cast<size_t>(i)] += p[i];
+  }
 }
 inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
   std::memcpy(p, sums.data(), static_cast<size_t>(valid) * sizeof(float));
 }
-inline void AddTo(Sums& sums, const Sums& more) {
-  for (size_t i = 0; i < sums.size(); ++i) {
-    sums[i] += more[i];
-  }
-}
-
 inline void StoreCodes(int8_t* p, Vec rounded) {
   for (int i = 0; i < kLanes; ++i) {
     p[i] = static_cast<int8_t>(rounded.v[i]);
@@ -55,12 +49,12 @@ inline float HalfAt(const std::byte* p) {
   return HalfToFloat(half);
 }
 
-// Adds groups [begin, end) of R panels times C rows of x to the sums.
+// Adds the groups of R panels times C rows of x to the sums.
 template <PackedKind kKind, int R, int C>
-void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x, int64_t begin,
-               int64_t end, Sums (&sums)[R][C]) {
+void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x, int64_t,
+               Sums (&sums)[R][C]) {
   static_assert(R == 1);
-  for (int64_t g = begin; g < end; ++g) {
+  for (int64_t g = 0; g < x.per_row; ++g) {
     const std::byte* const codes = panels[0] + g * GroupCodeBytes(kKind);
     const std::byte* const params = panels[0] + shape.params + g * kParamBytes;
     const std::byte* const super = panels[0] + shape.supers + g / kSuperGroups * kSuperBytes;
@@ -72,13 +66,13 @@ void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, con
       for (int c = 0; c < C; ++c) {
         const XGroup& group = x.groups[c * x.per_row + g];
         const int8_t* const xs = x.codes + c * x.stride + g * kGroup;
-        int dot = kKind == PackedKind::kNibbles ? group.minus_8 : 0;
+        int dot = kKind == PackedKind::kNibbles ? -8 * group.sum : 0;
         for (int64_t k = 0; k < kGroup; ++k) {
           dot += CodeAt<kKind>(codes, lane, k) * xs[k];
         }
         float& sum = sums[0][c][static_cast<size_t>(lane)];
         sum += static_cast<float>(dot) * (scale * group.scale);
-        sum = six ? sum - minimum * group.sum : sum;
+        sum = six ? sum - minimum * ScaledSum(group) : sum;
       }
     }
   }

@@ -2,11 +2,10 @@
 // add up exactly as integers inside a group of 32, groups as float32.
 //
 // The order of every output's sum, whatever the batch: from zero, groups ascending, each one fused multiply-add of the
-// group's integer with (weight scale * x scale), then one that takes the minimum off; then the bias. A sum that goes to
-// y between chunks of k and comes back is the same float32.
+// group's integer with (weight scale * x scale), then one that takes the minimum off; then the bias.
 //
-// Up to kMaxHeight rows of x: panels stream once from memory, from several far-apart places. More: a chunk of k of a
-// few panels stays in the first-level cache while all rows of x pass.
+// Up to kMaxHeight rows of x: panels stream once from memory, from several far-apart places. More: a few panels stay in
+// the near caches while all rows of x pass.
 #include "kernels/cpu/linear_tile.h"
 #include "kernels/cpu/ops.h"
 #if defined(CAUSEWAY_ISA_AVX512_BF16)
@@ -23,7 +22,8 @@ namespace {
 
 constexpr int64_t kFewTasksPerThread = 4;
 constexpr int64_t kManyTasksPerThread = 16;
-constexpr int64_t kChunkCodes = 16384;  // bytes of codes of a tile's panels that stay in the first-level cache
+constexpr int64_t kBlockRows = 512;       // rows of x that pass all panels before others do: they stay in the cache
+constexpr int64_t kAheadInStream = 3072;  // bytes of a panel asked for beforehand
 constexpr int64_t kSerialX = 16384;     // below this quantizing wakes no one
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -70,57 +70,57 @@ struct Job {
         panels((linear.weight.rows + kPanelRows - 1) / kPanelRows) {}
 };
 
-// R panels, `step` apart from `panel` on, times C rows of x from `row` on, over groups [begin, end).
+// R panels, `step` apart from `panel` on, times C rows of x from `row` on. Meanwhile the bytes `ahead` of each panel's
+// are asked for.
+struct TilePlace {
+  int64_t panel, step, row, ahead;
+};
 template <PackedKind kKind, int R, int C>
-__attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, int64_t panel, int64_t step, int64_t row,
-                                       int64_t begin, int64_t end) {
+__attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, const TilePlace& at) {
   const LinearTarget& target = job.target;
   const std::byte* panels[R];
   Sums sums[R][C];
-  for (int r = 0; r < R; ++r) {
-    panels[r] = target.weight.data + (panel + r * step) * job.shape.bytes;
-  }
-  float* const y = target.y + row * target.y_stride;
-  const auto mask_of = [&](int r) {
-    return MaskOf(Least(kPanelRows, target.weight.rows - (panel + r * step) * kPanelRows));
-  };
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-      if (begin == 0) {
-        ClearSums(sums[r][c]);
-      } else {
-        LoadSums(y + c * target.y_stride + (panel + r * step) * kPanelRows, mask_of(r), sums[r][c]);
-      }
-    }
+    panels[r] = target.weight.data + (at.panel + r * at.step) * job.shape.bytes;
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { ClearSums(sums[r][c]); }
   }
-  const QuantizedX rows{x.codes + row * x.stride, x.groups + row * x.per_row, x.stride, x.per_row};
-  AddGroups<kKind, R, C>(panels, job.shape, rows, begin, end, sums);
-  const bool last = end == x.per_row;
+  const QuantizedX rows{x.codes + at.row * x.stride, x.groups + at.row * x.per_row, x.stride, x.per_row};
+  AddGroups<kKind, R, C>(panels, job.shape, rows, at.ahead, sums);
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-    const int64_t at = (panel + r * step) * kPanelRows;
+    const int64_t first = (at.panel + r * at.step) * kPanelRows;
+    const LaneMask mask = MaskOf(Least(kPanelRows, target.weight.rows - first));
+    float* const y = target.y + at.row * target.y_stride + first;
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-      if (last && target.bias != nullptr) {
-        Sums bias;
-        LoadSums(target.bias + at, mask_of(r), bias);
-        AddTo(sums[r][c], bias);
+      if (target.bias != nullptr) {
+        AddBias(target.bias + first, mask, sums[r][c]);
       }
-      StoreSums(y + c * target.y_stride + at, mask_of(r), sums[r][c]);
+      StoreSums(y + c * target.y_stride, mask, sums[r][c]);
     }
   }
 }
 
-using Tile = void (*)(const Job&, const QuantizedX&, int64_t, int64_t, int64_t, int64_t, int64_t);
+using Tile = void (*)(const Job&, const QuantizedX&, const TilePlace&);
 
-// Tiles of one kind by their height: as wide as few rows allow, of the width for many rows, of one panel.
+// Tiles of one kind and height: by their width, from 1 to kMaxWidth; null: wider than that height is run with.
+constexpr int kMaxWidth = 4;
+template <PackedKind kKind, int R, int C>
+constexpr Tile TileIf() {
+  // Of a batch whose highest tile is C + 1 high, those of height C are as wide.
+  if constexpr (R == 1 || R == WidthOf(C) || R == WidthOf(C + 1)) {
+    return RunTile<kKind, R, C>;
+  } else {
+    return nullptr;
+  }
+}
 struct TileRow {
-  Tile few, many, one;
+  Tile of_width[kMaxWidth];
 };
 template <PackedKind kKind, int C>
 constexpr TileRow TilesOf() {
-  return {RunTile<kKind, FewWidth(C), C>, RunTile<kKind, kManyWidth, C>, RunTile<kKind, 1, C>};
+  return {{TileIf<kKind, 1, C>(), TileIf<kKind, 2, C>(), TileIf<kKind, 3, C>(), TileIf<kKind, 4, C>()}};
 }
 template <PackedKind kKind>
-const TileRow& TilesFor(int64_t height) {
+Tile TileFor(int64_t width, int64_t height) {
   static constexpr TileRow kTiles[] = {
     TilesOf<kKind, 1>(),
     TilesOf<kKind, 2>(),
@@ -132,49 +132,61 @@ const TileRow& TilesFor(int64_t height) {
 #endif
   };
   static_assert(sizeof(kTiles) / sizeof(kTiles[0]) == kMaxHeight);
-  return kTiles[height - 1];
+  return kTiles[height - 1].of_width[width - 1];
 }
-const TileRow& TilesFor(PackedKind kind, int64_t height) {
+Tile TileFor(PackedKind kind, int64_t width, int64_t height) {
   switch (kind) {
-    case PackedKind::kBytes: return TilesFor<PackedKind::kBytes>(height);
-    case PackedKind::kNibblesSixBit: return TilesFor<PackedKind::kNibblesSixBit>(height);
-    default: return TilesFor<PackedKind::kNibbles>(height);
+    case PackedKind::kBytes: return TileFor<PackedKind::kBytes>(width, height);
+    case PackedKind::kNibblesSixBit: return TileFor<PackedKind::kNibblesSixBit>(width, height);
+    default: return TileFor<PackedKind::kNibbles>(width, height);
   }
 }
 
-// Panels [begin, end) in lockstep from as many parts of the range as a tile has panels.
-void FewRows(const Job& job, const QuantizedX& x, int64_t m, int64_t begin, int64_t end) {
-  const TileRow& tiles = TilesFor(job.kind, m);
-  const int64_t width = FewWidth(static_cast<int>(m));
-  const int64_t part = (end - begin) / width;
+// Rows of x from `first` on, in tiles of nearly equal height.
+struct Heights {
+  int64_t first, rows, tiles, width;
+
+  Heights(int64_t begin, int64_t end)
+      : first(begin),
+        rows(end - begin),
+        tiles((rows + kMaxHeight - 1) / kMaxHeight),
+        width(WidthOf(static_cast<int>((rows + tiles - 1) / tiles))) {}
+  int64_t Begin(int64_t tile) const { return first + rows * tile / tiles; }
+};
+
+// Panels [begin, end) in lockstep from as many parts of the range as a tile has panels: several streams from memory.
+void FewRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end) {
+  const Tile wide = TileFor(job.kind, heights.width, heights.rows);
+  const Tile narrow = TileFor(job.kind, 1, heights.rows);
+  const int64_t part = (end - begin) / heights.width;
   for (int64_t i = 0; i < part; ++i) {
-    tiles.few(job, x, begin + i, part, 0, 0, x.per_row);
+    wide(job, x, {begin + i, part, 0, kAheadInStream});
   }
-  for (int64_t panel = begin + width * part; panel < end; ++panel) {
-    tiles.one(job, x, panel, 0, 0, 0, x.per_row);
+  for (int64_t panel = begin + heights.width * part; panel < end; ++panel) {
+    narrow(job, x, {panel, 0, 0, kAheadInStream});
   }
 }
 
-// Tiles of nearly equal height over all rows of x, for one chunk of k after the other.
-void ManyRows(const Job& job, const QuantizedX& x, int64_t m, int64_t begin, int64_t end) {
-  const int64_t tiles = (m + kMaxHeight - 1) / kMaxHeight;
-  const int64_t chunk = kChunkCodes / (kManyWidth * GroupCodeBytes(job.kind));
-  for (int64_t g = 0; g < x.per_row; g += chunk) {  // outside, so that this part of x stays in the second-level cache
-    for (int64_t panel = begin; panel < end; panel += kManyWidth) {
-      const bool whole = panel + kManyWidth <= end;
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t row = m * tile / tiles;
-        const TileRow& row_tiles = TilesFor(job.kind, m * (tile + 1) / tiles - row);
-        const int64_t g_end = Least(x.per_row, g + chunk);
-        if (whole) {
-          row_tiles.many(job, x, panel, 1, row, g, g_end);
-        } else {
-          for (int64_t rest = panel; rest < end; ++rest) {
-            row_tiles.one(job, x, rest, 0, row, g, g_end);
-          }
-        }
-      }
+// A few panels at a time over all rows of x; while the first tile is computed, the next panels come from memory.
+void ManyRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end) {
+  for (int64_t panel = begin; panel < end;) {
+    const int64_t width = panel + heights.width <= end ? heights.width : 1;
+    for (int64_t tile = 0; tile < heights.tiles; ++tile) {
+      const int64_t row = heights.Begin(tile);
+      const int64_t ahead = tile == 0 && panel + width < end ? width * job.shape.bytes : 0;
+      TileFor(job.kind, width, heights.Begin(tile + 1) - row)(job, x, {panel, 1, row, ahead});
     }
+    panel += width;
+  }
+}
+
+void RunPanels(const Job& job, const QuantizedX& x, int64_t m, int64_t begin, int64_t end) {
+  if (m <= kMaxHeight) {
+    FewRows(job, x, Heights(0, m), begin, end);
+    return;
+  }
+  for (int64_t row = 0; row < m; row += kBlockRows) {
+    ManyRows(job, x, Heights(row, Least(m, row + kBlockRows)), begin, end);
   }
 }
 
@@ -202,7 +214,7 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
     stream.pool.ParallelFor(args.m, quantize);
   }
   const bool few = args.m <= kMaxHeight;
-  const int64_t width = few ? FewWidth(static_cast<int>(args.m)) : kManyWidth;
+  const int64_t width = Heights(0, Least(args.m, kBlockRows)).width;
   const int64_t share = panels / (stream.pool.threads() * (few ? kFewTasksPerThread : kManyTasksPerThread));
   const int64_t task_panels = (share + width - 1) / width * width + (share == 0 ? width : 0);
   const auto tasks_of = [&](const LinearTarget& target) {
@@ -219,7 +231,7 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
         const Job job(target);
         const int64_t begin = task * task_panels;
         const int64_t end = Least(job.panels, begin + task_panels);
-        return few ? FewRows(job, x, args.m, begin, end) : ManyRows(job, x, args.m, begin, end);
+        return RunPanels(job, x, args.m, begin, end);
       }
       task -= tasks_of(target);
     }

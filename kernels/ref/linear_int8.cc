@@ -57,7 +57,7 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
             dot += weight.codes[k] * group.codes[k];
           }
           sums[m] += static_cast<double>(weight.scale) * static_cast<double>(group.x.scale) * dot -
-                     static_cast<double>(weight.minimum) * static_cast<double>(group.x.sum);
+                     static_cast<double>(weight.minimum) * static_cast<double>(ScaledSum(group.x));
         }
       }
       for (size_t m = 0; m < sums.size(); ++m) {

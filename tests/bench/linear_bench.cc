@@ -1,6 +1,6 @@
 // Linear alone, weights in panels: seconds and rates of matrices that together are larger than the caches, batch by
 // batch.
-//   linear_bench [FORMAT=q4_0] [THREADS=2] [KERNELS=]
+//   linear_bench [FORMAT=q4_0] [THREADS=2] [KERNELS=] [ROWS OF X=] [COLUMNS=2048]
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -22,11 +22,10 @@ double Seconds(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-int Run(const std::string& name, int threads, const std::string& kernels) {
-  constexpr int64_t kMatrices = 48;
+int Run(const std::string& name, int threads, const std::string& kernels, int64_t only, int64_t columns) {
+  constexpr int64_t kMatrices = 24;
   constexpr int64_t kRows = 4096;
   constexpr int64_t kAllRows = kMatrices * kRows;
-  constexpr int64_t kColumns = 2048;
   const auto ops = SelectOps(kernels);
   const auto& formats = WeightFormats();
   const auto format = std::find_if(formats.begin(), formats.end(), [&](const auto& one) { return one.name == name; });
@@ -38,9 +37,9 @@ int Run(const std::string& name, int threads, const std::string& kernels) {
   Scratch scratch(threads);
   Stream stream{pool, scratch};
   // Any bytes are weights; rates do not depend on them (scales that are not numbers aside).
-  std::vector<std::byte> bytes(static_cast<size_t>(BytesOf(format->id, kAllRows * kColumns)), std::byte{0x2a});
-  WeightView view{bytes.data(), format->id, kAllRows, kColumns, BytesOf(format->id, kColumns)};
-  const int64_t packed_bytes = PackedBytes(PackedKindOf(format->id), kAllRows, kColumns);
+  std::vector<std::byte> bytes(static_cast<size_t>(BytesOf(format->id, kAllRows * columns)), std::byte{0x2a});
+  WeightView view{bytes.data(), format->id, kAllRows, columns, BytesOf(format->id, columns)};
+  const int64_t packed_bytes = PackedBytes(PackedKindOf(format->id), kAllRows, columns);
   std::byte* const packed = scratch.Plan(packed_bytes);
   PackPanels(view, packed, pool);
   const auto start_pack = std::chrono::steady_clock::now();
@@ -53,12 +52,15 @@ int Run(const std::string& name, int threads, const std::string& kernels) {
   const MachineLimits limits = MeasureLimits(pool, **ops);
   std::cout << fmt::format("read {:.1f} GB/s, {} {:.0f} GOP/s\n", limits.ReadBytesPerSecond() / 1e9,
                            std::string(limits.int8_instruction), limits.int8_ops_all_threads / 1e9);
-  std::vector<float> x(static_cast<size_t>(512 * kColumns));
+  std::vector<float> x(static_cast<size_t>(512 * columns));
   for (size_t i = 0; i < x.size(); ++i) {
     x[i] = static_cast<float>(RandomUniform(1, 2, i)) - 0.5F;
   }
   std::vector<float> y(static_cast<size_t>(512 * kRows));
   for (const int64_t m : {1, 2, 3, 4, 6, 8, 12, 16, 32, 512}) {
+    if (only != 0 && m != only) {
+      continue;
+    }
     double best = 1e9;
     const int64_t together = m > 16 ? 1 : kMatrices;  // many rows do not wait for memory: one matrix stands for all
     for (int i = 0; i < (m > 16 ? 30 : 12); ++i) {
@@ -66,13 +68,13 @@ int Run(const std::string& name, int threads, const std::string& kernels) {
       for (int64_t matrix = 0; matrix < together; ++matrix) {
         view.data = packed + matrix * (packed_bytes / kMatrices);
         const LinearTarget target{view, nullptr, y.data(), kRows};
-        (*ops)->linear(stream, {.x = x.data(), .x_stride = kColumns, .m = m, .targets = {&target, 1}});
+        (*ops)->linear(stream, {.x = x.data(), .x_stride = columns, .m = m, .targets = {&target, 1}});
       }
       best = std::min(best, Seconds(start) * static_cast<double>(kMatrices) / static_cast<double>(together));
     }
     std::cout << fmt::format("m {:3}: {:7.2f} ms, {:5.1f} GB/s, {:6.0f} GOP/s\n", m, best * 1e3,
                              static_cast<double>(packed_bytes) / best / 1e9,
-                             2.0 * kAllRows * kColumns * static_cast<double>(m) / best / 1e9);
+                             2.0 * kAllRows * columns * static_cast<double>(m) / best / 1e9);
   }
   return 0;
 }
@@ -82,5 +84,6 @@ int Run(const std::string& name, int threads, const std::string& kernels) {
 
 int main(int argc, char** argv) {
   return causeway::kernels::Run(argc > 1 ? argv[1] : "q4_0", argc > 2 ? std::atoi(argv[2]) : 2,
-                                argc > 3 ? argv[3] : "");
+                                argc > 3 ? argv[3] : "", argc > 4 ? std::atoi(argv[4]) : 0,
+                                argc > 5 ? std::atoi(argv[5]) : 2048);
 }
