@@ -55,6 +55,13 @@ constexpr int64_t PackedBytes(PackedKind kind, int64_t rows, int64_t columns) {
   return (rows + kPanelRows - 1) / kPanelRows * ShapeOfPanel(kind, columns).bytes;
 }
 
+// What a tile asks memory for while it computes: `each` lines a group from `next` on. By default what its own panels
+// hold farther on.
+struct Ahead {
+  const std::byte* next = nullptr;
+  int64_t each = -1;
+};
+
 // Packs rows into `target`, PackedBytes long and 64-byte aligned; in parallel, each source byte read once. The view
 // must be in rows, of a format that is packed.
 void PackPanels(const WeightView& rows, std::byte* target, ThreadPool& pool);

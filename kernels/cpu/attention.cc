@@ -94,6 +94,24 @@ struct Block {
   const float* v;
 };
 
+// Asks for rows that a block two further on will read: a head's part of a row is too short for the hardware to see a
+// stream.
+void AskForBlock(const AttentionArgs& args, const KvSequence& sequence, int64_t kv_head, int64_t first, int64_t to) {
+  if (first >= to) {
+    return;
+  }
+  const KvLayerView& layer = args.layer;
+  const int64_t bytes = layer.head_dim * KvFormatBytes(layer.format);
+  const std::byte* k = KRow(layer, sequence, first) + kv_head * bytes;
+  const std::byte* v = VRow(layer, sequence, first) + kv_head * bytes;
+  for (int64_t i = 0; i < std::min(kBlock, to - first); ++i, k += layer.row_bytes, v += layer.row_bytes) {
+    for (int64_t at = 0; at < bytes; at += 64) {
+      __builtin_prefetch(k + at, 0, 3);
+      __builtin_prefetch(v + at, 0, 3);
+    }
+  }
+}
+
 void UnpackBlock(const AttentionArgs& args, const KvSequence& sequence, int64_t kv_head, int64_t first, int64_t rows,
                  int64_t padded, float* memory, Block& block) {
   const KvLayerView& layer = args.layer;
@@ -323,6 +341,7 @@ void RunBlocks(const AttentionArgs& args, const Dims& dims, const KvSequence& se
                int64_t to, const Workspace& work, const Queries& queries) {
   for (int64_t first = from / kBlock * kBlock; first < to; first += kBlock) {
     Block block{};
+    AskForBlock(args, sequence, kv_head, first + 2 * kBlock, to);
     UnpackBlock(args, sequence, kv_head, first, std::min(kBlock, to - first), dims.padded, work.block, block);
     AllScores(queries.q, queries.rows * dims.group, dims.padded, block, work.scores);
     AbsorbBlock(args, dims, queries, block, work.scores);

@@ -17,6 +17,7 @@ constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1
 struct Sums {  // one panel's outputs of a row of x
   __m256 half[2];
 };
+constexpr int64_t kAheadInStream = 2048;  // bytes of its own panel that a tile asks for beforehand
 using LaneMask = int64_t;  // how many of a panel's rows there are
 
 inline LaneMask MaskOf(int64_t valid) { return valid; }
@@ -88,12 +89,17 @@ CAUSEWAY_INLINE void AddProducts(__m256i stored, const int8_t* x, __m256i& acc) 
   }
 }
 
-// Adds the groups of R panels times C rows of x to the sums, and asks for the bytes `ahead` of them.
+// Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`.
 template <PackedKind kKind, int R, int C>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
-                               int64_t ahead, Sums (&sums)[R][C]) {
+                               const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr int64_t kCodeBytes = GroupCodeBytes(kKind);
   for (int64_t g = 0; g < x.per_row; ++g) {
+    if (ahead.next != nullptr) {
+      for (int64_t line = 0; line < ahead.each; ++line) {
+        __builtin_prefetch(ahead.next + (g * ahead.each + line) * 64, 0, 2);
+      }
+    }
     __m256i acc[R][2][C];
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
       CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { acc[r][0][c] = acc[r][1][c] = _mm256_setzero_si256(); }
@@ -101,7 +107,9 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
     CAUSEWAY_UNROLL for (int64_t j = 0; j < kCodeBytes / 64; ++j) {
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
         const std::byte* const at = panels[r] + g * kCodeBytes + j * 64;
-        __builtin_prefetch(at + ahead, 0, 2);
+        if (ahead.each < 0) {
+          __builtin_prefetch(at + kAheadInStream, 0, 3);
+        }
         CAUSEWAY_UNROLL for (int half = 0; half < 2; ++half) {
           const __m256i stored = LoadHalf(at + half * 32);
           CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {

@@ -14,6 +14,7 @@ constexpr int kMaxHeight = 6;  // rows of x in a tile
 // Panels in a tile: about a dozen sums of integers keep the multipliers busy, and as many of floats fit beside them.
 constexpr int WidthOf(int height) { return height <= 2 ? 4 : height <= 4 ? 3 : 2; }
 using Sums = __m512;  // one panel's outputs of a row of x
+constexpr int64_t kAheadInStream = 3072;  // bytes of its own panel that a tile asks for beforehand
 using LaneMask = __mmask16;
 
 inline LaneMask MaskOf(int64_t valid) { return static_cast<LaneMask>((1U << valid) - 1); }
@@ -120,13 +121,18 @@ CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape,
   }
 }
 
-// Adds the groups of R panels times C rows of x to the sums, and asks for the bytes `ahead` of them.
+// Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`.
 template <PackedKind kKind, int R, int C>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
-                               int64_t ahead, Sums (&sums)[R][C]) {
+                               const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr int64_t kCodeBytes = GroupCodeBytes(kKind);
   const __m512i nibble = _mm512_set1_epi8(0xf);
   for (int64_t g = 0; g < x.per_row; ++g) {
+    if (ahead.next != nullptr) {
+      for (int64_t line = 0; line < ahead.each; ++line) {
+        __builtin_prefetch(ahead.next + (g * ahead.each + line) * 64, 0, 2);
+      }
+    }
     __m512i acc[R][C];
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       const __m512i start = StartOf<kKind>(x.groups[c * x.per_row + g].sum);
@@ -139,8 +145,8 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
         const std::byte* const at = panels[r] + g * kCodeBytes + j * 64;
         const __m512i stored = LoadBytes(at);
-        if (ahead != 0) {
-          __builtin_prefetch(at + ahead, 0, 2);
+        if (ahead.each < 0) {
+          __builtin_prefetch(at + kAheadInStream, 0, 3);
         }
         if constexpr (kKind == PackedKind::kBytes) {
           first[r] = _mm512_xor_si512(stored, _mm512_set1_epi8(static_cast<char>(0x80)));

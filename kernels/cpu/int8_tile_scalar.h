@@ -51,7 +51,7 @@ inline float HalfAt(const std::byte* p) {
 
 // Adds the groups of R panels times C rows of x to the sums.
 template <PackedKind kKind, int R, int C>
-void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x, int64_t,
+void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x, const Ahead&,
                Sums (&sums)[R][C]) {
   static_assert(R == 1);
   for (int64_t g = 0; g < x.per_row; ++g) {

@@ -22,8 +22,7 @@ namespace {
 
 constexpr int64_t kFewTasksPerThread = 4;
 constexpr int64_t kManyTasksPerThread = 16;
-constexpr int64_t kBlockRows = 512;       // rows of x that pass all panels before others do: they stay in the cache
-constexpr int64_t kAheadInStream = 3072;  // bytes of a panel asked for beforehand
+constexpr int64_t kBlockRows = 512;    // rows of x that pass all panels before others do: they stay in the cache
 constexpr int64_t kSerialX = 16384;     // below this quantizing wakes no one
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -70,10 +69,10 @@ struct Job {
         panels((linear.weight.rows + kPanelRows - 1) / kPanelRows) {}
 };
 
-// R panels, `step` apart from `panel` on, times C rows of x from `row` on. Meanwhile the bytes `ahead` of each panel's
-// are asked for.
+// R panels, `step` apart from `panel` on, times C rows of x from `row` on.
 struct TilePlace {
-  int64_t panel, step, row, ahead;
+  int64_t panel, step, row;
+  Ahead ahead;
 };
 template <PackedKind kKind, int R, int C>
 __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, const TilePlace& at) {
@@ -160,23 +159,33 @@ void FewRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_
   const Tile narrow = TileFor(job.kind, 1, heights.rows);
   const int64_t part = (end - begin) / heights.width;
   for (int64_t i = 0; i < part; ++i) {
-    wide(job, x, {begin + i, part, 0, kAheadInStream});
+    wide(job, x, {begin + i, part, 0, {}});
   }
   for (int64_t panel = begin + heights.width * part; panel < end; ++panel) {
-    narrow(job, x, {panel, 0, 0, kAheadInStream});
+    narrow(job, x, {panel, 0, 0, {}});
   }
 }
 
-// A few panels at a time over all rows of x; while the first tile is computed, the next panels come from memory.
+// What a tile asks for of the panels from `next` on: its share of their lines, evenly over its groups.
+Ahead ShareOf(const Job& job, const QuantizedX& x, int64_t next, int64_t width, int64_t tile, int64_t tiles) {
+  const int64_t lines = width * job.shape.bytes / 64;
+  const int64_t each = (lines + tiles * x.per_row - 1) / (tiles * x.per_row);
+  const int64_t first = tile * x.per_row * each;
+  return {first < lines ? job.target.weight.data + next * job.shape.bytes + first * 64 : nullptr, each};
+}
+
+// A few panels at a time over all rows of x; meanwhile the next ones come from memory.
 void ManyRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end) {
   for (int64_t panel = begin; panel < end;) {
     const int64_t width = panel + heights.width <= end ? heights.width : 1;
+    const int64_t next = panel + width;
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);
-      const int64_t ahead = tile == 0 && panel + width < end ? width * job.shape.bytes : 0;
+      const Ahead ahead =
+          next < end ? ShareOf(job, x, next, Least(width, end - next), tile, heights.tiles) : Ahead{nullptr, 0};
       TileFor(job.kind, width, heights.Begin(tile + 1) - row)(job, x, {panel, 1, row, ahead});
     }
-    panel += width;
+    panel = next;
   }
 }
 
