@@ -24,7 +24,8 @@
 
 namespace causeway::kernels {
 
-class Scratch;  // kernels/scratch.h
+class Scratch;       // kernels/scratch.h
+struct LowRankArgs;  // kernels/low_rank.h
 
 struct Stream {
   ThreadPool& pool;
@@ -227,6 +228,7 @@ struct Ops {
   int64_t rounds_x_beyond = INT64_MAX;  // columns of a BF16 weight above which linear rounds x to BF16 (to 2^-8)
   void (*embed)(Stream&, const EmbedArgs&);
   void (*linear)(Stream&, const LinearArgs&);
+  void (*low_rank)(Stream&, const LowRankArgs&);
   void (*rms_norm)(Stream&, const RmsNormArgs&);
   void (*layer_norm)(Stream&, const LayerNormArgs&);
   void (*rope)(Stream&, const RopeArgs&);

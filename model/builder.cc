@@ -198,4 +198,16 @@ kernels::WeightView Rows(const kernels::WeightView& weight, int64_t begin, int64
   return rows;
 }
 
+Projection Part(const Projection& fused, int64_t begin, int64_t end) {
+  Projection part;
+  part.weight = Rows(fused.weight, begin, end);
+  if (!fused.bias.empty()) {
+    part.bias.assign(fused.bias.begin() + begin, fused.bias.begin() + end);
+  }
+  part.module = fused.module;
+  part.module_first = begin;
+  part.module_rows = fused.module_rows;
+  return part;
+}
+
 }  // namespace causeway::model

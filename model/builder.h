@@ -75,5 +75,7 @@ class WeightSource {
 
 // Rows [begin, end) of a fused weight.
 kernels::WeightView Rows(const kernels::WeightView& weight, int64_t begin, int64_t end);
+// The same of a fused projection.
+Projection Part(const Projection& fused, int64_t begin, int64_t end);
 
 }  // namespace causeway::model

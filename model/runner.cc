@@ -12,6 +12,7 @@
 #include "kernels/attention_plan.h"
 #include "kernels/scratch.h"
 #include "memory/kv_view.h"
+#include "model/adapter/batch.h"
 #include "model/linear_inputs.h"
 #include "model/network.h"
 #include "model/rope.h"
@@ -126,6 +127,7 @@ struct Runner::Impl {
     sequences.clear();
     segments.clear();
     head_rows.clear();
+    adapters.Clear();
     m = 0;
     size_t segment_count = 0;
     for (const scheduler::PlanRow& row : plan.rows) {
@@ -156,6 +158,7 @@ struct Runner::Impl {
                          .first_position = row.first_position,
                          .shared_positions = row.shared_positions,
                          .share_group = row.share_group});
+    adapters.Add(AdapterOf(row), m, count);
     const auto prompt = static_cast<int64_t>(row.prompt.size());
     for (int64_t i = 0; i < count; ++i) {
       const int64_t position = row.first_position + i;
@@ -209,7 +212,7 @@ struct Runner::Impl {
       Apply(layer.mlp_norm, x.data(), normed.data(), m, widths.hidden, 1);
       in = normed.data();
     }
-    RunMlp(layer.mlp, in);
+    RunMlp(index, layer.mlp, in);
     AddBlock(layer.mlp_post_norm);
   }
 
@@ -236,18 +239,39 @@ struct Runner::Impl {
     }
   }
 
-  static kernels::LinearTarget Target(const Projection& projection, std::vector<float>& y) {
-    return {projection.weight, DataOrNull(projection.bias), y.data(), projection.weight.rows};
+  // The scheduler knows adapters as scheduler::Adapter; those of this executor are all of our kind.
+  static const Adapter* AdapterOf(const scheduler::PlanRow& row) { return static_cast<const Adapter*>(row.adapter); }
+
+  struct Output {
+    Slot slot;
+    const Projection& projection;
+    std::vector<float>& y;
+  };
+
+  // All outputs of one x, [m, in_stride], with what the rows' adapters add.
+  void Linear(int64_t layer, const float* in, int64_t in_stride, std::initializer_list<Output> outputs) {
+    Linear(layer, {.x = in, .x_stride = in_stride, .m = m, .targets = {}}, adapters, outputs);
   }
 
-  void Linear(const float* in, int64_t in_stride, std::span<const kernels::LinearTarget> targets) {
-    linear.Run(stream, {.x = in, .x_stride = in_stride, .m = m, .targets = targets});
+  void Linear(int64_t layer, kernels::LinearArgs args, AdapterBatch& batch, std::initializer_list<Output> outputs) {
+    kernels::LinearTarget targets[3];
+    AdapterBatch::Output adapted[3];
+    size_t count = 0;
+    for (const Output& output : outputs) {
+      const int64_t width = output.projection.weight.rows;
+      adapted[count] = {output.slot, output.y.data(), width};
+      targets[count++] = {output.projection.weight, DataOrNull(output.projection.bias), output.y.data(), width};
+    }
+    args.targets = std::span(targets).first(count);
+    linear.Run(stream, args);
+    if (!batch.empty()) {
+      batch.Apply(ops, stream, layer, args.x, args.x_stride, targets[0].weight.columns, std::span(adapted).first(count));
+    }
   }
 
   void RunAttention(int64_t index, const AttentionBlock& block, const float* in) {
     const int64_t q_width = block.heads * network.head_dim;
-    const kernels::LinearTarget qkv[] = {Target(block.q, q), Target(block.k, k), Target(block.v, v)};
-    Linear(in, widths.hidden, qkv);
+    Linear(index, in, widths.hidden, {{Slot::kQ, block.q, q}, {Slot::kK, block.k, k}, {Slot::kV, block.v, v}});
     NormQk(block.q_norm, block.norm_per_head, q, block.heads);
     NormQk(block.k_norm, block.norm_per_head, k, network.kv_heads);
     if (block.rope >= 0) {
@@ -271,8 +295,7 @@ struct Runner::Impl {
                            .scale = block.scale,
                            .window = block.window,
                            .softcap = block.softcap});
-    const kernels::LinearTarget out[] = {Target(block.o, block_out)};
-    Linear(attended.data(), q_width, out);
+    Linear(index, attended.data(), q_width, {{Slot::kO, block.o, block_out}});
   }
 
   void NormQk(const Norm& norm, bool per_head, std::vector<float>& values, int64_t heads) {
@@ -293,14 +316,12 @@ struct Runner::Impl {
                       .sine = rotations[rope].sine.data()});
   }
 
-  void RunMlp(const MlpBlock& block, const float* in) {
+  void RunMlp(int64_t index, const MlpBlock& block, const float* in) {
     const int64_t inner = block.up.weight.rows;
     if (block.gated) {
-      const kernels::LinearTarget both[] = {Target(block.gate, gate), Target(block.up, up)};
-      Linear(in, widths.hidden, both);
+      Linear(index, in, widths.hidden, {{Slot::kGate, block.gate, gate}, {Slot::kUp, block.up, up}});
     } else {
-      const kernels::LinearTarget one[] = {Target(block.up, gate)};
-      Linear(in, widths.hidden, one);
+      Linear(index, in, widths.hidden, {{Slot::kUp, block.up, gate}});
     }
     ops.activation(stream, {.activation = block.activation,
                             .gate = gate.data(),
@@ -311,8 +332,7 @@ struct Runner::Impl {
                             .y_stride = inner,
                             .m = m,
                             .dim = inner});
-    const kernels::LinearTarget down[] = {Target(block.down, block_out)};
-    Linear(gate.data(), inner, down);
+    Linear(index, gate.data(), inner, {{Slot::kDown, block.down, block_out}});
   }
 
   // ---- Logits, sampling, scores --------------------------------------------------------------------
@@ -321,7 +341,7 @@ struct Runner::Impl {
     const auto limit = static_cast<size_t>(options.max_num_seqs);
     for (size_t begin = 0; begin < head_rows.size(); begin += limit) {
       const auto rows = std::span(head_rows).subspan(begin, std::min(limit, head_rows.size() - begin));
-      ComputeLogits(rows);
+      ComputeLogits(plan, rows);
       if (logits_observer) {
         for (size_t i = 0; i < rows.size(); ++i) {
           logits_observer(plan.rows[rows[i].plan_row], rows[i].position, LogitsOf(i));
@@ -337,16 +357,18 @@ struct Runner::Impl {
     return std::span(logits).subspan(row * vocab, vocab);
   }
 
-  void ComputeLogits(std::span<const HeadRow> rows) {
+  void ComputeLogits(const scheduler::Plan& plan, std::span<const HeadRow> rows) {
     const auto count = static_cast<int64_t>(rows.size());
+    head_adapters.Clear();
     for (size_t i = 0; i < rows.size(); ++i) {
+      head_adapters.Add(AdapterOf(plan.rows[rows[i].plan_row]), static_cast<int64_t>(i), 1);
       std::memcpy(head_in.data() + static_cast<int64_t>(i) * widths.hidden,
                   x.data() + rows[i].activation_row * widths.hidden,
                   static_cast<size_t>(widths.hidden) * sizeof(float));
     }
     Apply(network.final_norm, head_in.data(), head_in.data(), count, widths.hidden, 1);
-    const kernels::LinearTarget out[] = {Target(network.head, logits)};
-    linear.Run(stream, {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = out});
+    Linear(0, {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = {}}, head_adapters,
+           {{Slot::kHead, network.head, logits}});
     ops.scale_cap(stream, {.x = logits.data(),
                            .x_stride = network.vocab,
                            .scale = network.logits_scale,
@@ -479,6 +501,8 @@ struct Runner::Impl {
   std::vector<kernels::KvSegment> segments;
   std::vector<KvSequence> sequences;
   std::vector<HeadRow> head_rows;
+  AdapterBatch adapters;       // by rows of activations
+  AdapterBatch head_adapters;  // by rows of logits
   std::vector<kernels::SampleRow> sample_rows;
   std::vector<kernels::ScoreRow> score_rows;
   std::vector<std::vector<kernels::TokenBias>> biases;

@@ -25,6 +25,7 @@ Result<std::unique_ptr<SequenceRunner>> SequenceRunner::Create(const Model& mode
                        .max_num_seqs = std::max(options.max_sequences, options.logits_rows)};
   self->runner_ = std::make_unique<Runner>(model, ops, pool, runner);
   self->slots_.resize(static_cast<size_t>(options.max_sequences));
+  self->adapters_.resize(self->slots_.size());
   return self;
 }
 
@@ -43,6 +44,7 @@ void SequenceRunner::AddRow(Slot& slot, size_t index, int64_t count, bool sample
   row.segments = {&slot.segment, 1};
   row.sample = sample;
   row.sampling = &greedy_;
+  row.adapter = adapters_[index];
   row.prompt = slot.tokens;
   row.length_limit = slot.length_limit;
   plan_.rows.push_back(row);

@@ -34,6 +34,8 @@ class SequenceRunner {
   // Starts sequence `slot` anew with these tokens; greedy. Returns the next token, or -1 if not wanted.
   // `length_limit` fixes longrope's factors; 0: the tokens' own number.
   Result<Token> Prefill(int64_t slot, std::span<const Token> tokens, bool sample, int64_t length_limit = 0);
+  // What sequences of `slot` are computed with from their next Prefill on; null: the model as it is. Outlives them.
+  void SetAdapter(int64_t slot, const scheduler::Adapter* adapter) { adapters_[static_cast<size_t>(slot)] = adapter; }
   // One step for slots [0, tokens.size()): appends tokens[i] and draws the next one greedily.
   Result<std::vector<Token>> Decode(std::span<const Token> tokens);
 
@@ -57,6 +59,7 @@ class SequenceRunner {
   std::unique_ptr<memory::KvCache> cache_;
   std::unique_ptr<Runner> runner_;
   std::vector<Slot> slots_;
+  std::vector<const scheduler::Adapter*> adapters_;  // by slot
   scheduler::SamplingParams greedy_;
   scheduler::Plan plan_;
 };

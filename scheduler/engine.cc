@@ -301,8 +301,8 @@ struct Engine::Impl {
       promise.set_value(MakeError(ErrorCode::kUnavailable, "the engine sleeps"));
       return;
     }
-    auto begun = scheduler.BeginLoad(request.tokens, request.cache_salt, request.tenant, request.switched,
-                                     std::move(request.source));
+    const KvScope scope{request.cache_salt, request.tenant, request.switched, request.adapter};
+    auto begun = scheduler.BeginLoad(request.tokens, scope, std::move(request.source));
     if (!begun.ok()) {
       promise.set_value(std::move(begun).error());
       return;

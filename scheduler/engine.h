@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/keyed_hash.h"
 #include "base/result.h"
 #include "memory/page_tier.h"
 #include "scheduler/executor.h"
@@ -107,6 +108,7 @@ class Engine {
     std::vector<Token> tokens;
     std::string cache_salt;
     memory::TenantId tenant = memory::kDefaultTenant;
+    Digest adapter{};                            // Adapter::digest; zeros: none
     bool switched = false;                       // longrope: for lengths above kv_switch_length
     std::unique_ptr<memory::PageSource> source;  // of all full pages
   };

@@ -12,6 +12,8 @@
 
 namespace causeway::scheduler {
 
+class Adapter;  // scheduler/adapter.h
+
 using SequenceId = uint64_t;
 
 using PlanSegment = memory::SpanSegment;
@@ -32,6 +34,7 @@ struct PlanRow {
   int32_t share_group = -1;  // negative: none
   bool sample = false;
   const SamplingParams* sampling = nullptr;
+  const Adapter* adapter = nullptr;  // null: the model as it is
   std::span<const Token> prompt;  // whole prompt, for penalties
   std::span<const Token> output;  // tokens drawn so far, for penalties
   std::span<const Token> banned;  // may not be drawn now (end tokens before min_tokens)

@@ -14,10 +14,14 @@ constexpr int64_t kMapAheadTokens = 16;  // decode steps in which the control th
 
 }  // namespace
 
-std::string PrefixScope(const memory::KvCache& kv, std::string_view cache_salt, memory::TenantId tenant,
-                        bool switched) {
-  const std::string& name = kv.tenants()[tenant].name;
-  return fmt::format("{}{}:{}{}", switched ? '+' : '-', name.size(), name, cache_salt);
+std::string PrefixScope(const memory::KvCache& kv, const KvScope& scope) {
+  const std::string& name = kv.tenants()[scope.tenant].name;
+  std::string text;
+  if (scope.adapter != Digest{}) {  // without one, as before there were any: what tiers keep is found again
+    const auto* const bytes = reinterpret_cast<const char*>(scope.adapter.data());
+    text.append("@").append(bytes, scope.adapter.size());
+  }
+  return text + fmt::format("{}{}:{}{}", scope.switched ? '+' : '-', name.size(), name, scope.cache_salt);
 }
 
 // The running sequence that computes, or has computed, the prompt that this one has too; null if there is none.
@@ -220,17 +224,16 @@ memory::PrefixPin Scheduler::PinOf(const Sequence& sequence, Error& error) {
   return pin;
 }
 
-Result<memory::Restoring> Scheduler::BeginLoad(std::span<const Token> tokens, std::string_view cache_salt,
-                                               memory::TenantId tenant, bool switched,
+Result<memory::Restoring> Scheduler::BeginLoad(std::span<const Token> tokens, const KvScope& scope,
                                                std::unique_ptr<memory::PageSource> source) {
   if (!options_.prefix_caching) {
     return MakeError(ErrorCode::kFailedPrecondition, "states need prefix caching, which is off");
   }
   const int64_t pages = std::ssize(tokens) / kv_.geometry().tokens_per_page;
-  TRY(CheckPins(tenant, pages, nullptr));
+  TRY(CheckPins(scope.tenant, pages, nullptr));
   std::vector<Digest> keys;
-  kv_.AppendPrefixKeys(kv_.PrefixRoot(PrefixScope(kv_, cache_salt, tenant, switched)), tokens, keys);
-  return kv_.Load({keys, tokens, pages, tenant}, std::move(source));
+  kv_.AppendPrefixKeys(kv_.PrefixRoot(PrefixScope(kv_, scope)), tokens, keys);
+  return kv_.Load({keys, tokens, pages, scope.tenant}, std::move(source));
 }
 
 Result<void> Scheduler::CheckResize(int64_t pages) const {

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "fmt/format.h"
+#include "scheduler/adapter.h"
 
 namespace causeway::scheduler {
 namespace {
@@ -79,7 +80,10 @@ void Scheduler::Add(RequestKey key, GenerateRequest params, Instant now) {
   if (fits.ok()) {
     fits = CheckQuota(request, 0);
   }
-  request.prefix_root = kv_.PrefixRoot(PrefixScope(kv_, request.params.cache_salt, request.params.tenant, switched));
+  const Adapter* const adapter = request.params.adapter.get();
+  const KvScope scope{request.params.cache_salt, request.params.tenant, switched,
+                      adapter != nullptr ? adapter->digest() : Digest{}};
+  request.prefix_root = kv_.PrefixRoot(PrefixScope(kv_, scope));
   const Instant arrival = std::min(request.params.arrival, now);
   const int n = request.params.n;
   for (int index = 0; index < n; ++index) {  // a request that does not fit is gone after its last sequence
@@ -428,6 +432,7 @@ void Scheduler::FillRow(const Sequence& sequence, PlanRow& row) const {
   row.segments = state.segments.list();
   row.sample = Remaining(sequence) == 0 && stop.max_tokens > output;
   row.sampling = &request.params.sampling;
+  row.adapter = request.params.adapter.get();
   row.prompt = tokens.first(prompt);
   row.output = tokens.subspan(prompt);
   row.banned = output < stop.min_tokens ? std::span<const Token>(sequence.end_ids) : std::span<const Token>();

@@ -80,8 +80,7 @@ class Scheduler {
   // Whether every unfinished request, and one of max_model_len beside the pinned pages, fits a cache of so many pages.
   Result<void> CheckResize(int64_t pages) const;
   // Begins to take pages in that were computed elsewhere (KvCache::Load).
-  Result<memory::Restoring> BeginLoad(std::span<const Token> tokens, std::string_view cache_salt,
-                                      memory::TenantId tenant, bool switched,
+  Result<memory::Restoring> BeginLoad(std::span<const Token> tokens, const KvScope& scope,
                                       std::unique_ptr<memory::PageSource> source);
   // Pages that states may pin: a request of max_model_len still finds room, whosever it is.
   int64_t most_pinned() const;

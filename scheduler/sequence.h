@@ -19,8 +19,15 @@ namespace causeway::scheduler {
 
 using RequestKey = uint64_t;
 
-// What the bytes of KV depend on beside tokens: whom it is for, and longrope's choice of factors.
-std::string PrefixScope(const memory::KvCache& kv, std::string_view cache_salt, memory::TenantId tenant, bool switched);
+// What the bytes of KV depend on beside tokens, and whom they are for.
+struct KvScope {
+  std::string_view cache_salt;
+  memory::TenantId tenant = memory::kDefaultTenant;
+  bool switched = false;  // longrope's other factors
+  Digest adapter{};       // zeros: none
+};
+// The same as text: different scopes, different texts.
+std::string PrefixScope(const memory::KvCache& kv, const KvScope& scope);
 
 // Owner: the scheduler.
 struct Request {

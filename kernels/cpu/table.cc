@@ -14,6 +14,7 @@ const Ops kOps = {
 #endif
     .embed = Embed,
     .linear = Linear,
+    .low_rank = LowRank,
     .rms_norm = RmsNorm,
     .layer_norm = LayerNorm,
     .rope = Rope,

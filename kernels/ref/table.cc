@@ -8,6 +8,7 @@ const Ops kOps = {
     .description = "the specification: scalar, sums in double; any machine",
     .embed = Embed,
     .linear = Linear,
+    .low_rank = LowRank,
     .rms_norm = RmsNorm,
     .layer_norm = LayerNorm,
     .rope = Rope,

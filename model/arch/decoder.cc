@@ -89,21 +89,13 @@ class DecoderBuilder {
 
   Projection MakeProjection(const std::string& name, int64_t out, int64_t in, bool bias) {
     Projection projection;
+    projection.module = name;
+    projection.module_rows = out;
     projection.weight = weights_.Matrix(name + ".weight", out, in);
     if (weights_.WantsBias(name + ".bias", bias)) {
       projection.bias = weights_.Vector(name + ".bias", out);
     }
     return projection;
-  }
-
-  // A part of a fused projection.
-  static Projection Part(const Projection& fused, int64_t begin, int64_t end) {
-    Projection part;
-    part.weight = Rows(fused.weight, begin, end);
-    if (!fused.bias.empty()) {
-      part.bias.assign(fused.bias.begin() + begin, fused.bias.begin() + end);
-    }
-    return part;
   }
 
   AttentionBlock MakeAttention(int64_t layer, const std::string& prefix) {
@@ -185,6 +177,8 @@ class DecoderBuilder {
     network_.final_norm = MakeNorm("model.norm", sizes_.hidden);
     weights_.Ignore("model.rotary_emb.inv_freq");
     ASSIGN_OR_RETURN(network_.tied, config_.Flag("tie_word_embeddings", traits_.tied_by_default));
+    network_.head.module = "lm_head";
+    network_.head.module_rows = sizes_.vocab;
     network_.head.weight = network_.tied ? weights_.Tied("lm_head.weight", network_.embedding)
                                          : weights_.Matrix("lm_head.weight", sizes_.vocab, sizes_.hidden);
     return {};

@@ -21,16 +21,10 @@ Norm MakeNorm(WeightSource& weights, const std::string& name, const Gpt2Sizes& s
 }
 
 Projection MakeConv1d(WeightSource& weights, const std::string& name, int64_t out, int64_t in) {
-  return {.weight = weights.Transposed(name + ".weight", out, in), .bias = weights.Vector(name + ".bias", out)};
-}
-
-Projection Part(const Projection& fused, int64_t begin, int64_t end) {
-  Projection part;
-  part.weight = Rows(fused.weight, begin, end);
-  if (!fused.bias.empty()) {
-    part.bias.assign(fused.bias.begin() + begin, fused.bias.begin() + end);
-  }
-  return part;
+  return {.weight = weights.Transposed(name + ".weight", out, in),
+          .bias = weights.Vector(name + ".bias", out),
+          .module = name,
+          .module_rows = out};
 }
 
 Layer MakeLayer(WeightSource& weights, const Gpt2Sizes& sizes, const std::string& prefix) {
@@ -95,6 +89,8 @@ Result<void> BuildGpt2(const Config& config, WeightSource& weights, Network& net
   }
   network.final_norm = MakeNorm(weights, prefix + "ln_f", sizes);
   ASSIGN_OR_RETURN(network.tied, config.Flag("tie_word_embeddings", true));
+  network.head.module = "lm_head";
+  network.head.module_rows = sizes.vocab;
   network.head.weight = network.tied ? weights.Tied("lm_head.weight", network.embedding)
                                      : weights.Matrix("lm_head.weight", sizes.vocab, sizes.hidden);
   return {};

@@ -28,7 +28,7 @@ LAYERS = [
     ("scheduler/", ["base/", "memory/", "scheduler/"]),
     # The runner implements the scheduler's Executor; it sees that seam and nothing else of the scheduler.
     ("model/", ["base/", "kernels/", "memory/", "model/",
-                "scheduler/plan.h", "scheduler/executor.h", "scheduler/request.h"]),
+                "scheduler/adapter.h", "scheduler/plan.h", "scheduler/executor.h", "scheduler/request.h"]),
     ("server/", ["base/", "kernels/", "memory/", "scheduler/", "model/", "server/", "proto/", "causeway/v1/"]),
 ]
 OURS = tuple(prefix for prefix, _ in LAYERS) + ("proto/", "causeway/v1/")

@@ -1,0 +1,22 @@
+// The tensors of adapter_model.safetensors by the module that they are for.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "base/result.h"
+#include "model/safetensors.h"
+
+namespace causeway::model::adapter {
+
+struct Pair {
+  const Tensor* a = nullptr;  // [rank, in]
+  const Tensor* b = nullptr;  // [out, rank]
+};
+
+// By module as its trainer named it ("model.layers.0.self_attn.q_proj"). Names are PEFT's:
+// base_model.model.MODULE.lora_A.weight, or lora_A.ADAPTER.weight. A tensor that is no matrix of a term, or that
+// lacks its partner, is an error. `tensors` outlives the result.
+Result<std::map<std::string, Pair>> PairTensors(const TensorMap& tensors);
+
+}  // namespace causeway::model::adapter
