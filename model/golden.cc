@@ -34,14 +34,16 @@ double MarginOf(std::span<const float> logits) {
 
 }  // namespace
 
-Result<Golden> ReadGolden(const std::string& folder) {
+Result<Golden> ReadGolden(const std::string& folder, const std::string& run) {
   ASSIGN_OR_RETURN(const auto files, OpenFolder(folder));
   ASSIGN_OR_RETURN(const auto data, files->Open("golden.safetensors"));
   ASSIGN_OR_RETURN(const TensorMap tensors, ParseSafetensors(data));
   ASSIGN_OR_RETURN(const auto text, files->Open("golden.json"));
-  ASSIGN_OR_RETURN(const Json json, ParseJson(AsText(text)));
+  ASSIGN_OR_RETURN(const Json whole, ParseJson(AsText(text)));
+  const std::string prefix = run.empty() ? run : run + ".";
   Golden golden;
   try {  // nlohmann's at() and get() throw where a field is missing
+    const Json& json = run.empty() ? whole : whole.at("runs").at(run);
     const Json& margins = json.at(json.contains("margins") ? "margins" : "margin");
     for (size_t i = 0; i < json.at("prompts").size(); ++i) {
       golden.prompts.push_back({.tokens = json.at("prompts").at(i).get<std::vector<Token>>(),
@@ -58,7 +60,7 @@ Result<Golden> ReadGolden(const std::string& folder) {
       return MakeError(ErrorCode::kInvalidArgument,
                        fmt::format("golden.json: prompt {} has no tokens or too few margins", i));
     }
-    ASSIGN_OR_RETURN(prompt.logits, FloatsOf(tensors, fmt::format("logits.{}", i)));
+    ASSIGN_OR_RETURN(prompt.logits, FloatsOf(tensors, fmt::format("{}logits.{}", prefix, i)));
   }
   golden.quantized_inputs = tensors.contains("linear.xq");
   for (int i = 0; tensors.contains(fmt::format("hidden.{}", i)); ++i) {

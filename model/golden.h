@@ -28,8 +28,9 @@ struct Golden {
   bool quantized_inputs = false;
 };
 
-// Reads golden.json and golden.safetensors of a folder. Errors name the field or tensor that is missing.
-Result<Golden> ReadGolden(const std::string& folder);
+// Reads golden.json and golden.safetensors of a folder. Errors name the field or tensor that is missing. `run`: of a
+// folder that has several, the values of this one.
+Result<Golden> ReadGolden(const std::string& folder, const std::string& run = {});
 
 // Logits of every position of a prompt, run in slot 0. `hidden` receives its hidden states if not null.
 Result<std::vector<float>> LogitsOf(SequenceRunner& runner, std::span<const Token> tokens,

@@ -13,6 +13,7 @@
 #include "model/network.h"
 #include "model/quant/reader.h"
 #include "model/safetensors_writer.h"
+#include "model/verify_adapters.h"
 #include "model/verify_weights.h"
 
 namespace causeway::model {
@@ -185,19 +186,20 @@ class Verifier {
   std::vector<std::vector<float>> logits_;
 };
 
-Result<void> Dump(const std::string& path, const std::vector<std::vector<float>>& logits, int64_t vocab) {
-  std::vector<TensorToWrite> tensors;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    tensors.push_back({fmt::format("logits.{}", i),
-                       "F32",
-                       {static_cast<int64_t>(logits[i].size()) / vocab, vocab},
-                       static_cast<int64_t>(logits[i].size() * sizeof(float))});
-  }
-  return WriteSafetensors(path, tensors,
-                          [&](size_t index, const auto& write) { write(std::as_bytes(std::span(logits[index]))); });
-}
-
 }  // namespace
+
+Result<void> DumpLogits(const std::string& path, const NamedLogits& logits, int64_t vocab) {
+  std::vector<TensorToWrite> tensors;
+  for (const auto& [name, values] : logits) {
+    tensors.push_back({name,
+                       "F32",
+                       {static_cast<int64_t>(values.size()) / vocab, vocab},
+                       static_cast<int64_t>(values.size() * sizeof(float))});
+  }
+  return WriteSafetensors(path, tensors, [&](size_t index, const auto& write) {
+    write(std::as_bytes(std::span(logits[index].second)));
+  });
+}
 
 ActivationRounding RoundingOf(const Model& model, const kernels::Ops& ops) {
   ActivationRounding most = ActivationRounding::kNone;
@@ -235,8 +237,9 @@ std::optional<Rounding> ToleranceOf(const Model& model, const Golden& golden, co
 
 }  // namespace
 
-Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops, ThreadPool& pool,
-                                   const VerifyOptions& options) {
+Result<VerifyReport> VerifyRun(const Golden& golden, const Model& model, const scheduler::Adapter* adapter,
+                               const kernels::Ops& ops, ThreadPool& pool, const VerifyOptions& options,
+                               const std::string& prefix, NamedLogits& logits) {
   size_t longest = 0;
   for (const GoldenPrompt& prompt : golden.prompts) {
     longest = std::max(longest, prompt.tokens.size() + prompt.greedy.size());
@@ -246,14 +249,24 @@ Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, con
                                                               .max_positions = static_cast<int64_t>(longest) + 1,
                                                               .max_sequences = 1,
                                                               .chunk = options.chunk}));
+  runner->SetAdapter(0, adapter);
   Verifier verifier(model, golden, ToleranceOf(model, golden, ops), *runner);
   VerifyReport report;
   for (size_t prompt = 0; prompt < golden.prompts.size(); ++prompt) {
     ASSIGN_OR_RETURN(VerifyCase one, verifier.Check(prompt));
+    one.name.insert(0, prefix);
     report.cases.push_back(std::move(one));
+    logits.emplace_back(fmt::format("{}logits.{}", prefix, prompt), verifier.logits().back());
   }
+  return report;
+}
+
+Result<VerifyReport> VerifyAgainst(const Golden& golden, const Model& model, const kernels::Ops& ops, ThreadPool& pool,
+                                   const VerifyOptions& options) {
+  NamedLogits logits;
+  ASSIGN_OR_RETURN(VerifyReport report, VerifyRun(golden, model, nullptr, ops, pool, options, {}, logits));
   if (!options.dump.empty()) {
-    TRY(Dump(options.dump, verifier.logits(), model.network->vocab));
+    TRY(DumpLogits(options.dump, logits, model.network->vocab));
   }
   return report;
 }
@@ -305,6 +318,9 @@ Result<VerifyReport> VerifyModel(const std::string& path, const kernels::Ops& op
     ASSIGN_OR_RETURN(const Json json, ReadJsonObject(*files, "golden.json"));
     if (IsAboutFiles(json)) {
       return VerifyFiles(json, folder);
+    }
+    if (HasAdapterRuns(json)) {
+      return VerifyAdapters(folder, json, ops, pool, options);
     }
   }
   ASSIGN_OR_RETURN(const Golden golden, ReadGolden(folder));

@@ -29,6 +29,7 @@ struct VerifyCommand {
   std::string force_kernels;
   std::string activations = "int8";
   std::string dump;
+  std::string base;
   int threads = 0;
   bool json = false;
 };
@@ -124,7 +125,9 @@ int VerifyModels(const VerifyCommand& command) {
   Outcome outcome(command.json);
   for (const std::string& path : folders) {
     outcome.Add(path, model::VerifyModel(path, **ops, pool,
-                                         {.dump = command.dump, .int8_activations = command.activations == "int8"}));
+                                         {.dump = command.dump,
+                                          .int8_activations = command.activations == "int8",
+                                          .base = command.base}));
   }
   return outcome.Finish();
 }
@@ -225,10 +228,14 @@ void AddVerify(CLI::App& root, int& exit_code) {
   const auto models = std::make_shared<VerifyCommand>();
   CLI::App* const model =
       AddKind(*verify, "model", "Logits, hidden states and greedy tokens against golden values",
-              "Model folders with golden.json and golden.safetensors, GGUF files in such, or folders of them", models,
+              "Folders of models or of adapters with golden.json and golden.safetensors, GGUF files in such, or folders "
+              "of them",
+              models,
               VerifyModels, exit_code);
   model->add_option("--dump", models->dump,
                     "Write the computed logits to this safetensors file, under the golden's names");
+  model->add_option("--base", models->base,
+                    "The model that adapters are for; without it, the one that golden.json names");
   model->add_option("--force-kernels", models->force_kernels, "Use this set of kernels instead of the fastest");
   AddActivationsOption(*model, models->activations);
   model->add_option("--threads", models->threads, "Threads that compute; 0: one a core")
