@@ -22,6 +22,7 @@ class Metrics;      // server/metrics/metrics.h
 class TextWorkers;  // server/api/text_workers.h
 class ChatTemplate;
 class StateTable;     // server/api/states.h
+class AdapterTable;   // server/api/adapters.h
 class ControlWorker;  // server/api/control_worker.h
 
 enum class Lifecycle : uint8_t { kStarting, kReady, kDraining, kStopped };
@@ -55,6 +56,7 @@ struct App {
   scheduler::ModelLimits limits;  // vocab, max_model_len, ...
   TextWorkers& text_workers;
   StateTable& states;
+  AdapterTable& adapters;
   ControlWorker& control_worker;
   Metrics& metrics;
   std::vector<std::string> served_names;  // the first is the one in responses
@@ -63,6 +65,7 @@ struct App {
   Digest kv_fingerprint{};       // of all that the bytes of a KV page depend on beside tokens; set with state_dir
   int64_t kv_switch_length = 0;  // scheduler::EngineOptions
   std::string state_dir;         // empty: states are not saved
+  std::string lora_dir;          // that clients may load adapters from; empty: any folder
   bool admin_endpoints = false;
   const memory::PageStore* tiers = nullptr;  // behind the KV cache, for its figures; null: none
   ServerLimits server_limits;

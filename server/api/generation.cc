@@ -7,6 +7,7 @@
 #include "fmt/format.h"
 #include "model/tokenizer/incremental_detokenizer.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/api/adapters.h"
 #include "server/api/app.h"
 #include "server/api/prompt.h"
 #include "server/api/states.h"
@@ -77,6 +78,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     switched = IsSwitched(static_cast<int64_t>(request.prompt.size()) + max_tokens);
     min_tokens = request.stop.min_tokens;
     prompt = request.prompt;
+    adapter_use = AdapterUse(call.adapter);
     ASSIGN_OR_RETURN(scheduler::Ticket submitted, app.engine.Submit(std::move(request), *this));
     const std::lock_guard lock(mutex);
     ticket.emplace(std::move(submitted));
@@ -218,6 +220,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     if (sequence.done) {
       return;  // tokens behind a stop string that the engine drew before it heard of it
     }
+    adapter_use.Run();
     ObserveToken(sequence, output);
     CountCached(output);
     ++sequence.tokens;
@@ -347,6 +350,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     done.usage = usage;
     done.saved = std::move(saved);
     events.push_back(std::move(done));
+    adapter_use.End();
     ended = true;
   }
 
@@ -369,6 +373,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     request.stop.max_tokens = 0;
     request.cache_salt = cache_salt;
     request.tenant = call.tenant;
+    request.adapter = AdapterOf(call);
     request.pin = true;
     request.priority = call.priority;
     request.arrival = Clock::now();
@@ -403,7 +408,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
       return finish.pin_error;
     }
     auto content = std::make_shared<const StateContent>(
-        StateContent{AllTokens(), cache_salt, switched, Conversation(), finish.pinned});
+        StateContent{AllTokens(), cache_salt, switched, Conversation(), finish.pinned, StateAdapterOf(call)});
     return app.states.Put(call.tenant, call.save->name, std::move(content),
                           {.ttl = call.save->ttl,
                            .overwrite = call.save->overwrite,
@@ -441,6 +446,7 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
     event.kind = GenerationEvent::Kind::kFailed;
     event.error = error;
     events.push_back(std::move(event));
+    adapter_use.End();
     ended = true;
   }
 
@@ -476,7 +482,8 @@ struct Generation::State final : scheduler::Waker, std::enable_shared_from_this<
   std::vector<Token> prompt;
   std::shared_ptr<const StateContent> state;  // that the prompt is behind
   std::string cache_salt;
-  bool switched = false;  // of the request that the state is kept from
+  bool switched = false;   // of the request that the state is kept from
+  AdapterUse adapter_use;  // ends with the last event, or the state
 
   // The reader's.
   bool saving = false;               // the ticket is that of BeginSaving

@@ -23,7 +23,8 @@
 
 namespace causeway::server {
 
-struct App;  // server/api/app.h
+struct App;            // server/api/app.h
+struct LoadedAdapter;  // server/api/adapters.h
 
 // Everything a client may leave out is optional; ResolveSampling fills it from the server's flags, the
 // model's generation config, then the built-in default.
@@ -62,6 +63,7 @@ struct StateInfo {
   std::string name;
   int64_t tokens = 0;
   int64_t pages = 0;  // of KV that it keeps; forks and states with the same beginning share them
+  std::string adapter;  // that it was computed with; empty: none
   int64_t created_unix = 0;
   std::optional<int64_t> expires_unix;
   uint64_t uses = 0;
@@ -84,6 +86,7 @@ struct GenerateCall {
   scheduler::Priority priority = scheduler::Priority::kNormal;
   std::string cache_salt;  // scheduler::GenerateRequest
   memory::TenantId tenant = memory::kDefaultTenant;
+  std::shared_ptr<const LoadedAdapter> adapter;  // null: the model as it is
   std::string state;               // the prompt goes on behind this one; empty: none
   std::optional<SaveTarget> save;  // with n = 1 only
   Instant arrival;

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "server/api/adapters.h"
 #include "server/api/states.h"
 
 namespace causeway::server {
@@ -72,6 +73,7 @@ MemoryFigures ReadMemory(const App& app) {
   }
   figures.states = app.states.size();
   figures.max_states = app.server_limits.max_states;
+  figures.adapters = app.adapters.Figures();
   figures.engine = app.engine.Stats();
   return figures;
 }
@@ -114,7 +116,12 @@ OrderedJson MemoryJson(const MemoryFigures& figures) {
       {"states",
        {{"count", figures.states},
         {"max", figures.max_states},
-        {"max_pinned_pages", figures.engine.most_pinned_pages}}}};
+        {"max_pinned_pages", figures.engine.most_pinned_pages}}},
+      {"adapters",
+       {{"count", figures.adapters.loaded},
+        {"unloading", figures.adapters.unloading},
+        {"max", figures.adapters.max},
+        {"bytes", figures.adapters.bytes}}}};
   for (const TenantFigures& tenant : figures.tenants) {
     body["tenants"].push_back(TenantJson(tenant));
   }

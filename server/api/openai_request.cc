@@ -6,6 +6,7 @@
 #include <span>
 
 #include "fmt/format.h"
+#include "server/api/model_names.h"
 
 namespace causeway::server {
 namespace {
@@ -22,18 +23,6 @@ Result<OrderedJson> ParseObject(std::string_view body) {
     return Bad("the body must be a JSON object", "");
   }
   return json;
-}
-
-// A missing name is forgiven; a wrong one is not.
-Result<void> CheckModel(const App& app, JsonFields& fields) {
-  const auto model = fields.Text("model");
-  if (!model || model->empty() ||
-      std::find(app.served_names.begin(), app.served_names.end(), *model) != app.served_names.end()) {
-    return {};
-  }
-  return MakeError(ErrorCode::kNotFound,
-                   fmt::format("the model '{}' is not served here; this is '{}'", *model, app.served_names.front()),
-                   "model");
 }
 
 Result<std::vector<int64_t>> ReadIds(const OrderedJson& json, const char* name) {
@@ -314,6 +303,11 @@ void ReadStates(JsonFields& fields, GenerateCall& call) {
 
 }  // namespace
 
+// A missing name is forgiven; a wrong one is not.
+Result<AdapterRef> ReadModel(const App& app, JsonFields& fields) {
+  return FindModelName(app, fields.Text("model").value_or(""));
+}
+
 Result<std::variant<std::string, std::vector<int64_t>, ChatPrompt>> ReadPrompt(const OrderedJson& prompt) {
   using Prompt = std::variant<std::string, std::vector<int64_t>, ChatPrompt>;
   if (prompt.is_string()) {
@@ -369,11 +363,12 @@ Result<ChatPrompt> ReadChat(const App& app, JsonFields& fields) {
 Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body) {
   ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
   JsonFields fields(json);
-  TRY(CheckModel(app, fields));
+  ASSIGN_OR_RETURN(AdapterRef adapter, ReadModel(app, fields));
   TRY(RefuseUnserved(app, fields, {"tools"}));
   CompletionRequest request;
   ASSIGN_OR_RETURN(request.stream, ReadStream(fields));
   GenerateCall base;
+  base.adapter = std::move(adapter);
   ReadSampling(app, fields, base.sampling);
   base.sampling.logprobs = fields.Int("logprobs", 0, app.limits.max_logprobs);
   base.priority = ReadPriority(fields);
@@ -399,12 +394,13 @@ Result<CompletionRequest> DecodeCompletion(const App& app, std::string_view body
 Result<CompletionRequest> DecodeChat(const App& app, std::string_view body) {
   ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
   JsonFields fields(json);
-  TRY(CheckModel(app, fields));
+  ASSIGN_OR_RETURN(AdapterRef adapter, ReadModel(app, fields));
   TRY(RefuseUnserved(app, fields, {"echo", "add_special_tokens"}));
   CompletionRequest request;
   request.chat = true;
   ASSIGN_OR_RETURN(request.stream, ReadStream(fields));
   GenerateCall call;
+  call.adapter = std::move(adapter);
   ReadSampling(app, fields, call.sampling);
   if (const auto newer = fields.Int("max_completion_tokens", 0, kMaxCount)) {
     call.sampling.max_tokens = newer;
@@ -432,7 +428,7 @@ Result<CompletionRequest> DecodeChat(const App& app, std::string_view body) {
 Result<TokenizeRequest> DecodeTokenize(const App& app, std::string_view body) {
   ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
   JsonFields fields(json);
-  TRY(CheckModel(app, fields));
+  TRY(ReadModel(app, fields));
   TokenizeRequest request;
   request.return_token_strs = fields.Flag("return_token_strs").value_or(false);
   if (fields.Find("messages") != nullptr) {
@@ -453,7 +449,7 @@ Result<TokenizeRequest> DecodeTokenize(const App& app, std::string_view body) {
 Result<std::vector<Token>> DecodeDetokenize(const App& app, std::string_view body) {
   ASSIGN_OR_RETURN(const OrderedJson json, ParseObject(body));
   JsonFields fields(json);
-  TRY(CheckModel(app, fields));
+  TRY(ReadModel(app, fields));
   const OrderedJson* const list = fields.Find("tokens");
   if (list == nullptr) {
     return Bad("tokens is missing", "tokens");

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/result.h"
+#include "server/api/adapters.h"
 #include "server/api/app.h"
 #include "server/api/generation.h"
 #include "server/api/json_fields.h"
@@ -36,6 +37,8 @@ Result<CompletionRequest> DecodeChat(const App& app, std::string_view body);
 
 // {"name": TEXT, "ttl": SECONDS} and the like: a time to live of at most ten years.
 std::optional<Duration> ReadTtl(JsonFields& fields);
+// The adapter that `model` names (model_names.h).
+Result<AdapterRef> ReadModel(const App& app, JsonFields& fields);
 // One prompt: text or token ids.
 Result<std::variant<std::string, std::vector<int64_t>, ChatPrompt>> ReadPrompt(const OrderedJson& prompt);
 // A chat's fields: messages, tools, chat_template_kwargs, ...

@@ -6,6 +6,7 @@
 
 #include "fmt/format.h"
 #include "model/tokenizer/utf8.h"
+#include "server/api/model_names.h"
 #include "server/api/status.h"
 
 namespace causeway::server {
@@ -97,7 +98,8 @@ OrderedJson StateJson(const App& app, const StateInfo& state) {
           {"pinned", state.pages > 0},
           {"created", state.created_unix},
           {"expires_at", state.expires_unix ? OrderedJson(*state.expires_unix) : OrderedJson(nullptr)},
-          {"uses", state.uses}};
+          {"uses", state.uses},
+          {"adapter", state.adapter.empty() ? OrderedJson(nullptr) : OrderedJson(state.adapter)}};
 }
 
 OrderedJson ModelJson(const App& app, const std::string& name) {
@@ -106,6 +108,17 @@ OrderedJson ModelJson(const App& app, const std::string& name) {
           {"created", app.model.info.created},
           {"owned_by", "causeway"},
           {"root", app.model.info.name},
+          {"parent", nullptr},
+          {"max_model_len", app.limits.max_model_len}};
+}
+
+OrderedJson AdapterJson(const App& app, const LoadedAdapter& adapter) {
+  return {{"id", adapter.name()},
+          {"object", "model"},
+          {"created", adapter.created_unix},
+          {"owned_by", "causeway"},
+          {"root", adapter.adapter->path()},
+          {"parent", app.served_names.front()},
           {"max_model_len", app.limits.max_model_len}};
 }
 
@@ -128,7 +141,7 @@ OrderedJson ResponseBuilder::Envelope(const char* object) const {
   return {{"id", id_},
           {"object", object},
           {"created", created_},
-          {"model", app_.served_names.front()},
+          {"model", ModelNameOf(app_, request_.calls.empty() ? nullptr : request_.calls.front().adapter)},
           {"system_fingerprint", app_.system_fingerprint},
           {"choices", OrderedJson::array()}};
 }

@@ -58,6 +58,8 @@ class ResponseBuilder {
 
 OrderedJson UsageJson(const Usage& usage);
 OrderedJson StateJson(const App& app, const StateInfo& state);
+// A name of the model itself, and an adapter, as /v1/models lists them.
 OrderedJson ModelJson(const App& app, const std::string& name);
+OrderedJson AdapterJson(const App& app, const LoadedAdapter& adapter);
 
 }  // namespace causeway::server

@@ -8,6 +8,7 @@
 
 #include "fmt/format.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/api/adapters.h"
 #include "server/api/states.h"
 #include "server/template/template.h"
 
@@ -219,6 +220,13 @@ Result<std::vector<Token>> EncodePromptBehind(const App& app, const GenerateCall
   return tokens;
 }
 
+std::shared_ptr<const scheduler::Adapter> AdapterOf(const GenerateCall& call) {
+  if (call.adapter == nullptr) {
+    return nullptr;
+  }
+  return {call.adapter, call.adapter->adapter.get()};  // holds the table's entry: that is how it knows of the use
+}
+
 namespace {
 
 Result<void> CheckState(const GenerateCall& call, const StateContent* state) {
@@ -234,6 +242,15 @@ Result<void> CheckState(const GenerateCall& call, const StateContent* state) {
   if (!call.cache_salt.empty() && call.cache_salt != state->cache_salt) {
     return MakeError(ErrorCode::kInvalidArgument, "the state was made with another cache_salt; its own holds",
                      "cache_salt");
+  }
+  if (StateAdapterOf(call).digest != state->adapter.digest) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     state->adapter.name.empty()
+                         ? "the state was made without an adapter"
+                         : fmt::format("the state was made with the adapter '{}'; name that as the model, as it was "
+                                       "loaded then",
+                                       state->adapter.name),
+                     "model");
   }
   return {};
 }
@@ -252,6 +269,7 @@ Result<scheduler::GenerateRequest> MakeRequest(const App& app, const GenerateCal
   request.priority = call.priority;
   request.cache_salt = state != nullptr ? state->cache_salt : call.cache_salt;
   request.tenant = call.tenant;
+  request.adapter = AdapterOf(call);
   request.pin = call.save.has_value();
   request.arrival = call.arrival;
   request.queue_deadline = call.arrival + app.server_limits.queue_timeout;

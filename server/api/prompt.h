@@ -1,6 +1,7 @@
 // From a call to the engine's request: template, tokenizer, defaults, limits.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -31,6 +32,9 @@ std::optional<ChatPrompt> ConversationOf(const GenerateCall& call, const StateCo
 // `state` is what call.state names.
 Result<scheduler::GenerateRequest> MakeRequest(const App& app, const GenerateCall& call,
                                                const StateContent* state = nullptr);
+
+// What the engine is to compute the call with; null: the model as it is.
+std::shared_ptr<const scheduler::Adapter> AdapterOf(const GenerateCall& call);
 
 // The text that a chat renders to, for /tokenize and tests.
 Result<std::vector<Token>> EncodeChat(const App& app, const ChatPrompt& chat);

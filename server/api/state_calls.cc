@@ -95,6 +95,7 @@ Result<StateInfo> LoadState(App& app, const StateCall& call) {
   content->cache_salt = call.cache_salt;
   content->switched = opened.switched;
   content->chat = std::move(opened.chat);
+  content->adapter = opened.adapter;
   const auto page_tokens = static_cast<size_t>(app.kv.geometry().tokens_per_page);
   const size_t full = opened.pages * page_tokens;
   if (full > 0) {
@@ -103,6 +104,7 @@ Result<StateInfo> LoadState(App& app, const StateCall& call) {
     request.cache_salt = call.cache_salt;
     request.tenant = call.tenant;
     request.switched = opened.switched;
+    request.adapter = opened.adapter.digest;
     request.source = std::move(opened.source);
     ASSIGN_OR_RETURN(content->pinned, app.engine.Load(std::move(request)));
   }
@@ -146,6 +148,7 @@ Result<void> ReadCallPrompt(const App& app, JsonFields& fields, GenerateCall& ca
   if (chat == (fields.Find("prompt") != nullptr)) {
     return MakeError(ErrorCode::kInvalidArgument, "give either prompt or messages", "prompt");
   }
+  ASSIGN_OR_RETURN(call.adapter, ReadModel(app, fields));
   call.cache_salt = fields.Text("cache_salt").value_or("");
   call.add_special_tokens = fields.Flag("add_special_tokens").value_or(!extends);
   TRY(fields.Finish());

@@ -47,6 +47,7 @@ struct OpenedState {
   std::vector<Token> tokens;
   bool switched = false;
   std::optional<ChatPrompt> chat;
+  StateAdapter adapter;
   size_t pages = 0;  // whose KV is there
   std::unique_ptr<memory::PageSource> source;
 };

@@ -104,6 +104,26 @@ class HeaderFields {
   std::string missing_;
 };
 
+OrderedJson AdapterJson(const StateAdapter& adapter) {
+  return adapter.name.empty() ? OrderedJson(nullptr)
+                              : OrderedJson{{"name", adapter.name}, {"digest", HexOf(adapter.digest)}};
+}
+
+// Files from before there were adapters have none.
+Result<StateAdapter> ReadAdapter(const OrderedJson& json) {
+  StateAdapter adapter;
+  const auto it = json.find("adapter");
+  if (it == json.end() || it->is_null()) {
+    return adapter;
+  }
+  HeaderFields fields(*it);
+  adapter.name = fields.Text("name");
+  const std::string digest = fields.Text("digest");
+  TRY(fields.Finish());
+  ASSIGN_OR_RETURN(adapter.digest, DigestOf(digest));
+  return adapter;
+}
+
 Result<std::optional<ChatPrompt>> ReadChat(const OrderedJson& json) {
   const auto chat = json.find("chat");
   if (chat == json.end() || chat->is_null()) {
@@ -168,6 +188,7 @@ StateImage MakeStateImage(const StateContent& content, const KvIdentity& identit
                                                   {"tokens", image.layout.tokens},
                                                   {"pages", image.layout.pages},
                                                   {"page_bytes", image.layout.page_bytes},
+                                                  {"adapter", AdapterJson(content.adapter)},
                                                   {"chat", ChatJson(content.chat)}});
   image.layout.head_bytes = static_cast<int64_t>(kStatePrologueBytes + header.size());
   image.layout.file_bytes = image.layout.EndOffset();
@@ -224,6 +245,7 @@ Result<StateHeader> ParseStateHeader(std::span<const std::byte> head, int64_t fi
     return Broken("its header does not fit its size");
   }
   ASSIGN_OR_RETURN(header.chat, ReadChat(json));
+  ASSIGN_OR_RETURN(header.adapter, ReadAdapter(json));
   return header;
 }
 

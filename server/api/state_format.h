@@ -60,6 +60,7 @@ struct StateHeader {
   std::string salt;
   bool switched = false;
   std::optional<ChatPrompt> chat;
+  StateAdapter adapter;
 };
 
 // Bytes of prologue and header together. kFailedPrecondition, as all below, if this is no state or `file_bytes` is not

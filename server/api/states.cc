@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "fmt/format.h"
+#include "server/api/adapters.h"
 
 namespace causeway::server {
 namespace {
@@ -39,6 +40,10 @@ bool IsStateName(std::string_view name) {
   return plain && !name.empty() && name.size() <= kMaxName && name.front() != '.';
 }
 
+StateAdapter StateAdapterOf(const GenerateCall& call) {
+  return call.adapter != nullptr ? StateAdapter{call.adapter->name(), call.adapter->adapter->digest()} : StateAdapter{};
+}
+
 StateTable::StateTable(int64_t max_states, std::function<void()> wake)
     : max_states_(max_states), wake_(std::move(wake)) {}
 
@@ -62,6 +67,7 @@ StateInfo StateTable::InfoOf(const std::string& name, const Entry& entry, Instan
   info.name = name;
   info.tokens = static_cast<int64_t>(entry.content->tokens.size());
   info.pages = entry.content->pinned != nullptr ? entry.content->pinned->pages() : 0;
+  info.adapter = entry.content->adapter.name;
   info.created_unix = entry.created_unix;
   if (entry.expires != kNever) {
     info.expires_unix = UnixSeconds() + std::chrono::round<std::chrono::seconds>(entry.expires - now).count();

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/keyed_hash.h"
 #include "base/result.h"
 #include "base/token.h"
 #include "memory/tenant.h"
@@ -22,6 +23,13 @@
 
 namespace causeway::server {
 
+// What a state was computed with: a state keeps no adapter loaded.
+struct StateAdapter {
+  std::string name;  // empty: none
+  Digest digest{};   // scheduler::Adapter::digest; zeros: none
+};
+StateAdapter StateAdapterOf(const GenerateCall& call);
+
 // Immutable: shared by forks, and by requests that began behind it.
 struct StateContent {
   std::vector<Token> tokens;  // at least one; those behind the last full page have no KV here
@@ -29,6 +37,7 @@ struct StateContent {
   bool switched = false;           // scheduler::Engine::LoadRequest
   std::optional<ChatPrompt> chat;  // the conversation that it is; none for one of prompts
   std::shared_ptr<const scheduler::PinnedPrefix> pinned;
+  StateAdapter adapter;
 };
 
 // Letters, digits, '.', '_' and '-', 1 to 64 of them, the first no dot.

@@ -24,10 +24,12 @@ namespace causeway::server {
 namespace {
 
 constexpr size_t kMaxPromptBytes = 64 << 20;
+constexpr const char* kAdapterName = "--lora";
 
 struct GenerateOptions {
   std::string prompt;
   std::string system;
+  std::string lora;
   std::vector<std::string> stop;
   bool chat = false;
   bool json = false;
@@ -87,7 +89,12 @@ Result<Answer> Generate(const Options& settings, const GenerateOptions& options)
   TRY(SetUpLog({.level = "warning", .format = LogFormat::kText}));
   ASSIGN_OR_RETURN(const auto server, Wire(settings));
   BlockingWaker waker;
-  const auto generation = Generation::Start(*server->app, MakeCall(options), waker);
+  GenerateCall call = MakeCall(options);
+  if (!options.lora.empty()) {
+    TRY(server->adapters->Load(kAdapterName, options.lora, false));
+    call.adapter = server->adapters->Find(kAdapterName);
+  }
+  const auto generation = Generation::Start(*server->app, std::move(call), waker);
   std::vector<GenerationEvent> events;
   Answer answer;
   while (true) {
@@ -157,6 +164,7 @@ void AddGenerate(CLI::App& root, int& exit_code) {
   command->add_option("--stop", options->stop, "End the answer before this text; may be given several times")
       ->allow_extra_args(false);
   command->add_option("--seed", options->seed, "Repeat the same answer");
+  command->add_option("--lora", options->lora, "Answer with this LoRA adapter: a folder, or org/name in the hub's cache");
   command->add_flag("--json", options->json, "Print text, finish_reason and token counts as JSON");
   command->footer(
       "Examples:\n  causeway generate \"Once upon a time\" --max-tokens 64\n"

@@ -48,12 +48,30 @@ Result<void> MakeTemplate(const Options& options, WiredServer& server) {
   return {};
 }
 
+std::vector<std::string> ServedNames(const Options& options, const model::Model& model) {
+  return options.served_model_name.empty() ? std::vector<std::string>{model.info.name} : options.served_model_name;
+}
+
+// The table of adapters, with those of --lora-modules.
+Result<void> MakeAdapters(const Options& options, WiredServer& server) {
+  server.adapters = std::make_unique<AdapterTable>(
+      server.model->network.get(), AdapterSettings{.max_adapters = options.max_loras,
+                                                   .max_rank = options.max_lora_rank,
+                                                   .hub_caches = ToLoadOptions(options).hub_caches,
+                                                   .reserved_names = ServedNames(options, *server.model)});
+  for (const std::string& text : options.lora_modules) {
+    ASSIGN_OR_RETURN(const AdapterSpec spec, ParseAdapterSpec(text));
+    if (auto loaded = server.adapters->Load(spec.name, spec.path, false); !loaded.ok()) {
+      Error error = loaded.error().WithContext("--lora-modules " + text);
+      error.param = "lora-modules";
+      return error;
+    }
+  }
+  return {};
+}
+
 void MakeApp(WiredServer& server, const WiredCache& cache, const scheduler::ModelLimits& limits,
              kernels::KvFormat format) {
-  std::vector<std::string> names = server.options.served_model_name;
-  if (names.empty()) {
-    names.push_back(server.model->info.name);
-  }
   server.app = std::unique_ptr<App>(new App{
       // NOLINT: an aggregate with an atomic cannot be moved into place
       .model = *server.model,
@@ -64,15 +82,17 @@ void MakeApp(WiredServer& server, const WiredCache& cache, const scheduler::Mode
       .limits = limits,
       .text_workers = *server.text_workers,
       .states = *server.states,
+      .adapters = *server.adapters,
       .control_worker = *server.control_worker,
       .metrics = *server.metrics,
-      .served_names = std::move(names),
+      .served_names = ServedNames(server.options, *server.model),
       .api_keys = ToApiKeys(server.tenants),
       .system_fingerprint = fmt::format("causeway-{}-{}-{}{}", CAUSEWAY_VERSION, server.ops->name, KvFormatName(format),
                                         server.model->info.packed_bytes > 0 ? "-int8" : ""),
       .kv_fingerprint = cache.fingerprint,
       .kv_switch_length = server.model->KvSwitchLength(),
       .state_dir = server.options.state_dir,
+      .lora_dir = server.options.lora_dir,
       .admin_endpoints = server.options.enable_admin_endpoints,
       .tiers = cache.tiers,
       .server_limits = ToServerLimits(server.options),
@@ -101,6 +121,7 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
              static_cast<double>(info.packed_bytes) / kMiB);
   }
   TRY(MakeTemplate(options, *server));
+  TRY(MakeAdapters(options, *server));
   scheduler::ModelLimits limits;
   limits.vocab = info.vocab;
   limits.max_model_len = std::min(options.max_model_len.value_or(info.context_length), info.context_length);
@@ -132,7 +153,9 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   server->states =
       std::make_unique<StateTable>(options.max_states, [raw = server.get()] { raw->control_worker->Notify(); });
   server->control_worker = std::make_unique<ControlWorker>(
-      kMostControlJobs, [states = server->states.get()](Instant now) { return states->Expire(now); });
+      kMostControlJobs, [states = server->states.get(), adapters = server->adapters.get()](Instant now) {
+        return std::min(states->Expire(now), adapters->Reap(now));
+      });
   MakeApp(*server, cache, limits, format);
   return server;
 }

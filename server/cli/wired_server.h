@@ -8,6 +8,7 @@
 #include "model/model.h"
 #include "model/runner.h"
 #include "scheduler/engine.h"
+#include "server/api/adapters.h"
 #include "server/api/app.h"
 #include "server/api/control_worker.h"
 #include "server/api/states.h"
@@ -33,6 +34,7 @@ struct WiredServer {
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<scheduler::Engine> engine;
   std::unique_ptr<StateTable> states;
+  std::unique_ptr<AdapterTable> adapters;
   std::unique_ptr<App> app;
   std::unique_ptr<ControlWorker> control_worker;  // its queued jobs use the app
   std::unique_ptr<TextWorkers> text_workers;      // its queued jobs use the app

@@ -42,6 +42,19 @@ constexpr OptionRow kOptions[] = {
      .doc = "Whether the sampling defaults of the model's generation_config.json are used (auto) or "
             "not (none). Its end tokens always are.",
      .choices = "auto|none"},
+    {.name = "lora-modules",
+     .group = OptionGroup::kModel,
+     .member = &Options::lora_modules,
+     .fallback = "",
+     .doc = "NAME=PATH: a LoRA adapter as PEFT writes it (a folder, or org/name in the Hugging Face cache), which "
+            "requests choose by naming it as their model. May be given several times; also {\"name\": NAME, "
+            "\"path\": PATH}, but not in a variable."},
+    {.name = "lora-dir",
+     .group = OptionGroup::kModel,
+     .member = &Options::lora_dir,
+     .fallback = "",
+     .doc = "Folder below which clients may load adapters from while the server runs (POST /v1/load_lora_adapter). "
+            "Unset: any folder that the server can read, and the Hugging Face cache."},
     // ---- Answers
     {.name = "temperature",
      .group = OptionGroup::kAnswers,
@@ -271,7 +284,8 @@ constexpr OptionRow kOptions[] = {
      .member = &Options::enable_admin_endpoints,
      .fallback = "false",
      .doc = "Whether clients may trim, resize, drop, put to sleep and wake the KV cache: POST "
-            "/v1/memory/trim, /v1/memory/resize, /reset_prefix_cache, /sleep, /wake_up."},
+            "/v1/memory/trim, /v1/memory/resize, /reset_prefix_cache, /sleep, /wake_up; and load and unload "
+            "adapters: /v1/load_lora_adapter, /v1/unload_lora_adapter."},
     {.name = "io-threads",
      .group = OptionGroup::kListening,
      .member = &Options::io_threads,
@@ -390,6 +404,20 @@ constexpr OptionRow kOptions[] = {
      .doc = "Named states at once, of all tenants.",
      .min = 0,
      .max = 1 << 20},
+    {.name = "max-loras",
+     .group = OptionGroup::kLimits,
+     .member = &Options::max_loras,
+     .fallback = "8",
+     .doc = "LoRA adapters in memory at once: loaded ones, and unloaded ones that running requests still use.",
+     .min = 0,
+     .max = 4096},
+    {.name = "max-lora-rank",
+     .group = OptionGroup::kLimits,
+     .member = &Options::max_lora_rank,
+     .fallback = "256",
+     .doc = "Largest rank of an adapter's matrices.",
+     .min = 1,
+     .max = 4096},
     {.name = "max-state-dir-size",
      .group = OptionGroup::kLimits,
      .member = &Options::max_state_dir_size,

@@ -26,6 +26,8 @@ struct Options {
   std::optional<int64_t> max_model_len;
   std::string chat_template;
   std::string generation_config;
+  std::vector<std::string> lora_modules;  // as ParseAdapterSpec (server/api/adapters.h) reads them
+  std::string lora_dir;
   // Answers: what a request that leaves a field out gets
   std::optional<double> temperature;
   std::optional<int64_t> top_k;
@@ -79,6 +81,8 @@ struct Options {
   int64_t max_stop_size = 0;
   int64_t max_tools = 0;
   int64_t max_states = 0;
+  int64_t max_loras = 0;
+  int64_t max_lora_rank = 0;
   int64_t max_state_dir_size = 0;
   Duration header_timeout{};
   Duration body_timeout{};

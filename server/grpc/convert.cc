@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "fmt/format.h"
+#include "server/api/model_names.h"
 
 namespace causeway::server {
 namespace {
@@ -176,18 +177,12 @@ Result<ChatPrompt> ToChat(const App& app, const v1::ChatPrompt& in) {
   return chat;
 }
 
-Result<void> CheckModelName(const App& app, const std::string& name) {
-  if (name.empty() || std::find(app.served_names.begin(), app.served_names.end(), name) != app.served_names.end()) {
-    return {};
-  }
-  return MakeError(ErrorCode::kNotFound, "the model '" + name + "' is not served here", "model");
-}
-
 Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request) {
-  TRY(CheckModelName(app, request.model()));
+  ASSIGN_OR_RETURN(AdapterRef adapter, FindModelName(app, request.model()));
   TRY(CheckRequestId(request.request_id()));
   TRY(CheckCounts(app, request.sampling()));
   GenerateCall call;
+  call.adapter = std::move(adapter);
   call.request_id = request.request_id();
   call.sampling = ToSampling(request.sampling());
   call.add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
@@ -226,7 +221,7 @@ Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request) 
 }
 
 Result<GenerateCall> ToCall(const App& app, const v1::TokenizeRequest& request) {
-  TRY(CheckModelName(app, request.model()));
+  TRY(FindModelName(app, request.model()));
   GenerateCall call;
   call.add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens();
   if (request.has_chat()) {
@@ -237,13 +232,13 @@ Result<GenerateCall> ToCall(const App& app, const v1::TokenizeRequest& request) 
   return call;
 }
 
-v1::GenerateResponse ToResponse(const App& app, const std::string& request_id, const GenerationEvent& event) {
+v1::GenerateResponse ToResponse(const App& app, const AnsweredCall& call, const GenerationEvent& event) {
   v1::GenerateResponse response;
   switch (event.kind) {
     case GenerationEvent::Kind::kStarted: {
       v1::Started& started = *response.mutable_started();
-      started.set_request_id(request_id);
-      started.set_model(app.served_names.front());
+      started.set_request_id(call.request_id);
+      started.set_model(call.model);
       started.set_prompt_tokens(event.usage.prompt_tokens);
       started.set_system_fingerprint(app.system_fingerprint);
       for (const TokenInfo& token : event.prompt) {
@@ -270,11 +265,12 @@ v1::GenerateResponse ToResponse(const App& app, const std::string& request_id, c
   return response;
 }
 
-void FillModel(const App& app, const std::string& name, v1::Model& model) {
+void FillModel(const App& app, const std::string& name, const AdapterRef& adapter, v1::Model& model) {
   const model::ModelInfo& info = app.model.info;
   model.set_id(name);
-  model.set_root(info.name);
-  model.set_created(info.created);
+  model.set_root(adapter != nullptr ? adapter->adapter->path() : info.name);
+  model.set_parent(adapter != nullptr ? app.served_names.front() : std::string());
+  model.set_created(adapter != nullptr ? adapter->created_unix : info.created);
   model.set_max_model_len(app.limits.max_model_len);
   model.set_family(info.family);
   model.set_weight_dtype(info.weight_dtype);

@@ -3,6 +3,7 @@
 
 #include "base/result.h"
 #include "causeway/v1/causeway.pb.h"
+#include "server/api/adapters.h"
 #include "server/api/app.h"
 #include "server/api/generation.h"
 #include "server/api/state_calls.h"
@@ -12,7 +13,6 @@ namespace causeway::server {
 // kNotFound for a model that is not served; kInvalidArgument for a bad field.
 Result<GenerateCall> ToCall(const App& app, const v1::GenerateRequest& request);
 Result<GenerateCall> ToCall(const App& app, const v1::TokenizeRequest& request);
-Result<void> CheckModelName(const App& app, const std::string& name);
 
 // The prompt, salt and ttl of a state's making; of the others their names. Without tenant, id and deadline.
 Result<StateCall> ToCall(const App& app, const v1::CreateStateRequest& request);
@@ -26,7 +26,13 @@ void FillState(const App& app, const StateInfo& info, v1::State& state);
 Result<Duration> ToTtl(double seconds);
 Result<ChatPrompt> ToChat(const App& app, const v1::ChatPrompt& in);
 
-v1::GenerateResponse ToResponse(const App& app, const std::string& request_id, const GenerationEvent& event);
-void FillModel(const App& app, const std::string& name, v1::Model& model);
+// What responses repeat of a call.
+struct AnsweredCall {
+  std::string request_id;
+  std::string model;
+};
+v1::GenerateResponse ToResponse(const App& app, const AnsweredCall& call, const GenerationEvent& event);
+// A name of the model itself (`adapter` null), or an adapter's.
+void FillModel(const App& app, const std::string& name, const AdapterRef& adapter, v1::Model& model);
 
 }  // namespace causeway::server

@@ -1,6 +1,7 @@
 // The part of convert.h that is about states.
 #include <chrono>
 
+#include "server/api/model_names.h"
 #include "server/grpc/convert.h"
 
 namespace causeway::server {
@@ -10,6 +11,7 @@ namespace {
 template <typename Request>
 Result<GenerateCall> ToPrompt(const App& app, const Request& request, bool add_special_tokens) {
   GenerateCall call;
+  ASSIGN_OR_RETURN(call.adapter, FindModelName(app, request.model()));
   call.add_special_tokens = request.has_add_special_tokens() ? request.add_special_tokens() : add_special_tokens;
   if (request.has_text()) {
     call.prompt = request.text();
@@ -100,6 +102,7 @@ void FillState(const App& app, const StateInfo& info, v1::State& state) {
     state.set_expires_at(*info.expires_unix);
   }
   state.set_uses(info.uses);
+  state.set_adapter(info.adapter);
 }
 
 }  // namespace causeway::server

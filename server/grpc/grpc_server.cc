@@ -16,6 +16,7 @@
 #include "causeway/v1/causeway.grpc.pb.h"
 #include "fmt/format.h"
 #include "model/tokenizer/tokenizer.h"
+#include "server/api/model_names.h"
 #include "server/api/prompt.h"
 #include "server/grpc/call_support.h"
 #include "server/grpc/convert.h"
@@ -93,7 +94,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
     if (call.request_id.empty()) {
       call.request_id = NewCallId();
     }
-    request_id_ = call.request_id;
+    call_ = {call.request_id, ModelNameOf(app_, call.adapter)};
     sequences_ = static_cast<int>(std::clamp<int64_t>(call.sampling.n.value_or(1), 1, app_.limits.max_n));
     call.deadline = DeadlineOf(context_);
     call.tenant = tenant;
@@ -115,7 +116,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
     }
     if (writing_) {
       if (TooMuchWaits()) {
-        LOG_WARNING("request {}: the client does not read its stream; dropped", request_id_);
+        LOG_WARNING("request {}: the client does not read its stream; dropped", call_.request_id);
         app_.metrics.CountRejected("slow_client");
         FinishLocked(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "the client does not read its stream"));
       }
@@ -140,7 +141,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
       return Begun(event);
     }
     // Deltas that wait behind a write are joined, so a slow client costs one message, not one a token.
-    v1::GenerateResponse response = ToResponse(app_, request_id_, event);
+    v1::GenerateResponse response = ToResponse(app_, call_, event);
     if (event.kind == GenerationEvent::Kind::kDelta && !outbox_.empty() && outbox_.back().has_delta() &&
         outbox_.back().delta().index() == event.index) {
       v1::Delta& last = *outbox_.back().mutable_delta();
@@ -157,7 +158,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
 
   // Each sequence repeats the prompt, if that was asked for.
   void Begun(const GenerationEvent& event) {
-    outbox_.push_back(ToResponse(app_, request_id_, event));
+    outbox_.push_back(ToResponse(app_, call_, event));
     for (int index = 0; !event.text.empty() && index < sequences_; ++index) {
       v1::Delta& delta = *outbox_.emplace_back().mutable_delta();
       delta.set_index(index);
@@ -195,7 +196,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   WakeThread& wakes_;
   std::atomic<int64_t>& calls_;  // under way on this server
   grpc::CallbackServerContext& context_;
-  std::string request_id_;
+  AnsweredCall call_;
   int sequences_ = 1;
   bool counted_ = false;  // among calls_
   std::atomic<bool> wake_pending_{false};
@@ -237,7 +238,7 @@ class Service final : public v1::Causeway::CallbackService {
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const v1::DetokenizeRequest* request,
                                        v1::DetokenizeResponse* response) override {
     return Answer(*context, [&]() -> Result<void> {
-      TRY(CheckModelName(app_, request->model()));
+      TRY(FindModelName(app_, request->model()));
       if (app_.model.tokenizer == nullptr) {
         return MakeError(ErrorCode::kUnsupported, "this model has no tokenizer.json");
       }
@@ -256,7 +257,10 @@ class Service final : public v1::Causeway::CallbackService {
                                        v1::ListModelsResponse* response) override {
     return Answer(*context, [&]() -> Result<void> {
       for (const std::string& name : app_.served_names) {
-        FillModel(app_, name, *response->add_models());
+        FillModel(app_, name, nullptr, *response->add_models());
+      }
+      for (const AdapterRef& adapter : app_.adapters.List()) {
+        FillModel(app_, adapter->name(), adapter, *response->add_models());
       }
       return {};
     });
@@ -265,8 +269,8 @@ class Service final : public v1::Causeway::CallbackService {
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest* request,
                                      v1::Model* response) override {
     return Answer(*context, [&]() -> Result<void> {
-      TRY(CheckModelName(app_, request->model()));
-      FillModel(app_, request->model().empty() ? app_.served_names.front() : request->model(), *response);
+      ASSIGN_OR_RETURN(const AdapterRef adapter, FindModelName(app_, request->model()));
+      FillModel(app_, request->model().empty() ? app_.served_names.front() : request->model(), adapter, *response);
       return {};
     });
   }

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/api/memory_report.h"
+#include "server/api/model_names.h"
 #include "server/api/offload.h"
 #include "server/api/openai_request.h"
 #include "server/api/openai_response.h"
@@ -74,17 +75,20 @@ std::unique_ptr<Exchange> HandleModels(App& app, HttpRequest, Responder& respond
   for (const std::string& name : app.served_names) {
     list.push_back(ModelJson(app, name));
   }
+  for (const AdapterRef& adapter : app.adapters.List()) {
+    list.push_back(AdapterJson(app, *adapter));
+  }
   return SendJson(responder, {{"object", "list"}, {"data", std::move(list)}});
 }
 
 std::unique_ptr<Exchange> HandleModel(App& app, HttpRequest request, Responder& responder) {
   const std::string name = request.path.substr(std::string_view("/v1/models/").size());
-  if (std::find(app.served_names.begin(), app.served_names.end(), name) == app.served_names.end()) {
-    responder.Send(
-        ErrorResponse(app, MakeError(ErrorCode::kNotFound, "the model '" + name + "' is not served here", "model")));
+  const auto adapter = FindModelName(app, name);
+  if (!adapter.ok()) {
+    responder.Send(ErrorResponse(app, adapter.error()));
     return nullptr;
   }
-  return SendJson(responder, ModelJson(app, name));
+  return SendJson(responder, *adapter == nullptr ? ModelJson(app, name) : AdapterJson(app, **adapter));
 }
 
 std::unique_ptr<Exchange> HandleTokenize(App& app, HttpRequest request, Responder& responder) {

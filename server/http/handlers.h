@@ -11,6 +11,8 @@ std::unique_ptr<Exchange> HandleChat(App& app, HttpRequest request, Responder& r
 std::unique_ptr<Exchange> HandleCompletion(App& app, HttpRequest request, Responder& responder);
 std::unique_ptr<Exchange> HandleModels(App& app, HttpRequest request, Responder& responder);
 std::unique_ptr<Exchange> HandleModel(App& app, HttpRequest request, Responder& responder);
+std::unique_ptr<Exchange> HandleLoadAdapter(App& app, HttpRequest request, Responder& responder);
+std::unique_ptr<Exchange> HandleUnloadAdapter(App& app, HttpRequest request, Responder& responder);
 std::unique_ptr<Exchange> HandleTokenize(App& app, HttpRequest request, Responder& responder);
 std::unique_ptr<Exchange> HandleDetokenize(App& app, HttpRequest request, Responder& responder);
 std::unique_ptr<Exchange> HandleReady(App& app, HttpRequest request, Responder& responder);

@@ -33,6 +33,8 @@ constexpr Route kRoutes[] = {
     {"DELETE", "/v1/states/*", false, HandleStateDelete},
     {"GET", "/v1/memory", false, HandleMemory},
     {"GET", "/is_sleeping", false, HandleIsSleeping},
+    {"POST", "/v1/load_lora_adapter", false, HandleLoadAdapter, kAdmin},
+    {"POST", "/v1/unload_lora_adapter", false, HandleUnloadAdapter, kAdmin},
     {"POST", "/v1/memory/trim", false, HandleTrim, kAdmin},
     {"POST", "/v1/memory/resize", false, HandleResize, kAdmin},
     {"POST", "/reset_prefix_cache", false, HandleResetPrefixCache, kAdmin},

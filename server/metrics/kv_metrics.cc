@@ -93,6 +93,20 @@ struct KvMetrics::Impl {
     RaiseTo(tier_corrupt.Add(labels), static_cast<uint64_t>(store.corrupt));
   }
 
+  // vLLM's gauge tells by its labels which adapters are in use, and by its value since when it says so.
+  void SetAdapters(const AdapterFigures& figures) {
+    adapters.Set(static_cast<double>(figures.loaded));
+    adapter_bytes.Set(static_cast<double>(figures.bytes));
+    Gauge* const before = lora_info;
+    lora_info = &lora_infos.Add(With({{"max_lora", std::to_string(figures.max)},
+                                      {"running_lora_adapters", figures.running},
+                                      {"waiting_lora_adapters", figures.waiting}}));
+    lora_info->SetToCurrentTime();
+    if (before != nullptr && before != lora_info) {
+      lora_infos.Remove(before);
+    }
+  }
+
   prometheus::Registry& registry;
   const prometheus::Labels labels;
   Family<Gauge>& pages = Gauges("causeway:kv_pages", "KV pages by class; the sum is the budget");
@@ -100,6 +114,11 @@ struct KvMetrics::Impl {
   Gauge& physical = Gauges("causeway:kv_physical_bytes", "Memory of the KV cache, as the system counts it").Add(labels);
   Gauge& mappings = Gauges("causeway:kv_mappings", "Runs of KV pages that are mapped").Add(labels);
   Gauge& states = Gauges("causeway:states", "Named states").Add(labels);
+  Gauge& adapters = Gauges("causeway:lora_adapters", "LoRA adapters that requests can name").Add(labels);
+  Gauge& adapter_bytes =
+      Gauges("causeway:lora_bytes", "Memory of LoRA adapters, unloaded ones that are in use among them").Add(labels);
+  Family<Gauge>& lora_infos = Gauges("vllm:lora_requests_info", "LoRA adapters in use; the value is the time");
+  Gauge* lora_info = nullptr;  // the one of lora_infos
   Gauge& asleep = Gauges("causeway:asleep", "1 while the engine sleeps").Add(labels);
   Family<Gauge>& tier_bytes = Gauges("causeway:kv_tier_bytes", "Bytes of KV pages in a tier");
   Family<Counter>& tier_reads = Counters("causeway:kv_tier_read_pages_total", "KV pages read from a tier");
@@ -133,6 +152,7 @@ void KvMetrics::Set(const MemoryFigures& figures) {
   impl_->physical.Set(static_cast<double>(figures.physical_bytes));
   impl_->mappings.Set(static_cast<double>(figures.kv.mappings));
   impl_->states.Set(static_cast<double>(figures.states));
+  impl_->SetAdapters(figures.adapters);
   impl_->asleep.Set(figures.engine.asleep ? 1 : 0);
 }
 

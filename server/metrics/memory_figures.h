@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "memory/kv_cache_options.h"
@@ -16,6 +17,15 @@ struct TenantFigures {
   memory::PageCounts pages;
 };
 
+struct AdapterFigures {
+  int64_t loaded = 0;
+  int64_t unloading = 0;  // requests still hold them
+  int64_t max = 0;
+  int64_t bytes = 0;    // of all of them
+  std::string running;  // names, separated by commas, of those that requests use
+  std::string waiting;
+};
+
 struct MemoryFigures {
   memory::KvCacheStats kv;
   int64_t page_tokens = 0;
@@ -25,6 +35,7 @@ struct MemoryFigures {
   std::optional<memory::PageStoreStats> tiers;  // none: there are none
   int64_t states = 0;
   int64_t max_states = 0;
+  AdapterFigures adapters;
   scheduler::EngineStats engine;
 };
 

@@ -10,6 +10,7 @@
 #include "model/network.h"
 #include "model/tokenizer/tokenizer.h"
 #include "scheduler/executor.h"
+#include "server/api/adapters.h"
 #include "server/api/app.h"
 #include "server/api/control_worker.h"
 #include "server/api/states.h"
@@ -45,6 +46,7 @@ class AppTest : public testing::Test {
                                         .limits = options.limits,
                                         .text_workers = workers_,
                                         .states = states_,
+                                        .adapters = adapters_,
                                         .control_worker = control_worker_,
                                         .metrics = metrics_,
                                         .served_names = {"fable", "alias"},
@@ -53,6 +55,7 @@ class AppTest : public testing::Test {
                                         .kv_fingerprint = {},
                                         .kv_switch_length = 0,
                                         .state_dir = {},
+                                        .lora_dir = {},
                                         .admin_endpoints = false,
                                         .tiers = nullptr,
                                         .server_limits = {},
@@ -80,6 +83,7 @@ class AppTest : public testing::Test {
   FailingExecutor executor_;
   std::unique_ptr<scheduler::Engine> engine_;
   StateTable states_{8, [this] { control_worker_.Notify(); }};
+  AdapterTable adapters_{nullptr, {}};
   std::unique_ptr<App> app_;
   ControlWorker control_worker_{16, [this](Instant now) { return states_.Expire(now); }};
   TextWorkers workers_{1, 16};
