@@ -30,19 +30,19 @@ struct Unserveable {
   const char* what;
 };
 constexpr Unserveable kUnserved[] = {
-    {"use_dora", "DoRA adapters are not served"},
-    {"use_qalora", "QALoRA adapters are not served"},
-    {"lora_bias", "biases of the adapter (lora_bias) are not served"},
-    {"modules_to_save", "modules trained whole (modules_to_save) are not served"},
-    {"trainable_token_indices", "trained tokens (trainable_token_indices) are not served"},
-    {"target_parameters", "terms of bare parameters (target_parameters) are not served"},
-    {"alora_invocation_tokens", "activated LoRA (alora_invocation_tokens) is not served"},
-    {"layer_replication", "replicated layers (layer_replication) are not served"},
-    {"arrow_config", "Arrow routing is not served"},
-    {"use_bdlora", "block-diagonal LoRA (use_bdlora) is not served"},
-    {"kasa_config", "KaSA adapters are not served"},
-    {"monteclora_config", "MonteCLoRA adapters are not served"},
-    {"megatron_config", "Megatron's layers (megatron_config) are not served"},
+    {"use_dora", "DoRA"},
+    {"use_qalora", "QALoRA"},
+    {"lora_bias", "biases of the adapter"},
+    {"modules_to_save", "modules trained whole"},
+    {"trainable_token_indices", "trained tokens"},
+    {"target_parameters", "terms of bare parameters"},
+    {"alora_invocation_tokens", "activated LoRA"},
+    {"layer_replication", "replicated layers"},
+    {"arrow_config", "Arrow routing"},
+    {"use_bdlora", "block-diagonal LoRA"},
+    {"kasa_config", "KaSA"},
+    {"monteclora_config", "MonteCLoRA"},
+    {"megatron_config", "Megatron's layers"},
 };
 
 // Beginnings that change the base's weights too: PEFT computes them anew when it loads the adapter.
@@ -51,7 +51,7 @@ constexpr std::string_view kChangesBase[] = {"pissa", "olora", "corda", "loftq",
 Result<void> RefuseUnserved(const OrderedJson& json) {
   for (const Unserveable& one : kUnserved) {
     if (const auto it = json.find(one.field); it != json.end() && !IsOff(*it)) {
-      return Unserved(one.what);
+      return Unserved(fmt::format("{} (field {}) is not served", one.what, one.field));
     }
   }
   if (const auto it = json.find("bias"); it != json.end() && *it != "none" && !IsOff(*it)) {

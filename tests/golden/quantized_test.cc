@@ -34,6 +34,14 @@ TEST(QuantizedGoldenTest, Shared) {
   ExpectFoldersPass(QuantizedFolders(SharedFolder() + "/goldens/quant"));
 }
 
+// LoRA over float and quantized weights: each adapter alone, all in one batch, and one that is for another model.
+TEST(AdapterGoldenTest, Shared) {
+  CAUSEWAY_SKIP_WITHOUT_SHARED();
+  ExpectFoldersPass({SharedFolder() + "/goldens/quant/lora", SharedFolder() + "/goldens/quant/lora-over-nf4"});
+}
+
+TEST(AdapterGoldenTest, Committed) { ExpectFoldersPass({"tests/golden/quant/lora"}); }
+
 // Act-order and rounded inputs keep each row to itself.
 TEST(QuantizedGoldenTest, ChunksOfThePromptDoNotMatter) {
   ThreadPool pool({.threads = 2, .pin = false});

@@ -1,6 +1,6 @@
 // Solitary equality: a request's tokens and log probabilities are the same to the last bit whether it ran alone or
 // among others, in chunks of any size, on any number of threads, preempted and computed again, on pages of any size,
-// cold or behind a prefix that others computed.
+// cold or behind a prefix that others computed, with an adapter or without among others that have theirs.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "model/runner.h"
 #include "scheduler/scheduler.h"
+#include "tests/support/adapter_files.h"
 #include "tests/support/run_scale.h"
 
 namespace causeway::model {
@@ -332,6 +333,17 @@ TEST(SolitaryEquality, ManySequencesBehindOnePrefixOnEveryTable) {
   }
 }
 
+// The requests with one of two adapters or none, also where they begin alike.
+std::vector<GenerateRequest> WithAdapters(const Network& network, std::vector<GenerateRequest> requests) {
+  const std::shared_ptr<const Adapter> adapters[] = {nullptr,
+                                                     AdapterOfAll(network, 5, kSeed).Make(network, "a").value(),
+                                                     AdapterOfAll(network, 16, kSeed + 1, true).Make(network, "b").value()};
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].adapter = adapters[(i + i / 3) % 3];
+  }
+  return requests;
+}
+
 class Families : public testing::TestWithParam<std::string> {};
 
 TEST_P(Families, OnEveryTable) {
@@ -345,11 +357,11 @@ TEST_P(Families, OnEveryTable) {
       continue;
     }
     if (!kQuickBuild || ops->name == "ref") {
-      ExpectSolitaryEquality(*model, *ops, MakeRequests(*model, 4, 20, 12), {AllWays()[1], AllWays()[4]},
-                             kernels::KvFormat::kF32);
+      ExpectSolitaryEquality(*model, *ops, WithAdapters(*model->network, MakeRequests(*model, 4, 20, 12)),
+                             {AllWays()[1], AllWays()[4]}, kernels::KvFormat::kF32);
       continue;
     }
-    const auto requests = MakeRequests(*model, 12, 100, 36);
+    const auto requests = WithAdapters(*model->network, MakeRequests(*model, 12, 100, 36));
     ExpectSolitaryEquality(*model, *ops, requests, ops == best ? AllWays() : FewWays(), kernels::KvFormat::kF32);
     if (ops == best) {
       ExpectSolitaryEquality(*model, *ops, requests, {AllWays()[1]}, kernels::KvFormat::kBF16);
