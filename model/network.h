@@ -34,8 +34,8 @@ struct Projection {
   kernels::WeightView weight;  // [out, in]
   std::vector<float> bias;     // [out] or empty
   // The module of the reference that it is, or a part of (fused QKV): how adapters name it.
-  std::string module = {};     // "model.layers.0.self_attn.q_proj"
-  int64_t module_first = 0;    // row of the module that is our first
+  std::string module = {};   // "model.layers.0.self_attn.q_proj"
+  int64_t module_first = 0;  // row of the module that is our first
   int64_t module_rows = 0;
 };
 

@@ -265,7 +265,8 @@ struct Runner::Impl {
     args.targets = std::span(targets).first(count);
     linear.Run(stream, args);
     if (!batch.empty()) {
-      batch.Apply(ops, stream, layer, args.x, args.x_stride, targets[0].weight.columns, std::span(adapted).first(count));
+      batch.Apply(ops, stream, layer, args.x, args.x_stride, targets[0].weight.columns,
+                  std::span(adapted).first(count));
     }
   }
 

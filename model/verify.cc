@@ -196,9 +196,8 @@ Result<void> DumpLogits(const std::string& path, const NamedLogits& logits, int6
                        {static_cast<int64_t>(values.size()) / vocab, vocab},
                        static_cast<int64_t>(values.size() * sizeof(float))});
   }
-  return WriteSafetensors(path, tensors, [&](size_t index, const auto& write) {
-    write(std::as_bytes(std::span(logits[index].second)));
-  });
+  return WriteSafetensors(
+      path, tensors, [&](size_t index, const auto& write) { write(std::as_bytes(std::span(logits[index].second))); });
 }
 
 ActivationRounding RoundingOf(const Model& model, const kernels::Ops& ops) {

@@ -19,7 +19,7 @@ struct VerifyOptions {
   std::string dump;  // writes the logits here, under the golden's names; empty: nowhere
   int64_t chunk = 512;
   bool int8_activations = true;  // of VerifyModel: where kernels have integer arithmetic for the weights
-  std::string base = {};         // of VerifyModel with adapters: the model that they are for; empty: as golden.json says
+  std::string base = {};  // of VerifyModel with adapters: the model that they are for; empty: as golden.json says
 };
 
 // What a model's weights multiply on a table: float32, BF16 in some layers (Ops::rounds_x_beyond), or int8 in some

@@ -31,7 +31,8 @@ struct Run {
 
 bool IsModel(const fs::path& path) {
   std::error_code ignored;
-  return fs::exists(path / "config.json", ignored) || (fs::is_regular_file(path, ignored) && path.extension() == ".gguf");
+  return fs::exists(path / "config.json", ignored) ||
+         (fs::is_regular_file(path, ignored) && path.extension() == ".gguf");
 }
 
 // The folder itself, and those above it: where a golden's base lies by its name.
@@ -136,9 +137,8 @@ void CheckRefused(const fs::path& folder, const std::vector<Run>& runs, const Ne
   }
   for (const std::string& path : others) {
     const auto adapter = LoadAdapter(network, {.name = "other", .path = path, .max_rank = adapter::kMaxRank});
-    report.cases.push_back(
-        {fmt::format("{} is refused", fs::path(path).filename().string()), !adapter.ok(),
-         adapter.ok() ? "it loads, and golden.json has no run with it" : adapter.error().message});
+    report.cases.push_back({fmt::format("{} is refused", fs::path(path).filename().string()), !adapter.ok(),
+                            adapter.ok() ? "it loads, and golden.json has no run with it" : adapter.error().message});
   }
 }
 
@@ -158,16 +158,17 @@ Result<std::vector<std::vector<float>>> Decode(const Model& model, const kernels
   for (const Sequence& one : sequences) {
     longest = std::max(longest, one.prompt->tokens.size());
   }
-  ASSIGN_OR_RETURN(const auto runner, SequenceRunner::Create(model, ops, pool,
-                                                             {.kv_format = kernels::KvFormat::kF32,
-                                                              .max_positions = static_cast<int64_t>(longest + kSteps + 1),
-                                                              .max_sequences = std::ssize(sequences)}));
+  ASSIGN_OR_RETURN(const auto runner,
+                   SequenceRunner::Create(model, ops, pool,
+                                          {.kv_format = kernels::KvFormat::kF32,
+                                           .max_positions = static_cast<int64_t>(longest + kSteps + 1),
+                                           .max_sequences = std::ssize(sequences)}));
   std::vector<Token> tokens;
   for (size_t i = 0; i < sequences.size(); ++i) {
     const auto slot = static_cast<int64_t>(i);
     runner->SetAdapter(slot, sequences[i].adapter);
-    ASSIGN_OR_RETURN(tokens.emplace_back(), runner->Prefill(slot, sequences[i].prompt->tokens, true,
-                                                            static_cast<int64_t>(longest + kSteps)));
+    ASSIGN_OR_RETURN(tokens.emplace_back(),
+                     runner->Prefill(slot, sequences[i].prompt->tokens, true, static_cast<int64_t>(longest + kSteps)));
   }
   std::vector<std::vector<float>> logits(sequences.size());
   runner->runner().SetLogitsObserver([&](const scheduler::PlanRow& row, int64_t, std::span<const float> values) {
@@ -202,9 +203,9 @@ Result<VerifyCase> CheckMixture(const std::vector<Run>& runs, const Model& model
                        std::memcmp(alone[0].data(), together[i].data(), alone[0].size() * sizeof(float)) == 0;
     wrong += equal ? 0 : 1;
   }
-  return VerifyCase{"all runs in one batch", wrong == 0,
-                    fmt::format("{} of {} sequences have the bits that they have alone", sequences.size() - wrong,
-                                sequences.size())};
+  return VerifyCase{
+      "all runs in one batch", wrong == 0,
+      fmt::format("{} of {} sequences have the bits that they have alone", sequences.size() - wrong, sequences.size())};
 }
 
 }  // namespace
@@ -227,8 +228,8 @@ Result<VerifyReport> VerifyAdapters(const std::string& folder, const Json& golde
   VerifyReport report;
   NamedLogits logits;
   for (const Run& run : runs) {
-    ASSIGN_OR_RETURN(VerifyReport one, VerifyRun(run.golden, **model, run.adapter.get(), ops, pool, options,
-                                                 run.name + ".", logits));
+    ASSIGN_OR_RETURN(VerifyReport one,
+                     VerifyRun(run.golden, **model, run.adapter.get(), ops, pool, options, run.name + ".", logits));
     std::move(one.cases.begin(), one.cases.end(), std::back_inserter(report.cases));
   }
   ASSIGN_OR_RETURN(VerifyCase mixture, CheckMixture(runs, **model, ops, pool));

@@ -35,12 +35,12 @@ struct PlanRow {
   bool sample = false;
   const SamplingParams* sampling = nullptr;
   const Adapter* adapter = nullptr;  // null: the model as it is
-  std::span<const Token> prompt;  // whole prompt, for penalties
-  std::span<const Token> output;  // tokens drawn so far, for penalties
-  std::span<const Token> banned;  // may not be drawn now (end tokens before min_tokens)
-  uint64_t stream = 0;            // index of the sequence in its request
-  uint64_t counter = 0;           // absolute position of the token to draw: replay is exact
-  int64_t length_limit = 0;       // prompt + max_tokens: fixes longrope's factors for the sequence's life
+  std::span<const Token> prompt;     // whole prompt, for penalties
+  std::span<const Token> output;     // tokens drawn so far, for penalties
+  std::span<const Token> banned;     // may not be drawn now (end tokens before min_tokens)
+  uint64_t stream = 0;               // index of the sequence in its request
+  uint64_t counter = 0;              // absolute position of the token to draw: replay is exact
+  int64_t length_limit = 0;          // prompt + max_tokens: fixes longrope's factors for the sequence's life
   // Score these prompt positions: the log probability of prompt[p] for p in
   // (first_position, first_position + tokens.size()] that lie inside the prompt. -1: not wanted.
   int prompt_logprobs = -1;

@@ -60,7 +60,7 @@ struct GenerateRequest {
   int n = 1;               // sequences
   std::string cache_salt;  // prefixes are shared among requests of one salt only; at most 256 bytes
   memory::TenantId tenant = memory::kDefaultTenant;  // whom its pages are charged to, and shared with
-  std::shared_ptr<const Adapter> adapter;  // null: the model as it is
+  std::shared_ptr<const Adapter> adapter;            // null: the model as it is
   bool pin = false;                                  // keep the KV of sequence 0 when it ends well: OutputEvent::pinned
   Priority priority = Priority::kNormal;
   Instant arrival;                  // when the front end received it

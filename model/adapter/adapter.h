@@ -40,7 +40,8 @@ class Adapter final : public scheduler::Adapter {
   Adapter(std::string name, const Digest& digest, Content content);
 
   const Term& Of(int64_t layer, Slot slot) const {
-    const int64_t index = slot == Slot::kHead ? layers() * kLayerSlots : layer * kLayerSlots + static_cast<int64_t>(slot);
+    const int64_t index =
+        slot == Slot::kHead ? layers() * kLayerSlots : layer * kLayerSlots + static_cast<int64_t>(slot);
     return content_.terms[static_cast<size_t>(index)];
   }
   int64_t layers() const { return (std::ssize(content_.terms) - 1) / kLayerSlots; }

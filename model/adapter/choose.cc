@@ -89,9 +89,8 @@ int64_t LayerOf(const std::string& module, const std::vector<std::string>& patte
   }
   for (size_t i = parts.size() - 1; i-- > 2;) {
     const std::string_view part = parts[i];
-    const bool digits = !part.empty() && part.size() <= 7 && std::all_of(part.begin(), part.end(), [](char c) {
-                          return c >= '0' && c <= '9';
-                        });
+    const bool digits = !part.empty() && part.size() <= 7 &&
+                        std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
     const bool named = patterns.empty() || std::find(patterns.begin(), patterns.end(), parts[i - 1]) != patterns.end();
     if (digits && named) {
       return std::stoll(std::string(part));
@@ -149,7 +148,8 @@ Result<std::vector<Choice>> ChooseModules(const Config& config, std::span<const 
                                           std::string_view head) {
   std::vector<bool> chosen(modules.size());
   if (config.all_linear) {
-    std::transform(modules.begin(), modules.end(), chosen.begin(), [&](const std::string& name) { return name != head; });
+    std::transform(modules.begin(), modules.end(), chosen.begin(),
+                   [&](const std::string& name) { return name != head; });
   } else {
     ASSIGN_OR_RETURN(chosen, MatchNames("target_modules", config.targets, modules, true));
   }

@@ -193,8 +193,8 @@ Result<Config> ParseConfig(std::string_view text) {
   }
   const auto type = json.find("peft_type");
   if (type == json.end() || *type != "LORA") {
-    return Unserved(fmt::format("peft_type is {}; only LORA is served", type == json.end() ? "not there"
-                                                                                           : DumpJson(*type)));
+    return Unserved(
+        fmt::format("peft_type is {}; only LORA is served", type == json.end() ? "not there" : DumpJson(*type)));
   }
   TRY(RefuseUnserved(json));
   Config config;

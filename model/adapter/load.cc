@@ -66,19 +66,17 @@ class Names {
  public:
   // Takes the first spelling in which one of the adapter's modules is ours.
   Names(const std::map<std::string, Module>& modules, const std::map<std::string, Pair>& pairs) {
-    static constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
-        {"", ""},
-        {"model.language_model.", "model."},
-        {"language_model.model.", "model."},
-        {"", "model."},
-        {"", "transformer."},
-        {"transformer.", ""}};
+    static constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {{"", ""},
+                                                                                   {"model.language_model.", "model."},
+                                                                                   {"language_model.model.", "model."},
+                                                                                   {"", "model."},
+                                                                                   {"", "transformer."},
+                                                                                   {"transformer.", ""}};
     for (const auto& [theirs, ours] : kSpellings) {
       theirs_ = theirs;
       ours_ = ours;
-      if (std::any_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
-            return pair.first != kHead && modules.contains(Ours(pair.first));
-          })) {
+      if (std::any_of(pairs.begin(), pairs.end(),
+                      [&](const auto& pair) { return pair.first != kHead && modules.contains(Ours(pair.first)); })) {
         return;
       }
     }
@@ -107,8 +105,8 @@ std::string ShapeText(const std::vector<int64_t>& shape) { return fmt::format("[
 Result<void> CheckShape(const std::string& module, char matrix, const Tensor& tensor, int64_t rows, int64_t columns) {
   const kernels::WeightFormat* const format = kernels::FindFormat(tensor.dtype);
   if (format == nullptr || format->block_elements != 1) {
-    return MakeError(ErrorCode::kUnsupported, fmt::format("lora_{} of {} has type {}; known: F32, F16, BF16", matrix,
-                                                          module, tensor.dtype));
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("lora_{} of {} has type {}; known: F32, F16, BF16", matrix, module, tensor.dtype));
   }
   if (tensor.shape != std::vector<int64_t>{rows, columns}) {
     return Bad(fmt::format("lora_{} of {} has shape {}; its rank and the model make it [{}, {}]", matrix, module,
@@ -147,8 +145,8 @@ Layout LayoutOf(const Module& module, const Pair& pair, int64_t rank) {
   layout.a_stride = Padded(module.in, kernels::kLowRankColumns);
   layout.b_stride = Padded(module.out, kernels::kLowRankColumns);
   constexpr int64_t kAlignment = 64;
-  layout.a_bytes = Padded(
-      kernels::BytesOf(layout.format, Padded(rank, kernels::kLowRankRows) * layout.a_stride), kAlignment);
+  layout.a_bytes =
+      Padded(kernels::BytesOf(layout.format, Padded(rank, kernels::kLowRankRows) * layout.a_stride), kAlignment);
   layout.b_bytes =
       Padded(kernels::BytesOf(layout.format, rank * layout.b_stride + kernels::kLowRankColumns), kAlignment);
   return layout;
@@ -176,8 +174,7 @@ void Fill(const Layout& layout, const Module& module, const Pair& pair, std::byt
 // Terms are placed one after the other; a last pass fills the memory in and hashes it.
 class Builder {
  public:
-  Builder(const Network& network, const AdapterLoadOptions& options)
-      : options_(options), modules_(ModulesOf(network)) {
+  Builder(const Network& network, const AdapterLoadOptions& options) : options_(options), modules_(ModulesOf(network)) {
     content_.terms.resize(network.layers.size() * kLayerSlots + 1);
     content_.path = options.path;
   }
@@ -232,8 +229,8 @@ class Builder {
     }
     TRY(CheckShape(name, 'A', *pair.a, rank, module->second.in));
     TRY(CheckShape(name, 'B', *pair.b, module->second.out, rank));
-    placed_.push_back({ours, &module->second, pair, LayoutOf(module->second, pair, rank),
-                       static_cast<float>(choice->second->scale)});
+    placed_.push_back(
+        {ours, &module->second, pair, LayoutOf(module->second, pair, rank), static_cast<float>(choice->second->scale)});
     chosen.erase(choice);
     return {};
   }
@@ -249,8 +246,8 @@ class Builder {
     for (const Placed& one : placed_) {
       Place(one, at);
       at += one.layout.a_bytes + one.layout.b_bytes;
-      description += fmt::format("{} {} {} {:a}\n", one.name, static_cast<int>(one.layout.format), one.layout.rank,
-                                 one.scale);
+      description +=
+          fmt::format("{} {} {} {:a}\n", one.name, static_cast<int>(one.layout.format), one.layout.rank, one.scale);
     }
     KeyedHash hash(Digest{}, "causeway.adapter");
     const uint64_t length = description.size();

@@ -89,8 +89,7 @@ Result<void> AdapterTable::CheckName(const std::string& name, bool replace) cons
   const bool taken = adapters_.contains(name);
   if (taken && !replace) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("an adapter '{}' is loaded already; load_inplace replaces it", name),
-                     "lora_name");
+                     fmt::format("an adapter '{}' is loaded already; load_inplace replaces it", name), "lora_name");
   }
   const auto held = std::ssize(adapters_) + std::ssize(unloaded_) - (taken ? 1 : 0);
   if (held >= settings_.max_adapters) {

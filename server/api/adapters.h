@@ -1,7 +1,7 @@
 // The LoRA adapters that requests may name as their model: loaded, listed and unloaded while the server runs.
 //
-// Unloading a name takes it from new requests at once. Those that hold the adapter end with it, and its memory goes when
-// the last of them has: neither loading nor letting go is the engine's work.
+// Unloading a name takes it from new requests at once. Those that hold the adapter end with it, and its memory goes
+// when the last of them has: neither loading nor letting go is the engine's work.
 #pragma once
 
 #include <atomic>
@@ -83,9 +83,9 @@ class AdapterTable {
   const model::Network* const network_;
   const AdapterSettings settings_;
 
-  mutable std::mutex mutex_;  // adapters are let go of outside it
+  mutable std::mutex mutex_;                                 // adapters are let go of outside it
   std::map<std::string, AdapterRef, std::less<>> adapters_;  // guarded by mutex_
-  std::vector<AdapterRef> unloaded_;                         // guarded by mutex_; held by requests, or were a moment ago
+  std::vector<AdapterRef> unloaded_;  // guarded by mutex_; held by requests, or were a moment ago
 };
 
 // "NAME=PATH", or vLLM's {"name": NAME, "path": PATH}.

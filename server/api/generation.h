@@ -62,7 +62,7 @@ struct ChatPrompt {
 struct StateInfo {
   std::string name;
   int64_t tokens = 0;
-  int64_t pages = 0;  // of KV that it keeps; forks and states with the same beginning share them
+  int64_t pages = 0;    // of KV that it keeps; forks and states with the same beginning share them
   std::string adapter;  // that it was computed with; empty: none
   int64_t created_unix = 0;
   std::optional<int64_t> expires_unix;
@@ -87,8 +87,8 @@ struct GenerateCall {
   std::string cache_salt;  // scheduler::GenerateRequest
   memory::TenantId tenant = memory::kDefaultTenant;
   std::shared_ptr<const LoadedAdapter> adapter;  // null: the model as it is
-  std::string state;               // the prompt goes on behind this one; empty: none
-  std::optional<SaveTarget> save;  // with n = 1 only
+  std::string state;                             // the prompt goes on behind this one; empty: none
+  std::optional<SaveTarget> save;                // with n = 1 only
   Instant arrival;
   Instant deadline = kNever;  // the client's own (of a gRPC call)
 };

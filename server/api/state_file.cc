@@ -251,9 +251,12 @@ Result<OpenedState> StateFolder::Open(const std::string& tenant, const std::stri
   TRY(CheckIdentity(header, identity_, cache_salt));
   auto pages = std::make_unique<FilePages>(std::move(in), header.layout, std::move(digests));
   TRY(pages->CheckAll());
-  return OpenedState{std::move(tokens),          header.switched,
-                     std::move(header.chat),     std::move(header.adapter),
-                     static_cast<size_t>(header.layout.pages), std::move(pages)};
+  return OpenedState{std::move(tokens),
+                     header.switched,
+                     std::move(header.chat),
+                     std::move(header.adapter),
+                     static_cast<size_t>(header.layout.pages),
+                     std::move(pages)};
 }
 
 }  // namespace causeway::server

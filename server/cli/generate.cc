@@ -164,7 +164,8 @@ void AddGenerate(CLI::App& root, int& exit_code) {
   command->add_option("--stop", options->stop, "End the answer before this text; may be given several times")
       ->allow_extra_args(false);
   command->add_option("--seed", options->seed, "Repeat the same answer");
-  command->add_option("--lora", options->lora, "Answer with this LoRA adapter: a folder, or org/name in the hub's cache");
+  command->add_option("--lora", options->lora,
+                      "Answer with this LoRA adapter: a folder, or org/name in the hub's cache");
   command->add_flag("--json", options->json, "Print text, finish_reason and token counts as JSON");
   command->footer(
       "Examples:\n  causeway generate \"Once upon a time\" --max-tokens 64\n"

@@ -124,10 +124,10 @@ int VerifyModels(const VerifyCommand& command) {
   ThreadPool pool({.threads = command.threads, .pin = false});
   Outcome outcome(command.json);
   for (const std::string& path : folders) {
-    outcome.Add(path, model::VerifyModel(path, **ops, pool,
-                                         {.dump = command.dump,
-                                          .int8_activations = command.activations == "int8",
-                                          .base = command.base}));
+    outcome.Add(path,
+                model::VerifyModel(
+                    path, **ops, pool,
+                    {.dump = command.dump, .int8_activations = command.activations == "int8", .base = command.base}));
   }
   return outcome.Finish();
 }
@@ -226,12 +226,11 @@ void AddVerify(CLI::App& root, int& exit_code) {
   CLI::App* const verify = root.add_subcommand("verify", "Prove that a model, tokenizer or template is served right");
   verify->require_subcommand(1);
   const auto models = std::make_shared<VerifyCommand>();
-  CLI::App* const model =
-      AddKind(*verify, "model", "Logits, hidden states and greedy tokens against golden values",
-              "Folders of models or of adapters with golden.json and golden.safetensors, GGUF files in such, or folders "
-              "of them",
-              models,
-              VerifyModels, exit_code);
+  CLI::App* const model = AddKind(
+      *verify, "model", "Logits, hidden states and greedy tokens against golden values",
+      "Folders of models or of adapters with golden.json and golden.safetensors, GGUF files in such, or folders "
+      "of them",
+      models, VerifyModels, exit_code);
   model->add_option("--dump", models->dump,
                     "Write the computed logits to this safetensors file, under the golden's names");
   model->add_option("--base", models->base,

@@ -335,9 +335,9 @@ TEST(SolitaryEquality, ManySequencesBehindOnePrefixOnEveryTable) {
 
 // The requests with one of two adapters or none, also where they begin alike.
 std::vector<GenerateRequest> WithAdapters(const Network& network, std::vector<GenerateRequest> requests) {
-  const std::shared_ptr<const Adapter> adapters[] = {nullptr,
-                                                     AdapterOfAll(network, 5, kSeed).Make(network, "a").value(),
-                                                     AdapterOfAll(network, 16, kSeed + 1, true).Make(network, "b").value()};
+  const std::shared_ptr<const Adapter> adapters[] = {
+      nullptr, AdapterOfAll(network, 5, kSeed).Make(network, "a").value(),
+      AdapterOfAll(network, 16, kSeed + 1, true).Make(network, "b").value()};
   for (size_t i = 0; i < requests.size(); ++i) {
     requests[i].adapter = adapters[(i + i / 3) % 3];
   }

@@ -19,9 +19,12 @@ using adapter::Choice;
 using adapter::ChooseModules;
 using adapter::ParseConfig;
 
-const std::vector<std::string> kModules = {
-    "lm_head", "model.layers.0.mlp.up_proj", "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj",
-    "model.layers.1.self_attn.q_proj", "model.layers.10.self_attn.q_proj"};
+const std::vector<std::string> kModules = {"lm_head",
+                                           "model.layers.0.mlp.up_proj",
+                                           "model.layers.0.self_attn.q_proj",
+                                           "model.layers.1.mlp.up_proj",
+                                           "model.layers.1.self_attn.q_proj",
+                                           "model.layers.10.self_attn.q_proj"};
 
 // "1:4*0.5 ..." of each module chosen: index, rank, scale; or the error.
 std::string Chosen(OrderedJson fields) {
@@ -78,16 +81,16 @@ TEST(AdapterConfigTest, WhatMatchesNothingIsAnError) {
 
 TEST(AdapterConfigTest, WhatIsNotServedIsRefusedByName) {
   const OrderedJson targets = {{"target_modules", {"q_proj"}}};
-  for (const auto& [field, value] : std::initializer_list<std::pair<const char*, OrderedJson>>{
-           {"use_dora", true},
-           {"bias", "lora_only"},
-           {"lora_bias", true},
-           {"modules_to_save", {"lm_head"}},
-           {"trainable_token_indices", {1}},
-           {"init_lora_weights", "pissa_niter_4"},
-           {"peft_type", "IA3"},
-           {"alora_invocation_tokens", {1, 2}},
-           {"layer_replication", {{0, 1}}}}) {
+  for (const auto& [field, value] :
+       std::initializer_list<std::pair<const char*, OrderedJson>>{{"use_dora", true},
+                                                                  {"bias", "lora_only"},
+                                                                  {"lora_bias", true},
+                                                                  {"modules_to_save", {"lm_head"}},
+                                                                  {"trainable_token_indices", {1}},
+                                                                  {"init_lora_weights", "pissa_niter_4"},
+                                                                  {"peft_type", "IA3"},
+                                                                  {"alora_invocation_tokens", {1, 2}},
+                                                                  {"layer_replication", {{0, 1}}}}) {
     OrderedJson json = {{"peft_type", "LORA"}, {"target_modules", {"q_proj"}}};
     json[field] = value;
     const auto config = ParseConfig(DumpJson(json));
@@ -97,7 +100,8 @@ TEST(AdapterConfigTest, WhatIsNotServedIsRefusedByName) {
   }
   for (const char* const text :
        {"", "[]", "{}", R"({"peft_type":"LORA"})", R"({"peft_type":"LORA","target_modules":[]})",
-        R"({"peft_type":"LORA","target_modules":["q"],"r":0})", R"({"peft_type":"LORA","target_modules":["q"],"r":1e3})",
+        R"({"peft_type":"LORA","target_modules":["q"],"r":0})",
+        R"({"peft_type":"LORA","target_modules":["q"],"r":1e3})",
         R"({"peft_type":"LORA","target_modules":["q"],"lora_alpha":"x"})",
         R"({"peft_type":"LORA","target_modules":[1]})", R"({"peft_type":"LORA","target_modules":["q"],"r":1,"r":2})",
         R"({"peft_type":"LORA","target_modules":"q","layers_to_transform":[0]})"}) {
@@ -105,8 +109,11 @@ TEST(AdapterConfigTest, WhatIsNotServedIsRefusedByName) {
   }
   EXPECT_NE(Chosen({{"target_modules", "("}}).find("no regular expression"), std::string::npos);
   // A feature that is spelled out as off is none.
-  EXPECT_EQ(Chosen({{"target_modules", {"up_proj"}}, {"use_dora", false}, {"modules_to_save", nullptr},
-                    {"init_lora_weights", "gaussian"}, {"lora_dropout", 0.1}}),
+  EXPECT_EQ(Chosen({{"target_modules", {"up_proj"}},
+                    {"use_dora", false},
+                    {"modules_to_save", nullptr},
+                    {"init_lora_weights", "gaussian"},
+                    {"lora_dropout", 0.1}}),
             "1:4*2 3:4*2");
 }
 
@@ -193,10 +200,10 @@ TEST_F(AdapterTest, TensorsAreCheckedAgainstConfigurationAndModel) {
   files = OneModule();
   files.tensors.erase(files.tensors.begin());
   Expect(Error(files), "has no lora_A");
-  for (const auto& [name, words] : std::initializer_list<std::pair<const char*, const char*>>{
-           {".lora_embedding_A", "embeddings"},
-           {".lora_magnitude_vector", "DoRA"},
-           {".lora_B.bias", "no part of a LoRA term"}}) {
+  for (const auto& [name, words] :
+       std::initializer_list<std::pair<const char*, const char*>>{{".lora_embedding_A", "embeddings"},
+                                                                  {".lora_magnitude_vector", "DoRA"},
+                                                                  {".lora_B.bias", "no part of a LoRA term"}}) {
     files = OneModule();
     files.tensors["base_model.model." + q_ + name] = {{1}, {0.0F}};
     Expect(Error(files), words);

@@ -2,6 +2,7 @@
 // computed.
 #include <gtest/gtest.h>
 
+#include "scheduler/adapter.h"
 #include "tests/support/scheduler_fixture.h"
 
 namespace causeway::scheduler {
@@ -90,6 +91,40 @@ TEST_F(PrefixTest, SaltsShareNothing) {
   request.cache_salt = "a";
   scheduler->Add(3, request, now);
   EXPECT_EQ(Computed(), 1);
+}
+
+TEST_F(PrefixTest, AdaptersShareWithTheirContentOnly) {
+  const auto made = [](const char* name, std::byte content) {
+    Digest digest{};
+    digest[0] = content;
+    return std::make_shared<const Adapter>(name, digest);
+  };
+  GenerateRequest request = MakeTestRequest(2 * kPage + 1, 1);
+  RequestKey key = 0;
+  const auto computed = [&](std::shared_ptr<const Adapter> adapter) {
+    request.adapter = std::move(adapter);
+    scheduler->Add(++key, request, now);
+    return Computed();
+  };
+  EXPECT_EQ(computed(nullptr), 2 * kPage + 1);
+  EXPECT_EQ(computed(made("a", std::byte{1})), 2 * kPage + 1);
+  EXPECT_EQ(computed(made("b", std::byte{2})), 2 * kPage + 1);
+  EXPECT_EQ(computed(made("another name", std::byte{1})), 1);
+  EXPECT_EQ(computed(nullptr), 1);
+}
+
+// A request holds its adapter until it ends, and rows say which it is.
+TEST_F(PrefixTest, AdaptersLiveAsLongAsTheirRequests) {
+  auto adapter = std::make_shared<const Adapter>("a", Digest{std::byte{1}});
+  const std::weak_ptr<const Adapter> alive = adapter;
+  GenerateRequest request = MakeTestRequest(3, 2);
+  request.adapter = adapter;
+  scheduler->Add(1, request, now);
+  request.adapter.reset();
+  adapter.reset();
+  EXPECT_EQ(scheduler->Next(now).rows.at(0).adapter, alive.lock().get());
+  scheduler->ApplyFailure(MakeError(ErrorCode::kInternal, "x"), now);
+  EXPECT_TRUE(alive.expired());
 }
 
 TEST_F(PrefixTest, LengthLimitsOnTwoSidesOfTheSwitchShareNothing) {

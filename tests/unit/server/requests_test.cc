@@ -5,6 +5,7 @@
 #include "server/api/json_fields.h"
 #include "server/api/openai_request.h"
 #include "server/api/status.h"
+#include "tests/support/test_folder.h"
 #include "tests/unit/server/app_fixture.h"
 
 namespace causeway::server {
@@ -225,6 +226,50 @@ TEST(StatusTest, EveryCodeHasAStatusAndTheBodyHasFourKeys) {
   }
   EXPECT_EQ(OrderedJson::parse(ErrorBody(MakeError(ErrorCode::kNotFound, "x", "model")))["error"]["code"],
             "model_not_found");
+}
+
+TEST(AdapterSpecTest, NamesAndPaths) {
+  EXPECT_EQ(ParseAdapterSpec("a=/x/y=z")->path, "/x/y=z");
+  EXPECT_EQ(ParseAdapterSpec(R"({"name":"a","path":"/x","base_model_name":"b"})")->name, "a");
+  for (const char* const bad : {"", "a", "=x", "a=", "{", "{}", R"({"name":"a"})", R"({"name":"a","path":1})",
+                                R"({"name":"a","path":"/x","rank":"8"})"}) {
+    EXPECT_FALSE(ParseAdapterSpec(bad).ok()) << bad;
+  }
+}
+
+TEST(AdapterSpecTest, NoPathLeadsOutOfTheFolder) {
+  const TestFolder folder;
+  folder.Write("in/x", "");
+  std::filesystem::create_symlink("/", folder.path() + "/in/out");
+  const std::string in = folder.path() + "/in";
+  EXPECT_EQ(*PlaceInFolder("", "/any/where"), "/any/where");
+  EXPECT_EQ(*PlaceInFolder(in, "x"), in + "/x");
+  EXPECT_EQ(*PlaceInFolder(in + "/", in + "/x"), in + "/x");
+  for (const char* const bad : {"..", "../in2", "x/../../y", "/etc", "out/etc"}) {
+    EXPECT_FALSE(PlaceInFolder(in, bad).ok()) << bad;
+  }
+}
+
+TEST(AdapterUseTest, CountsOncePerRequest) {
+  const auto adapter = std::make_shared<const LoadedAdapter>();
+  AdapterUse none{nullptr};
+  none.Run();
+  {
+    AdapterUse first(adapter);
+    AdapterUse second(adapter);
+    EXPECT_EQ(adapter->waiting, 2);
+    first.Run();
+    first.Run();
+    EXPECT_EQ(adapter->waiting, 1);
+    EXPECT_EQ(adapter->running, 1);
+    AdapterUse moved = std::move(first);
+    second.End();
+    EXPECT_EQ(adapter->waiting, 0);
+    EXPECT_EQ(adapter->running, 1);
+    EXPECT_EQ(adapter.use_count(), 2);
+  }
+  EXPECT_EQ(adapter->running, 0);
+  EXPECT_EQ(adapter.use_count(), 1);
 }
 
 }  // namespace

@@ -123,6 +123,17 @@ TEST_F(StateFormatTest, WhatIsWrittenIsRead) {
   EXPECT_FALSE(CheckIdentity(*header, other, "salt").ok());
 }
 
+TEST_F(StateFormatTest, TheAdapterIsKept) {
+  EXPECT_TRUE(Parse(image_.head)->adapter.name.empty());
+  StateContent content = *content_;
+  content.adapter = {"lora", Digest{std::byte{7}}};
+  const StateImage image = MakeStateImage(content, identity_);
+  const auto header = ParseStateHeader(image.head, image.layout.file_bytes);
+  ASSERT_TRUE(header.ok()) << header.error().message;
+  EXPECT_EQ(header->adapter.name, "lora");
+  EXPECT_EQ(header->adapter.digest, content.adapter.digest);
+}
+
 TEST_F(StateFormatTest, EveryChangedByteOfTheHeadIsSeen) {
   StateHasher hasher;
   const Digest root = hasher.OfRest(image_.head, content_->tokens, {});
