@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "fmt/format.h"
 #include "kernels/cpu/peak.h"
+#include "model/adapter/adapter.h"
 #include "model/network.h"
 #include "model/sequence_runner.h"
 #include "server/cli/bench_kv.h"
@@ -28,8 +29,11 @@ struct EngineBench : ModelOptions {
   int64_t gen_tokens = 32;
   std::vector<int64_t> batch = {1, 4, 16};
   std::string kv_format = "f16";
+  std::vector<std::string> lora;
   bool json = false;
 };
+
+using Adapters = std::vector<std::shared_ptr<const model::Adapter>>;
 
 struct Figures {
   int64_t batch = 0;
@@ -47,7 +51,7 @@ double Seconds(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-Result<Figures> Measure(const Workbench& bench, const EngineBench& options, int64_t batch) {
+Result<Figures> Measure(const Workbench& bench, const EngineBench& options, const Adapters& adapters, int64_t batch) {
   const kernels::KvFormat format = options.kv_format == "f32" ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16;
   ASSIGN_OR_RETURN(const auto runner,
                    model::SequenceRunner::Create(*bench.model, *bench.ops, *bench.pool,
@@ -62,6 +66,9 @@ Result<Figures> Measure(const Workbench& bench, const EngineBench& options, int6
     for (int64_t t = 0; t < options.prompt_tokens; ++t) {
       prompt.push_back(static_cast<Token>(RandomBits(1, static_cast<uint64_t>(i), static_cast<uint64_t>(t)) %
                                           static_cast<uint64_t>(bench.model->info.vocab)));
+    }
+    if (!adapters.empty()) {  // in turn
+      runner->SetAdapter(i, adapters[static_cast<size_t>(i) % adapters.size()].get());
     }
     if (i == 0) {  // touches weights, scratch and pages for the first time
       TRY(runner->Prefill(i, prompt, true));
@@ -123,13 +130,18 @@ OrderedJson MachineJson(const Workbench& bench, const kernels::MachineLimits& li
 
 Result<void> RunEngine(const EngineBench& options) {
   ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
+  Adapters adapters;
+  for (const std::string& path : options.lora) {
+    ASSIGN_OR_RETURN(adapters.emplace_back(),
+                     model::LoadAdapter(*bench.model->network, {.name = path, .path = path, .max_rank = 4096}));
+  }
   std::cerr << "measuring the machine\n";
   const kernels::MachineLimits limits = kernels::MeasureLimits(*bench.pool, *bench.ops);
   OrderedJson report = {
       {"model", bench.model->info.name}, {"machine", MachineJson(bench, limits)}, {"results", OrderedJson::array()}};
   for (const int64_t batch : options.batch) {
     std::cerr << fmt::format("batch {}\n", batch);
-    ASSIGN_OR_RETURN(const Figures figures, Measure(bench, options, batch));
+    ASSIGN_OR_RETURN(const Figures figures, Measure(bench, options, adapters, batch));
     report["results"].push_back(ResultJson(bench, options, limits, figures));
   }
   if (options.json) {
@@ -170,6 +182,8 @@ void AddEngine(CLI::App& bench, int& exit_code) {
   engine->add_option("--kv-cache-dtype", options->kv_format, "Number format of the KV cache")
       ->check(CLI::IsMember({"f32", "f16"}))
       ->capture_default_str();
+  engine->add_option("--lora", options->lora, "LoRA adapters, which sequences use in turn; may be given several times")
+      ->allow_extra_args(false);
   engine->add_flag("--json", options->json, "Print JSON");
   engine->callback([options, &exit_code] {
     if (const auto done = RunEngine(*options); !done.ok()) {

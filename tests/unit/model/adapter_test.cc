@@ -1,5 +1,6 @@
 // LoRA adapters: PEFT's rules of targets, ranks and scales; what is refused; what they compute.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -9,7 +10,10 @@
 #include "kernels/scratch.h"
 #include "model/adapter/batch.h"
 #include "model/adapter/config.h"
+#include "model/golden.h"
 #include "model/network.h"
+#include "model/safetensors_writer.h"
+#include "model/sequence_runner.h"
 #include "tests/support/adapter_files.h"
 
 namespace causeway::model {
@@ -271,6 +275,90 @@ TEST_F(AdapterTest, FusedProjectionsTakeTheirPartOfTheTerm) {
     EXPECT_EQ(y[part][static_cast<size_t>(n)], 0.0F);
   }
 }
+
+// ---- What it computes
+
+// The base's files with W + scale * B A in the place of each W.
+void Merge(const std::string& name, const AdapterFiles& adapter, double scale, const std::string& to) {
+  const auto files = *OpenFolder("tests/golden/models/" + name);
+  const TensorMap tensors = *LoadTensors(*files);
+  std::vector<TensorToWrite> list;
+  std::vector<std::vector<float>> values;
+  for (const auto& [tensor_name, tensor] : tensors) {
+    ASSERT_EQ(tensor.dtype, "F32");
+    list.push_back({tensor_name, "F32", tensor.shape, static_cast<int64_t>(tensor.data.size())});
+    std::vector<float>& out = values.emplace_back(static_cast<size_t>(tensor.elements()));
+    std::memcpy(out.data(), tensor.data.data(), tensor.data.size());
+    const std::string module = "base_model.model." + tensor_name.substr(0, tensor_name.rfind('.'));
+    const auto found = adapter.tensors.find(module + ".lora_A.weight");
+    if (found == adapter.tensors.end() || !tensor_name.ends_with(".weight")) {
+      continue;
+    }
+    const auto& [a_shape, a] = found->second;
+    const auto& b = adapter.tensors.at(module + ".lora_B.weight").second;
+    const int64_t in = a_shape[1];
+    const int64_t rank = a_shape[0];
+    const bool transposed = tensor.shape[0] == in && name == "gpt2";  // Conv1D
+    const int64_t rows = tensor.elements() / in;
+    for (int64_t n = 0; n < rows; ++n) {
+      for (int64_t i = 0; i < in; ++i) {
+        double sum = 0;
+        for (int64_t r = 0; r < rank; ++r) {
+          sum += static_cast<double>(b[static_cast<size_t>(n * rank + r)]) *
+                 static_cast<double>(a[static_cast<size_t>(r * in + i)]);
+        }
+        out[static_cast<size_t>(transposed ? i * rows + n : n * in + i)] += static_cast<float>(scale * sum);
+      }
+    }
+  }
+  std::filesystem::copy_file("tests/golden/models/" + name + "/config.json", to + "/config.json");
+  ASSERT_TRUE(WriteSafetensors(to + "/model.safetensors", list, [&](size_t index, const auto& write) {
+                write(std::as_bytes(std::span(values[index])));
+              }).ok());
+}
+
+std::vector<float> Logits(const Model& model, const Adapter* adapter) {
+  ThreadPool pool({.threads = 1, .pin = false});
+  const auto runner = SequenceRunner::Create(model, **kernels::SelectOps("scalar"), pool, {.max_positions = 16}).value();
+  runner->SetAdapter(0, adapter);
+  const std::vector<Token> tokens = {5, 17, 3, 99, 42, 8};
+  return LogitsOf(*runner, tokens, nullptr).value();
+}
+
+// Fused and transposed projections, norms around them, models without a gate.
+class MergedTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(MergedTest, AnAdapterComputesWhatMergedWeightsDo) {
+  const TestFolder folder;
+  LoadOptions options;
+  options.model = std::string("tests/golden/models/") + GetParam();
+  const auto base = LoadModel(options).value();
+  const bool head = !base->network->tied;
+  const AdapterFiles files = AdapterOfAll(*base->network, 4, 11, head);
+  Merge(GetParam(), files, 8.0 / 4.0, folder.path());
+  options.model = folder.path();
+  const auto merged = LoadModel(options);
+  ASSERT_TRUE(merged.ok()) << merged.error().message;
+  const std::vector<float> wanted = Logits(**merged, nullptr);
+  const std::vector<float> got = Logits(*base, files.Make(*base->network).value().get());
+  const std::vector<float> plain = Logits(*base, nullptr);
+  double moved = 0;
+  double largest = 0;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    largest = std::max(largest, std::fabs(static_cast<double>(got[i]) - static_cast<double>(wanted[i])));
+    moved = std::max(moved, std::fabs(static_cast<double>(plain[i]) - static_cast<double>(wanted[i])));
+  }
+  EXPECT_GT(moved, 0.1);
+  EXPECT_LT(largest, 1e-3 * moved);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, MergedTest,
+                         testing::Values("llama", "gpt2", "phi3-longrope", "gemma2", "qwen3", "granite", "olmo2"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::erase(name, '-');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace causeway::model
