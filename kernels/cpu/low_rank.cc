@@ -13,6 +13,14 @@ namespace {
 
 constexpr int64_t kRanks = kLowRankRows;  // of a tile of A x
 constexpr int64_t kRowBlock = 48;         // rows of x that a task takes through its weights
+// Rows of a tile of A x, and of one of B u: as many as the registers hold.
+#if defined(CAUSEWAY_ISA_AVX512)
+constexpr int kShrinkRows = 6;
+constexpr int kExpandRows = 12;
+#else
+constexpr int kShrinkRows = 3;
+constexpr int kExpandRows = 4;
+#endif
 constexpr int64_t kColumnBlock = 512;     // of y that a task takes
 constexpr int64_t kStrip = 2 * kLanes;    // columns of a tile of B u
 static_assert(kLowRankColumns % kStrip == 0, "tiles read whole strips");
@@ -107,8 +115,8 @@ void Shrink(const LowRankArgs& args, const Unit& unit, int64_t task) {
   const int64_t end = std::min(row + kRowBlock, static_cast<int64_t>(unit.segment->rows.size()));
   WithValues(unit.term->format, [&](auto values) {
     using Values = decltype(values);
-    for (; row + 3 <= end; row += 3) {
-      ShrinkRows<Values, 3>(args, unit, row, rank);
+    for (; row + kShrinkRows <= end; row += kShrinkRows) {
+      ShrinkRows<Values, kShrinkRows>(args, unit, row, rank);
     }
     for (; row < end; ++row) {
       ShrinkRows<Values, 1>(args, unit, row, rank);
@@ -174,8 +182,8 @@ void Expand(const Unit& unit, int64_t task) {
     for (; column < last; column += kStrip) {
       const int64_t count = std::min(kStrip, last - column);
       int64_t row = first_row;
-      for (; row + 4 <= end; row += 4) {
-        ExpandRows<Values, 4>(unit, row, column, count);
+      for (; row + kExpandRows <= end; row += kExpandRows) {
+        ExpandRows<Values, kExpandRows>(unit, row, column, count);
       }
       for (; row < end; ++row) {
         ExpandRows<Values, 1>(unit, row, column, count);
