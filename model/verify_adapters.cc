@@ -31,8 +31,12 @@ struct Run {
 
 bool IsModel(const fs::path& path) {
   std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) {
+    return path.extension() == ".gguf" && fs::exists(path, ignored);
+  }
+  const fs::directory_iterator files(path, ignored);
   return fs::exists(path / "config.json", ignored) ||
-         (fs::is_regular_file(path, ignored) && path.extension() == ".gguf");
+         std::any_of(begin(files), end(files), [](const auto& entry) { return entry.path().extension() == ".gguf"; });
 }
 
 // The folder itself, and those above it: where a golden's base lies by its name.

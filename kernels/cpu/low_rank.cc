@@ -21,8 +21,8 @@ constexpr int kExpandRows = 12;
 constexpr int kShrinkRows = 3;
 constexpr int kExpandRows = 4;
 #endif
-constexpr int64_t kColumnBlock = 512;     // of y that a task takes
-constexpr int64_t kStrip = 2 * kLanes;    // columns of a tile of B u
+constexpr int64_t kColumnBlock = 512;   // of y that a task takes
+constexpr int64_t kStrip = 2 * kLanes;  // columns of a tile of B u
 static_assert(kLowRankColumns % kStrip == 0, "tiles read whole strips");
 
 struct F32Values {

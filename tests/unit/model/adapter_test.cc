@@ -319,7 +319,8 @@ void Merge(const std::string& name, const AdapterFiles& adapter, double scale, c
 
 std::vector<float> Logits(const Model& model, const Adapter* adapter) {
   ThreadPool pool({.threads = 1, .pin = false});
-  const auto runner = SequenceRunner::Create(model, **kernels::SelectOps("scalar"), pool, {.max_positions = 16}).value();
+  const auto runner =
+      SequenceRunner::Create(model, **kernels::SelectOps("scalar"), pool, {.max_positions = 16}).value();
   runner->SetAdapter(0, adapter);
   const std::vector<Token> tokens = {5, 17, 3, 99, 42, 8};
   return LogitsOf(*runner, tokens, nullptr).value();
