@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "model/tokenizer/tokenizer.h"
 #include "scheduler/executor.h"
+#include "server/api/adapters.h"
 #include "server/api/control_worker.h"
 #include "server/api/openai_request.h"
 #include "server/api/prompt.h"
@@ -44,6 +45,7 @@ struct Rig {
   TextWorkers workers{1, 1};
   Metrics metrics{"fable"};
   StateTable states{4, [this] { control_worker.Notify(); }};
+  AdapterTable adapters{nullptr, {}};
   ControlWorker control_worker{1, [this](Instant now) { return states.Expire(now); }};
   App app{.model = *model,
           .chat_template = chat_template.get(),
@@ -53,6 +55,7 @@ struct Rig {
           .limits = limits,
           .text_workers = workers,
           .states = states,
+          .adapters = adapters,
           .control_worker = control_worker,
           .metrics = metrics,
           .served_names = {"fable"},
@@ -61,6 +64,7 @@ struct Rig {
           .kv_fingerprint = {},
           .kv_switch_length = 0,
           .state_dir = {},
+          .lora_dir = {},
           .admin_endpoints = false,
           .tiers = nullptr,
           .server_limits = {},
