@@ -79,41 +79,55 @@ Result<std::vector<bool>> MatchNames(const char* field, const Config::Names& nam
   return matched;
 }
 
-// "model.layers.12.mlp.up_proj" -> 12: the last number between dots that has two names before it; -1: none.
-int64_t LayerOf(const std::string& module, const std::vector<std::string>& patterns) {
-  std::vector<std::string_view> parts;
-  for (size_t begin = 0; begin <= module.size();) {
-    const size_t end = std::min(module.find('.', begin), module.size());
-    parts.push_back(std::string_view(module).substr(begin, end - begin));
-    begin = end + 1;
-  }
-  for (size_t i = parts.size() - 1; i-- > 2;) {
-    const std::string_view part = parts[i];
+// "model.layers.12.mlp.up_proj" -> 12: the first number between dots whose front a pattern matches, or that has two
+// names before it where there are no patterns; -1: none.
+Result<int64_t> LayerOf(const std::string& module, std::vector<Expression>& patterns, bool any_front) {
+  size_t names = 0;
+  for (size_t begin = 0; begin < module.size(); ++names) {
+    const size_t end = module.find('.', begin);
+    if (end == std::string::npos) {
+      break;  // a number that ends the name is none
+    }
+    const std::string_view part = std::string_view(module).substr(begin, end - begin);
     const bool digits = !part.empty() && part.size() <= 7 &&
                         std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
-    const bool named = patterns.empty() || std::find(patterns.begin(), patterns.end(), parts[i - 1]) != patterns.end();
-    if (digits && named) {
+    bool front = any_front && names >= 2;
+    for (size_t i = 0; digits && names > 0 && !front && i < patterns.size(); ++i) {
+      ASSIGN_OR_RETURN(front, patterns[i].Matches(module.substr(0, begin - 1)));
+    }
+    if (digits && front) {
       return std::stoll(std::string(part));
     }
+    begin = end + 1;
   }
   return -1;
 }
 
-// Takes away the targets of other layers.
+// Takes away the targets of other layers, but for those that are named in full.
 Result<void> KeepLayers(const Config& config, std::span<const std::string> modules, std::vector<bool>& chosen) {
-  if (config.layers.empty()) {
+  if (config.layers.empty() || config.all_linear) {  // which stands for all their full names
     return {};
   }
-  std::set<int64_t> missing(config.layers.begin(), config.layers.end());
-  const std::set<int64_t> wanted = missing;
-  for (size_t i = 0; i < modules.size(); ++i) {
-    const int64_t layer = LayerOf(modules[i], config.layer_patterns);
-    if (chosen[i]) {
-      missing.erase(layer);
-    }
-    chosen[i] = chosen[i] && wanted.contains(layer);
+  std::vector<Expression> patterns;
+  for (const std::string& pattern : config.layer_patterns) {
+    ASSIGN_OR_RETURN(Expression expression,
+                     Expression::Compile("layers_pattern", pattern, "\\A(?:.*\\.)?(?:" + pattern + ")\\z"));
+    patterns.push_back(std::move(expression));
   }
-  if (!missing.empty()) {
+  const std::set<std::string> in_full(config.targets.ends.begin(), config.targets.ends.end());
+  const std::set<int64_t> wanted(config.layers.begin(), config.layers.end());
+  std::set<int64_t> missing = wanted;
+  bool asked = false;
+  for (size_t i = 0; i < modules.size(); ++i) {
+    if (!chosen[i] || in_full.contains(modules[i])) {
+      continue;
+    }
+    ASSIGN_OR_RETURN(const int64_t layer, LayerOf(modules[i], patterns, patterns.empty()));
+    missing.erase(layer);
+    chosen[i] = wanted.contains(layer);
+    asked = true;
+  }
+  if (asked && !missing.empty()) {
     return Bad(fmt::format("layers_to_transform {} matches nothing in this model", *missing.begin()));
   }
   return {};

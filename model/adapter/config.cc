@@ -48,6 +48,12 @@ constexpr Unserveable kUnserved[] = {
 // Beginnings that change the base's weights too: PEFT computes them anew when it loads the adapter.
 constexpr std::string_view kChangesBase[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
 
+std::string Lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return text;
+}
+
 Result<void> RefuseUnserved(const OrderedJson& json) {
   for (const Unserveable& one : kUnserved) {
     if (const auto it = json.find(one.field); it != json.end() && !IsOff(*it)) {
@@ -58,7 +64,7 @@ Result<void> RefuseUnserved(const OrderedJson& json) {
     return Unserved(fmt::format("trained biases (bias {}) are not served, only \"none\"", DumpJson(*it)));
   }
   if (const auto it = json.find("init_lora_weights"); it != json.end() && it->is_string()) {
-    const auto name = it->get<std::string>();
+    const std::string name = Lower(it->get<std::string>());
     for (const std::string_view prefix : kChangesBase) {
       if (name.starts_with(prefix)) {
         return Unserved(fmt::format(
@@ -205,7 +211,7 @@ Result<Config> ParseConfig(std::string_view text) {
   if (config.targets.empty()) {
     return Bad("target_modules is missing or empty");
   }
-  if (config.targets.expression == "all-linear") {
+  if (config.targets.expression && Lower(*config.targets.expression) == "all-linear") {
     config.all_linear = true;
     config.targets.expression.reset();
   } else if (config.targets.expression && !config.layers.empty()) {

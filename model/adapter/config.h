@@ -36,7 +36,7 @@ struct Config {
   bool all_linear = false;  // all but the head
   Names excluded;
   std::vector<int64_t> layers;              // empty: all
-  std::vector<std::string> layer_patterns;  // what stands before a layer's number; empty: anything
+  std::vector<std::string> layer_patterns;  // expressions for what stands before a layer's number; empty: any two names
   std::string base_model;                   // a name for people; may be empty
 };
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -127,6 +128,34 @@ std::vector<std::byte> ValuesAs(FormatId format, const Tensor& tensor) {
   return floats;
 }
 
+// PEFT writes the base's head beside its term. It is not trained, so it has to be ours, but for rounding; where ours is
+// quantized only its shape tells.
+Result<void> CheckHead(const kernels::WeightView& ours, const Tensor& copy) {
+  const kernels::WeightFormat* const stored = kernels::FindFormat(copy.dtype);
+  if (stored == nullptr || stored->block_elements != 1 || copy.shape != std::vector<int64_t>{ours.rows, ours.columns}) {
+    return Bad(
+        fmt::format("the adapter brings a head of its own: lm_head.base_layer.weight is {} {}, the model's [{}, {}]",
+                    copy.dtype, ShapeText(copy.shape), ours.rows, ours.columns));
+  }
+  const kernels::WeightFormat& format = kernels::FormatOf(ours.format);
+  if (ours.layout != kernels::WeightLayout::kRows || format.block_elements != 1) {
+    return {};
+  }
+  constexpr float kRounding = 1.0F / 128;  // of BF16, generously
+  const std::vector<std::byte> theirs = ValuesAs(FormatId::kF32, copy);
+  const auto* values = reinterpret_cast<const float*>(theirs.data());
+  std::vector<float> row(static_cast<size_t>(ours.columns));
+  for (int64_t n = 0; n < ours.rows; ++n, values += ours.columns) {
+    format.decode(ours.data + n * ours.row_bytes, row.data(), ours.columns);
+    for (size_t i = 0; i < row.size(); ++i) {
+      if (!(std::fabs(values[i] - row[i]) <= kRounding * std::fabs(row[i]) + 1e-6F)) {
+        return Bad("the adapter brings a head of its own (lm_head.base_layer.weight differs from the model's)");
+      }
+    }
+  }
+  return {};
+}
+
 // A term's place in the adapter's memory, and its bytes.
 struct Layout {
   FormatId format = FormatId::kF32;
@@ -174,13 +203,18 @@ void Fill(const Layout& layout, const Module& module, const Pair& pair, std::byt
 // Terms are placed one after the other; a last pass fills the memory in and hashes it.
 class Builder {
  public:
-  Builder(const Network& network, const AdapterLoadOptions& options) : options_(options), modules_(ModulesOf(network)) {
+  Builder(const Network& network, const AdapterLoadOptions& options)
+      : network_(network), options_(options), modules_(ModulesOf(network)) {
     content_.terms.resize(network.layers.size() * kLayerSlots + 1);
     content_.path = options.path;
   }
 
   Result<std::shared_ptr<const Adapter>> Build(const adapter::Config& config, const TensorMap& tensors) {
-    ASSIGN_OR_RETURN(const auto pairs, adapter::PairTensors(tensors));
+    ASSIGN_OR_RETURN(const auto grouped, adapter::PairTensors(tensors));
+    const auto& pairs = grouped.pairs;
+    if (grouped.head != nullptr) {
+      TRY(CheckHead(network_.head.weight, *grouped.head));
+    }
     const Names names(modules_, pairs);
     std::vector<std::string> theirs;
     std::vector<std::string> ours;
@@ -275,6 +309,7 @@ class Builder {
     content_.parameters += layout.rank * (one.module->in + one.module->out);
   }
 
+  const Network& network_;
   const AdapterLoadOptions& options_;
   const std::map<std::string, Module> modules_;
   std::vector<Placed> placed_;
@@ -305,7 +340,7 @@ Result<std::vector<std::byte>> ReadFile(const fs::path& path, int64_t max_bytes)
 
 // Bytes that no adapter within the limits is above.
 int64_t MaxWeightsBytes(const Network& network, int64_t max_rank) {
-  int64_t values = 0;
+  int64_t values = network.head.weight.rows * network.head.weight.columns;  // CheckHead
   for (const auto& [name, module] : ModulesOf(network)) {
     values += max_rank * (module.in + module.out);
   }

@@ -8,6 +8,7 @@ namespace causeway::model::adapter {
 namespace {
 
 constexpr std::string_view kPrefix = "base_model.model.";
+constexpr std::string_view kHeadCopy = ".lm_head.base_layer.weight";
 
 struct Unserveable {
   std::string_view part;
@@ -56,9 +57,14 @@ Result<void> Refuse(const std::string& name) {
 
 }  // namespace
 
-Result<std::map<std::string, Pair>> PairTensors(const TensorMap& tensors) {
-  std::map<std::string, Pair> pairs;
+Result<Tensors> PairTensors(const TensorMap& tensors) {
+  Tensors out;
+  std::map<std::string, Pair>& pairs = out.pairs;
   for (const auto& [name, tensor] : tensors) {
+    if (name.ends_with(kHeadCopy) && out.head == nullptr) {
+      out.head = &tensor;
+      continue;
+    }
     const Place place = PlaceOf(name);
     if (place.matrix == 0) {
       TRY(Refuse(name));
@@ -77,7 +83,7 @@ Result<std::map<std::string, Pair>> PairTensors(const TensorMap& tensors) {
                        fmt::format("module {} has no lora_{}", module, pair.a == nullptr ? 'A' : 'B'));
     }
   }
-  return pairs;
+  return out;
 }
 
 }  // namespace causeway::model::adapter

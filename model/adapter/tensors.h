@@ -14,9 +14,14 @@ struct Pair {
   const Tensor* b = nullptr;  // [out, rank]
 };
 
+struct Tensors {
+  std::map<std::string, Pair> pairs;
+  const Tensor* head = nullptr;  // a copy of the base's: PEFT adds it where the head is a target
+};
+
 // By module as its trainer named it ("model.layers.0.self_attn.q_proj"). Names are PEFT's:
 // base_model.model.MODULE.lora_A.weight, or lora_A.ADAPTER.weight. A tensor that is no matrix of a term, or that
 // lacks its partner, is an error. `tensors` outlives the result.
-Result<std::map<std::string, Pair>> PairTensors(const TensorMap& tensors);
+Result<Tensors> PairTensors(const TensorMap& tensors);
 
 }  // namespace causeway::model::adapter

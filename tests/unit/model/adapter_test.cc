@@ -59,6 +59,15 @@ TEST(AdapterConfigTest, TargetsArePeftsTargets) {
   EXPECT_EQ(Chosen({{"target_modules", {"q_proj"}}, {"layers_to_transform", {0, 10}}}), "2:4*2 5:4*2");
   EXPECT_EQ(Chosen({{"target_modules", {"q_proj"}}, {"layers_to_transform", 1}, {"layers_pattern", "layers"}}),
             "4:4*2");
+  EXPECT_EQ(Chosen({{"target_modules", {"q_proj"}}, {"layers_to_transform", {1}}, {"layers_pattern", {"h", "l.*s"}}}),
+            "4:4*2");
+  EXPECT_NE(Chosen({{"target_modules", {"q_proj"}}, {"layers_to_transform", {1}}, {"layers_pattern", "h"}}).find("1 m"),
+            std::string::npos);
+  // What is named in full is not asked for its layer.
+  EXPECT_EQ(Chosen({{"target_modules", {"model.layers.0.mlp.up_proj", "q_proj"}}, {"layers_to_transform", {10}}}),
+            "1:4*2 5:4*2");
+  EXPECT_EQ(Chosen({{"target_modules", "All-Linear"}, {"layers_to_transform", {10}}}),
+            Chosen({{"target_modules", "all-linear"}}));
 }
 
 TEST(AdapterConfigTest, RanksAndScalesByPattern) {
@@ -92,6 +101,7 @@ TEST(AdapterConfigTest, WhatIsNotServedIsRefusedByName) {
                                                                   {"modules_to_save", {"lm_head"}},
                                                                   {"trainable_token_indices", {1}},
                                                                   {"init_lora_weights", "pissa_niter_4"},
+                                                                  {"init_lora_weights", "OLoRA"},
                                                                   {"peft_type", "IA3"},
                                                                   {"alora_invocation_tokens", {1, 2}},
                                                                   {"layer_replication", {{0, 1}}}}) {
@@ -212,6 +222,23 @@ TEST_F(AdapterTest, TensorsAreCheckedAgainstConfigurationAndModel) {
     files.tensors["base_model.model." + q_ + name] = {{1}, {0.0F}};
     Expect(Error(files), words);
   }
+}
+
+// PEFT writes the base's head into the file where the head is a target.
+TEST_F(AdapterTest, ACopyOfTheHeadIsNoHeadOfItsOwn) {
+  AdapterFiles files;
+  files.config["target_modules"] = {"lm_head"};
+  const kernels::WeightView& head = model_->network->head.weight;
+  files.Add("lm_head", 4, head.columns, head.rows, 1);
+  std::vector<float> values(static_cast<size_t>(head.rows * head.columns));
+  std::memcpy(values.data(), head.data, values.size() * sizeof(float));
+  const std::string name = "base_model.model.lm_head.base_layer.weight";
+  files.tensors[name] = {{head.rows, head.columns}, values};
+  EXPECT_EQ(Error(files), "made");
+  files.tensors[name].second.back() += 1.0F;
+  Expect(Error(files), "a head of its own");
+  files.tensors[name] = {{1, head.columns}, std::vector<float>(static_cast<size_t>(head.columns))};
+  Expect(Error(files), "a head of its own");
 }
 
 TEST_F(AdapterTest, FilesThatCannotBeAnAdapter) {
