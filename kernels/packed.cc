@@ -16,11 +16,13 @@ struct SourceGroup {
   uint16_t scale;    // half precision, or a six-bit number
   uint16_t minimum;  // a six-bit number
   uint16_t d, dmin;  // of six-bit scales
+  float wide_scale;  // of zero points
+  uint8_t zero;
 };
 
 struct PackedFormat {
   FormatId format;
-  PackedKind kind;
+  Packing packing;
   void (*read)(const std::byte* row, int64_t group, SourceGroup& out);
 };
 
@@ -63,10 +65,33 @@ void ReadQ4_K(const std::byte* row, int64_t group, SourceGroup& out) {
   }
 }
 
+// Blocks of kElements codes as in quant/group_blocks.cc: scale, zero point, then chunks of 32 codes, which are groups.
+template <int kBits, int kElements>
+void ReadUniform(const std::byte* row, int64_t group, SourceGroup& out) {
+  constexpr int64_t kChunks = kElements / kGroup;
+  constexpr int64_t kChunkBytes = kGroup / 8 * kBits;
+  const std::byte* const block = row + group / kChunks * (5 + kChunks * kChunkBytes);
+  std::memcpy(&out.wide_scale, block, sizeof(out.wide_scale));
+  out.zero = ByteAt(block + 4);
+  std::memcpy(out.codes, block + 5 + group % kChunks * kChunkBytes, kChunkBytes);
+  if constexpr (kBits == 8) {
+    out.zero ^= 0x80;
+    for (uint8_t& code : out.codes) {
+      code ^= 0x80;
+    }
+  }
+}
+
 constexpr PackedFormat kPackedFormats[] = {
-    {FormatId::kQ8_0, PackedKind::kBytes, ReadQ8_0},
-    {FormatId::kQ4_0, PackedKind::kNibbles, ReadQ4_0},
-    {FormatId::kQ4_K, PackedKind::kNibblesSixBit, ReadQ4_K},
+    {FormatId::kQ8_0, {PackedKind::kBytes, 1}, ReadQ8_0},
+    {FormatId::kQ4_0, {PackedKind::kNibbles, 1}, ReadQ4_0},
+    {FormatId::kQ4_K, {PackedKind::kNibblesSixBit, 1}, ReadQ4_K},
+    {FormatId::kU8G128, {PackedKind::kBytesZero, 4}, ReadUniform<8, 128>},
+    {FormatId::kU8G64, {PackedKind::kBytesZero, 2}, ReadUniform<8, 64>},
+    {FormatId::kU8G32, {PackedKind::kBytesZero, 1}, ReadUniform<8, 32>},
+    {FormatId::kU4G128, {PackedKind::kNibblesZero, 4}, ReadUniform<4, 128>},
+    {FormatId::kU4G64, {PackedKind::kNibblesZero, 2}, ReadUniform<4, 64>},
+    {FormatId::kU4G32, {PackedKind::kNibblesZero, 1}, ReadUniform<4, 32>},
 };
 
 const PackedFormat* Find(FormatId format) {
@@ -80,8 +105,9 @@ const PackedFormat* Find(FormatId format) {
 
 // Row `lane` of a panel. What is not there, of the last panel, stays zero: its scales too.
 void PackRow(const PackedFormat& format, const std::byte* row, int64_t columns, int64_t lane, std::byte* panel) {
-  const PanelShape shape = ShapeOfPanel(format.kind, columns);
-  const int64_t code_bytes = GroupCodeBytes(format.kind);
+  const PackedKind kind = format.packing.kind;
+  const PanelShape shape = ShapeOfPanel(format.packing, columns);
+  const int64_t code_bytes = GroupCodeBytes(kind);
   SourceGroup group;
   for (int64_t g = 0; g < columns / kGroup; ++g) {
     format.read(row, g, group);
@@ -89,8 +115,11 @@ void PackRow(const PackedFormat& format, const std::byte* row, int64_t columns, 
     for (int64_t j = 0; j < code_bytes / 64; ++j) {
       std::memcpy(codes + j * 64, group.codes + j * 4, 4);
     }
-    std::byte* const params = panel + shape.params + g * kParamBytes;
-    if (format.kind == PackedKind::kNibblesSixBit) {
+    std::byte* const params = panel + shape.params + g / shape.scale_groups * ParamBytes(kind);
+    if (HasZero(kind)) {
+      std::memcpy(params + lane * 4, &group.wide_scale, 4);
+      params[kPanelRows * 4 + lane] = static_cast<std::byte>(group.zero);
+    } else if (kind == PackedKind::kNibblesSixBit) {
       params[lane] = static_cast<std::byte>(group.scale);
       params[kPanelRows + lane] = static_cast<std::byte>(group.minimum);
       std::byte* const super = panel + shape.supers + g / kSuperGroups * kSuperBytes;
@@ -104,15 +133,15 @@ void PackRow(const PackedFormat& format, const std::byte* row, int64_t columns, 
 
 }  // namespace
 
-PackedKind PackedKindOf(FormatId format) {
+Packing PackingOf(FormatId format) {
   const PackedFormat* const found = Find(format);
-  return found == nullptr ? PackedKind::kNone : found->kind;
+  return found == nullptr ? Packing{} : found->packing;
 }
 
 void PackPanels(const WeightView& rows, std::byte* target, ThreadPool& pool) {
   const PackedFormat* const format = Find(rows.format);
   CHECK(format != nullptr && rows.layout == WeightLayout::kRows && rows.columns % kGroup == 0);
-  const int64_t panel_bytes = ShapeOfPanel(format->kind, rows.columns).bytes;
+  const int64_t panel_bytes = ShapeOfPanel(format->packing, rows.columns).bytes;
   pool.ParallelFor((rows.rows + kPanelRows - 1) / kPanelRows, [&](int64_t panel, int) {
     const int64_t first = panel * kPanelRows;
     const int64_t count = rows.rows - first < kPanelRows ? rows.rows - first : kPanelRows;
@@ -127,23 +156,29 @@ void PackPanels(const WeightView& rows, std::byte* target, ThreadPool& pool) {
 }
 
 UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group) {
-  const PackedKind kind = PackedKindOf(packed.format);
+  const Packing packing = PackingOf(packed.format);
+  const PackedKind kind = packing.kind;
   CHECK(packed.layout == WeightLayout::kPanels && kind != PackedKind::kNone);
-  const PanelShape shape = ShapeOfPanel(kind, packed.columns);
+  const PanelShape shape = ShapeOfPanel(packing, packed.columns);
   const int64_t lane = row % kPanelRows;
   const std::byte* const panel = packed.data + row / kPanelRows * shape.bytes;
   const std::byte* const codes = panel + group * GroupCodeBytes(kind) + lane * 4;
-  const std::byte* const params = panel + shape.params + group * kParamBytes;
+  const std::byte* const params = panel + shape.params + group / shape.scale_groups * ParamBytes(kind);
+  const auto zero = static_cast<uint8_t>(HasZero(kind) ? ByteAt(params + kPanelRows * 4 + lane) : 0);
   UnpackedGroup out{};
-  const int offset = kind == PackedKind::kNibbles ? 8 : 0;
+  const int offset = kind == PackedKind::kNibbles     ? 8
+                     : kind == PackedKind::kBytesZero ? static_cast<int8_t>(zero)
+                                                      : zero;
   for (int64_t k = 0; k < kGroup; ++k) {
-    const bool high = kind != PackedKind::kBytes && k >= kGroup / 2;
+    const bool high = !HasBytes(kind) && k >= kGroup / 2;
     const int64_t at = high ? k - kGroup / 2 : k;
     const uint8_t byte = ByteAt(codes + at / 4 * 64 + at % 4);
-    out.codes[k] = kind == PackedKind::kBytes ? static_cast<int8_t>(byte)
-                                              : static_cast<int8_t>((high ? byte >> 4 : byte & 0xf) - offset);
+    const int code = HasBytes(kind) ? static_cast<int8_t>(byte) : high ? byte >> 4 : byte & 0xf;
+    out.codes[k] = static_cast<int16_t>(code - offset);
   }
-  if (kind == PackedKind::kNibblesSixBit) {
+  if (HasZero(kind)) {
+    std::memcpy(&out.scale, params + lane * 4, sizeof(out.scale));
+  } else if (kind == PackedKind::kNibblesSixBit) {
     const std::byte* const super = panel + shape.supers + group / kSuperGroups * kSuperBytes;
     out.scale = HalfToFloat(HalfAt(super + lane * 2)) * static_cast<float>(ByteAt(params + lane));
     out.minimum =

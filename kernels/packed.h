@@ -1,13 +1,16 @@
 // Weights repacked once, at load, for integer arithmetic: codes of sixteen rows side by side, so that one vector
 // register holds four neighbours of k of each row and a product needs no shuffle and no sum across lanes.
 //
-// A panel is sixteen rows (the last one is filled up with zeros). Its bytes, with G = columns / 32 groups:
+// A panel is sixteen rows (the last one is filled up with zeros). Its bytes, with G = columns / 32 groups, of which
+// `scale_groups` neighbours have one scale:
 //   codes   [G][vectors][16 rows][4]   8 bit: vector j holds k = 4j .. 4j + 3 of the group, signed;
 //                                      4 bit: vector j holds k = 4j .. 4j + 3 in the low nibbles, 16 more in the high
 //                                      ones
-//   params  [G][32 bytes]              16 half-precision scales; or 16 six-bit scales, then 16 six-bit minima, a byte
-//   each supers  [G / 8][64 bytes]          with six-bit scales only: 16 half-precision d, then 16 dmin
-// Four bits stay 4.5 bits a weight, 8 bits 8.5; Q4_K grows from 4.5 to 4.625. Every table of kernels reads this layout.
+//   params  [G / scale_groups][...]    16 half-precision scales; or 16 six-bit scales, then 16 six-bit minima, a byte
+//                                      each; or 16 float32 scales, then 16 zero points, a byte each
+//   supers  [G / 8][64 bytes]          with six-bit scales only: 16 half-precision d, then 16 dmin
+// Four bits stay 4.5 bits a weight (4.31 with a zero point for 128), 8 bits 8.5 (8.31); Q4_K grows from 4.5 to 4.625.
+// Every table of kernels reads this layout.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +24,6 @@ namespace causeway::kernels {
 inline constexpr int64_t kPanelRows = 16;
 inline constexpr int64_t kGroup = 32;       // values of k that share a scale, of the weight and of x alike
 inline constexpr int64_t kSuperGroups = 8;  // groups that share d and dmin
-inline constexpr int64_t kParamBytes = 32;  // of a group
 inline constexpr int64_t kSuperBytes = 64;
 
 enum class PackedKind : uint8_t {
@@ -29,30 +31,40 @@ enum class PackedKind : uint8_t {
   kBytes,          // scale * code, code in [-128, 127]
   kNibbles,        // scale * (code - 8)
   kNibblesSixBit,  // (d * scale) * code - (dmin * minimum)
+  kBytesZero,      // scale * (code - zero), both less 128 so that they are signed bytes
+  kNibblesZero,    // scale * (code - zero)
 };
+constexpr bool HasBytes(PackedKind kind) { return kind == PackedKind::kBytes || kind == PackedKind::kBytesZero; }
+constexpr bool HasZero(PackedKind kind) { return kind == PackedKind::kBytesZero || kind == PackedKind::kNibblesZero; }
 
-// What a format is packed as; kNone if it is used as it lies.
-PackedKind PackedKindOf(FormatId format);
+// What a format is packed as.
+struct Packing {
+  PackedKind kind = PackedKind::kNone;  // kNone: it is used as it lies
+  int64_t scale_groups = 1;             // groups that share a scale
+};
+Packing PackingOf(FormatId format);
 
-constexpr int64_t GroupCodeBytes(PackedKind kind) { return kPanelRows * kGroup / (kind == PackedKind::kBytes ? 1 : 2); }
+constexpr int64_t GroupCodeBytes(PackedKind kind) { return kPanelRows * kGroup / (HasBytes(kind) ? 1 : 2); }
+constexpr int64_t ParamBytes(PackedKind kind) { return HasZero(kind) ? kPanelRows * 5 : kPanelRows * 2; }
 
 // Where the parts of a panel lie, in bytes.
 struct PanelShape {
   int64_t params;
   int64_t supers;
   int64_t bytes;  // a multiple of a cache line
+  int64_t scale_groups;
 };
-constexpr PanelShape ShapeOfPanel(PackedKind kind, int64_t columns) {
+constexpr PanelShape ShapeOfPanel(const Packing& packing, int64_t columns) {
   const int64_t groups = columns / kGroup;
-  const int64_t params = groups * GroupCodeBytes(kind);
-  const int64_t supers = params + groups * kParamBytes;
-  const int64_t end = supers + (kind == PackedKind::kNibblesSixBit ? groups / kSuperGroups * kSuperBytes : 0);
-  return {params, supers, (end + 63) / 64 * 64};
+  const int64_t params = groups * GroupCodeBytes(packing.kind);
+  const int64_t supers = params + groups / packing.scale_groups * ParamBytes(packing.kind);
+  const int64_t end = supers + (packing.kind == PackedKind::kNibblesSixBit ? groups / kSuperGroups * kSuperBytes : 0);
+  return {params, supers, (end + 63) / 64 * 64, packing.scale_groups};
 }
 
 // Bytes of a packed weight.
-constexpr int64_t PackedBytes(PackedKind kind, int64_t rows, int64_t columns) {
-  return (rows + kPanelRows - 1) / kPanelRows * ShapeOfPanel(kind, columns).bytes;
+constexpr int64_t PackedBytes(const Packing& packing, int64_t rows, int64_t columns) {
+  return (rows + kPanelRows - 1) / kPanelRows * ShapeOfPanel(packing, columns).bytes;
 }
 
 // What a tile asks memory for while it computes: `each` lines a group from `next` on. By default what its own panels
@@ -70,7 +82,7 @@ void PackPanels(const WeightView& rows, std::byte* target, ThreadPool& pool);
 struct UnpackedGroup {
   float scale;
   float minimum;
-  int8_t codes[kGroup];
+  int16_t codes[kGroup];
 };
 UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group);
 

@@ -27,8 +27,9 @@ std::vector<Projection*> ProjectionsOf(Network& network) {
 }
 
 bool IsPacked(const Projection& projection) {
-  return projection.weight.data != nullptr &&
-         kernels::PackedKindOf(projection.weight.format) != kernels::PackedKind::kNone;
+  // Inputs that a checkpoint rounds its own way are not to be rounded twice.
+  return projection.weight.data != nullptr && projection.weight.input_rounding == nullptr &&
+         kernels::PackingOf(projection.weight.format).kind != kernels::PackedKind::kNone;
 }
 
 bool PointsInto(const kernels::WeightView& weight, const std::vector<std::byte>& owned) {
@@ -76,8 +77,8 @@ Result<void> PackWeights(Network& network, ThreadPool& pool, const std::function
       continue;
     }
     kernels::WeightView& weight = projections[i]->weight;
-    ASSIGN_OR_RETURN(PackedMemory memory, PackedMemory::Allocate(kernels::PackedBytes(
-                                              kernels::PackedKindOf(weight.format), weight.rows, weight.columns)));
+    ASSIGN_OR_RETURN(PackedMemory memory, PackedMemory::Allocate(kernels::PackedBytes(kernels::PackingOf(weight.format),
+                                                                                      weight.rows, weight.columns)));
     kernels::PackPanels(weight, memory.data(), pool);
     weight.data = memory.data();
     weight.row_bytes = 0;

@@ -12,13 +12,13 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-constexpr int kMaxHeight = 4;  // rows of x in a tile
+constexpr int kMaxHeight = 4;                                                        // rows of x in a tile
 constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1; }  // panels in a tile
 struct Sums {  // one panel's outputs of a row of x
   __m256 half[2];
 };
 constexpr int64_t kAheadInStream = 2048;  // bytes of its own panel that a tile asks for beforehand
-using LaneMask = int64_t;  // how many of a panel's rows there are
+using LaneMask = int64_t;                 // how many of a panel's rows there are
 
 inline LaneMask MaskOf(int64_t valid) { return valid; }
 inline void ClearSums(Sums& sums) { sums.half[0] = sums.half[1] = _mm256_setzero_ps(); }
@@ -61,10 +61,12 @@ inline __m256 WidenBytes(const std::byte* p) {
 
 // Scales (and minima) of rows 8 * half and on of a panel in group g.
 template <PackedKind kKind>
-CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape, int64_t g, int half, __m256& scale,
-                                __m256& minimum) {
-  const std::byte* const params = panel + shape.params + g * kParamBytes;
-  if constexpr (kKind == PackedKind::kNibblesSixBit) {
+CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape, int64_t g, int64_t scale_group,
+                                int half, __m256& scale, __m256& minimum) {
+  const std::byte* const params = panel + shape.params + scale_group * ParamBytes(kKind);
+  if constexpr (HasZero(kKind)) {
+    scale = _mm256_loadu_ps(reinterpret_cast<const float*>(params) + half * 8);
+  } else if constexpr (kKind == PackedKind::kNibblesSixBit) {
     const std::byte* const super = panel + shape.supers + g / kSuperGroups * kSuperBytes + half * 16;
     scale = _mm256_mul_ps(HalfFloats(super), WidenBytes(params + half * 8));
     minimum = _mm256_mul_ps(HalfFloats(super + kSuperBytes / 2), WidenBytes(params + kPanelRows + half * 8));
@@ -73,11 +75,24 @@ CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape,
   }
 }
 
+// Zero points of such rows, as 16-bit numbers in 32: signed in the lower half, and nothing in the upper one.
+template <PackedKind kKind>
+CAUSEWAY_INLINE __m256i LoadZeros(const std::byte* panel, const PanelShape& shape, int64_t scale_group, int half) {
+  if constexpr (HasZero(kKind)) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(
+        panel + shape.params + scale_group * ParamBytes(kKind) + kPanelRows * 4 + half * 8));
+    return kKind == PackedKind::kBytesZero ? _mm256_and_si256(_mm256_cvtepi8_epi32(bytes), _mm256_set1_epi32(0xffff))
+                                           : _mm256_cvtepu8_epi32(bytes);
+  } else {
+    return _mm256_setzero_si256();
+  }
+}
+
 // acc += the products of a register of the panel with one or (nibbles) two fours of x.
 template <PackedKind kKind>
 CAUSEWAY_INLINE void AddProducts(__m256i stored, const int8_t* x, __m256i& acc) {
   const __m256i four = BroadcastFour(x);
-  if constexpr (kKind == PackedKind::kBytes) {
+  if constexpr (HasBytes(kKind)) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(stored), _mm256_sign_epi8(four, stored));
     acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   } else {
@@ -94,7 +109,9 @@ template <PackedKind kKind, int R, int C>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
                                const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr int64_t kCodeBytes = GroupCodeBytes(kKind);
+  const int scale_shift = __builtin_ctzll(static_cast<uint64_t>(shape.scale_groups));
   for (int64_t g = 0; g < x.per_row; ++g) {
+    const int64_t scale_group = HasZero(kKind) ? g >> scale_shift : g;
     if (ahead.next != nullptr) {
       for (int64_t line = 0; line < ahead.each; ++line) {
         __builtin_prefetch(ahead.next + (g * ahead.each + line) * 64, 0, 2);
@@ -122,15 +139,19 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       CAUSEWAY_UNROLL for (int half = 0; half < 2; ++half) {
         __m256 scale;
         __m256 minimum;
-        LoadScales<kKind>(panels[r], shape, g, half, scale, minimum);
+        LoadScales<kKind>(panels[r], shape, g, scale_group, half, scale, minimum);
+        const __m256i zeros = LoadZeros<kKind>(panels[r], shape, scale_group, half);
         CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
           const XGroup& group = x.groups[c * x.per_row + g];
           __m256i dot = acc[r][half][c];
-          if constexpr (kKind != PackedKind::kBytes) {
+          if constexpr (!HasBytes(kKind)) {
             dot = _mm256_madd_epi16(dot, _mm256_set1_epi16(1));
           }
           if constexpr (kKind == PackedKind::kNibbles) {
             dot = _mm256_add_epi32(dot, _mm256_set1_epi32(-8 * group.sum));
+          }
+          if constexpr (HasZero(kKind)) {
+            dot = _mm256_add_epi32(dot, _mm256_madd_epi16(zeros, _mm256_set1_epi32(-group.sum & 0xffff)));
           }
           __m256& sum = sums[r][c].half[half];
           sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(scale, _mm256_set1_ps(group.scale)), sum);

@@ -13,7 +13,7 @@ namespace {
 constexpr int kMaxHeight = 6;  // rows of x in a tile
 // Panels in a tile: about a dozen sums of integers keep the multipliers busy, and as many of floats fit beside them.
 constexpr int WidthOf(int height) { return height <= 2 ? 4 : height <= 4 ? 3 : 2; }
-using Sums = __m512;  // one panel's outputs of a row of x
+using Sums = __m512;                      // one panel's outputs of a row of x
 constexpr int64_t kAheadInStream = 3072;  // bytes of its own panel that a tile asks for beforehand
 using LaneMask = __mmask16;
 
@@ -97,22 +97,39 @@ inline void StoreCodes(int8_t* p, Vec rounded) {
 inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) { return _mm512_dpbusd_epi32(acc, u, s); }
 #endif
 
-// What the integers of a group start from: the offset of unsigned codes times the sum of x's codes, taken off.
+// What the integers of a group start from: the offset of unsigned codes, and the zero points, times the sum of x's
+// codes, taken off. `zeros` are of the rows, as unsigned 16-bit numbers in 32.
 template <PackedKind kKind>
-CAUSEWAY_INLINE __m512i StartOf(int32_t sum) {
-  if constexpr (kKind == PackedKind::kNibblesSixBit) {
+CAUSEWAY_INLINE __m512i StartOf(int32_t sum, __m512i zeros) {
+  if constexpr (HasZero(kKind)) {
+    return _mm512_madd_epi16(zeros, _mm512_set1_epi32(-sum));
+  } else if constexpr (kKind == PackedKind::kNibblesSixBit) {
     return _mm512_setzero_si512();
   } else {
     constexpr int kShift = kKind == PackedKind::kBytes ? 7 : 3;
     return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(sum), kShift));
   }
 }
+template <PackedKind kKind>
+CAUSEWAY_INLINE __m512i LoadZeros(const std::byte* panel, const PanelShape& shape, int64_t scale_group) {
+  if constexpr (HasZero(kKind)) {
+    const __m128i bytes = _mm_loadu_si128(
+        reinterpret_cast<const __m128i*>(panel + shape.params + scale_group * ParamBytes(kKind) + kPanelRows * 4));
+    return kKind == PackedKind::kBytesZero ? _mm512_xor_si512(_mm512_cvtepu8_epi32(bytes), _mm512_set1_epi32(0x80))
+                                           : _mm512_cvtepu8_epi32(bytes);
+  } else {
+    return _mm512_setzero_si512();
+  }
+}
 
 // Scales (and minima) of a panel's rows in group g.
 template <PackedKind kKind>
-CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape, int64_t g, Vec& scale, Vec& minimum) {
-  const std::byte* const params = panel + shape.params + g * kParamBytes;
-  if constexpr (kKind == PackedKind::kNibblesSixBit) {
+CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape, int64_t g, int64_t scale_group,
+                                Vec& scale, Vec& minimum) {
+  const std::byte* const params = panel + shape.params + scale_group * ParamBytes(kKind);
+  if constexpr (HasZero(kKind)) {
+    scale = Load(reinterpret_cast<const float*>(params));
+  } else if constexpr (kKind == PackedKind::kNibblesSixBit) {
     const std::byte* const super = panel + shape.supers + g / kSuperGroups * kSuperBytes;
     scale = Mul(LoadF16(super), WidenBytes(params));
     minimum = Mul(LoadF16(super + kSuperBytes / 2), WidenBytes(params + kPanelRows));
@@ -127,16 +144,20 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
                                const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr int64_t kCodeBytes = GroupCodeBytes(kKind);
   const __m512i nibble = _mm512_set1_epi8(0xf);
+  const int scale_shift = __builtin_ctzll(static_cast<uint64_t>(shape.scale_groups));
   for (int64_t g = 0; g < x.per_row; ++g) {
     if (ahead.next != nullptr) {
       for (int64_t line = 0; line < ahead.each; ++line) {
         __builtin_prefetch(ahead.next + (g * ahead.each + line) * 64, 0, 2);
       }
     }
+    const int64_t scale_group = HasZero(kKind) ? g >> scale_shift : g;
     __m512i acc[R][C];
-    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-      const __m512i start = StartOf<kKind>(x.groups[c * x.per_row + g].sum);
-      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = start; }
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+      const __m512i zeros = LoadZeros<kKind>(panels[r], shape, scale_group);
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+        acc[r][c] = StartOf<kKind>(x.groups[c * x.per_row + g].sum, zeros);
+      }
     }
     CAUSEWAY_UNROLL for (int64_t j = 0; j < kCodeBytes / 64; ++j) {
       const int8_t* const codes = x.codes + g * kGroup + j * 4;
@@ -148,7 +169,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
         if (ahead.each < 0) {
           __builtin_prefetch(at + kAheadInStream, 0, 3);
         }
-        if constexpr (kKind == PackedKind::kBytes) {
+        if constexpr (HasBytes(kKind)) {
           first[r] = _mm512_xor_si512(stored, _mm512_set1_epi8(static_cast<char>(0x80)));
         } else {
           first[r] = _mm512_and_si512(stored, nibble);
@@ -159,7 +180,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
         const __m512i four = BroadcastFour(codes + c * x.stride);
         CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = DotBytes(acc[r][c], first[r], four); }
       }
-      if constexpr (kKind != PackedKind::kBytes) {
+      if constexpr (!HasBytes(kKind)) {
         CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
           const __m512i four = BroadcastFour(codes + c * x.stride + kGroup / 2);
           CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = DotBytes(acc[r][c], second[r], four); }
@@ -168,7 +189,9 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
     }
     Vec scale[R];
     Vec minimum[R];
-    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { LoadScales<kKind>(panels[r], shape, g, scale[r], minimum[r]); }
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+      LoadScales<kKind>(panels[r], shape, g, scale_group, scale[r], minimum[r]);
+    }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       const XGroup& group = x.groups[c * x.per_row + g];
       const Vec x_scale = Set1(group.scale);

@@ -35,12 +35,22 @@ inline void StoreCodes(int8_t* p, Vec rounded) {
 // Code k of a group of row `lane`, without the offset of nibbles.
 template <PackedKind kKind>
 inline int CodeAt(const std::byte* codes, int64_t lane, int64_t k) {
-  if constexpr (kKind == PackedKind::kBytes) {
+  if constexpr (HasBytes(kKind)) {
     return static_cast<int8_t>(codes[k / 4 * 64 + lane * 4 + k % 4]);
   }
   const int64_t at = k % (kGroup / 2);
   const auto byte = static_cast<int>(codes[at / 4 * 64 + lane * 4 + at % 4]);
   return k < kGroup / 2 ? byte & 0xf : byte >> 4;
+}
+
+// What is taken from each code of a row.
+template <PackedKind kKind>
+inline int OffsetOf(const std::byte* params, int64_t lane) {
+  if constexpr (HasZero(kKind)) {
+    const auto zero = static_cast<uint8_t>(params[kPanelRows * 4 + lane]);
+    return kKind == PackedKind::kBytesZero ? static_cast<int8_t>(zero) : zero;
+  }
+  return kKind == PackedKind::kNibbles ? 8 : 0;
 }
 
 inline float HalfAt(const std::byte* p) {
@@ -56,17 +66,23 @@ void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, con
   static_assert(R == 1);
   for (int64_t g = 0; g < x.per_row; ++g) {
     const std::byte* const codes = panels[0] + g * GroupCodeBytes(kKind);
-    const std::byte* const params = panels[0] + shape.params + g * kParamBytes;
+    const std::byte* const params = panels[0] + shape.params + g / shape.scale_groups * ParamBytes(kKind);
     const std::byte* const super = panels[0] + shape.supers + g / kSuperGroups * kSuperBytes;
     for (int64_t lane = 0; lane < kPanelRows; ++lane) {
-      const bool six = kKind == PackedKind::kNibblesSixBit;
-      const float scale = six ? HalfAt(super + lane * 2) * static_cast<float>(params[lane]) : HalfAt(params + lane * 2);
+      constexpr bool six = kKind == PackedKind::kNibblesSixBit;
+      float scale;
+      if constexpr (HasZero(kKind)) {
+        std::memcpy(&scale, params + lane * 4, sizeof(scale));
+      } else {
+        scale = six ? HalfAt(super + lane * 2) * static_cast<float>(params[lane]) : HalfAt(params + lane * 2);
+      }
       const float minimum =
           six ? HalfAt(super + (kPanelRows + lane) * 2) * static_cast<float>(params[kPanelRows + lane]) : 0.0F;
+      const int offset = OffsetOf<kKind>(params, lane);
       for (int c = 0; c < C; ++c) {
         const XGroup& group = x.groups[c * x.per_row + g];
         const int8_t* const xs = x.codes + c * x.stride + g * kGroup;
-        int dot = kKind == PackedKind::kNibbles ? -8 * group.sum : 0;
+        int dot = -offset * group.sum;
         for (int64_t k = 0; k < kGroup; ++k) {
           dot += CodeAt<kKind>(codes, lane, k) * xs[k];
         }

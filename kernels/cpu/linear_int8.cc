@@ -22,8 +22,8 @@ namespace {
 
 constexpr int64_t kFewTasksPerThread = 4;
 constexpr int64_t kManyTasksPerThread = 16;
-constexpr int64_t kBlockRows = 512;    // rows of x that pass all panels before others do: they stay in the cache
-constexpr int64_t kSerialX = 16384;     // below this quantizing wakes no one
+constexpr int64_t kBlockRows = 512;  // rows of x that pass all panels before others do: they stay in the cache
+constexpr int64_t kSerialX = 16384;  // below this quantizing wakes no one
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -64,8 +64,8 @@ struct Job {
 
   explicit Job(const LinearTarget& linear)
       : target(linear),
-        kind(PackedKindOf(linear.weight.format)),
-        shape(ShapeOfPanel(kind, linear.weight.columns)),
+        kind(PackingOf(linear.weight.format).kind),
+        shape(ShapeOfPanel(PackingOf(linear.weight.format), linear.weight.columns)),
         panels((linear.weight.rows + kPanelRows - 1) / kPanelRows) {}
 };
 
@@ -136,6 +136,8 @@ Tile TileFor(int64_t width, int64_t height) {
 Tile TileFor(PackedKind kind, int64_t width, int64_t height) {
   switch (kind) {
     case PackedKind::kBytes: return TileFor<PackedKind::kBytes>(width, height);
+    case PackedKind::kBytesZero: return TileFor<PackedKind::kBytesZero>(width, height);
+    case PackedKind::kNibblesZero: return TileFor<PackedKind::kNibblesZero>(width, height);
     case PackedKind::kNibblesSixBit: return TileFor<PackedKind::kNibblesSixBit>(width, height);
     default: return TileFor<PackedKind::kNibbles>(width, height);
   }

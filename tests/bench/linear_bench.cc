@@ -29,7 +29,7 @@ int Run(const std::string& name, int threads, const std::string& kernels, int64_
   const auto ops = SelectOps(kernels);
   const auto& formats = WeightFormats();
   const auto format = std::find_if(formats.begin(), formats.end(), [&](const auto& one) { return one.name == name; });
-  if (!ops.ok() || format == formats.end() || PackedKindOf(format->id) == PackedKind::kNone) {
+  if (!ops.ok() || format == formats.end() || PackingOf(format->id).kind == PackedKind::kNone) {
     std::cerr << "unknown kernels, or a format that is not packed\n";
     return 1;
   }
@@ -39,7 +39,7 @@ int Run(const std::string& name, int threads, const std::string& kernels, int64_
   // Any bytes are weights; rates do not depend on them (scales that are not numbers aside).
   std::vector<std::byte> bytes(static_cast<size_t>(BytesOf(format->id, kAllRows * columns)), std::byte{0x2a});
   WeightView view{bytes.data(), format->id, kAllRows, columns, BytesOf(format->id, columns)};
-  const int64_t packed_bytes = PackedBytes(PackedKindOf(format->id), kAllRows, columns);
+  const int64_t packed_bytes = PackedBytes(PackingOf(format->id), kAllRows, columns);
   std::byte* const packed = scratch.Plan(packed_bytes);
   PackPanels(view, packed, pool);
   const auto start_pack = std::chrono::steady_clock::now();
@@ -83,7 +83,6 @@ int Run(const std::string& name, int threads, const std::string& kernels, int64_
 }  // namespace causeway::kernels
 
 int main(int argc, char** argv) {
-  return causeway::kernels::Run(argc > 1 ? argv[1] : "q4_0", argc > 2 ? std::atoi(argv[2]) : 2,
-                                argc > 3 ? argv[3] : "", argc > 4 ? std::atoi(argv[4]) : 0,
-                                argc > 5 ? std::atoi(argv[5]) : 2048);
+  return causeway::kernels::Run(argc > 1 ? argv[1] : "q4_0", argc > 2 ? std::atoi(argv[2]) : 2, argc > 3 ? argv[3] : "",
+                                argc > 4 ? std::atoi(argv[4]) : 0, argc > 5 ? std::atoi(argv[5]) : 2048);
 }

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/packed.h"
+#include "kernels/quant/float16.h"
 #include "tests/kernels/tables.h"
 
 namespace causeway::kernels {
@@ -14,11 +15,21 @@ namespace {
 std::vector<FormatId> PackedFormats() {
   std::vector<FormatId> formats;
   for (const WeightFormat& format : WeightFormats()) {
-    if (PackedKindOf(format.id) != PackedKind::kNone) {
+    if (PackingOf(format.id).kind != PackedKind::kNone) {
       formats.push_back(format.id);
     }
   }
   return formats;
+}
+
+// Every packed format's blocks begin with their scale: of those with a zero point a float, of the others a half.
+void SetScale(FormatId format, float scale, std::byte* block) {
+  if (HasZero(PackingOf(format).kind)) {
+    std::memcpy(block, &scale, sizeof(scale));
+  } else {
+    const uint16_t half = FloatToHalf(scale);
+    std::memcpy(block, &half, sizeof(half));
+  }
 }
 
 class PanelMemory {
@@ -33,7 +44,7 @@ class PanelMemory {
 // A weight as the file has it and as panels.
 struct Weight {
   Weight(FormatId format, int64_t n, int64_t k, std::vector<std::byte> stored, ThreadPool& pool)
-      : bytes(std::move(stored)), memory(PackedBytes(PackedKindOf(format), n, k)) {
+      : bytes(std::move(stored)), memory(PackedBytes(PackingOf(format), n, k)) {
     rows = {.data = bytes.data(), .format = format, .rows = n, .columns = k, .row_bytes = BytesOf(format, k)};
     PackPanels(rows, memory.get(), pool);
     panels = rows;
@@ -173,17 +184,16 @@ TEST_P(PackedTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
 // The extremes of codes against the extremes of x, every sign: sums in 16 bits must not wrap or saturate.
 TEST_P(PackedTest, LargestCodesDoNotOverflow) {
   for (const FormatId id : PackedFormats()) {
-    if (PackedKindOf(id) == PackedKind::kNibblesSixBit) {
+    if (PackingOf(id).kind == PackedKind::kNibblesSixBit) {
       continue;  // the same arithmetic as kNibbles
     }
-    const int64_t k = 64;
+    const int64_t k = WholeBlocks(64, id);
     const int64_t n = 16;
     for (const int fill : {0x00, 0x7f, 0x80, 0x81, 0xff}) {
       std::vector<std::byte> bytes(static_cast<size_t>(BytesOf(id, n * k)), static_cast<std::byte>(fill));
       const int64_t block = FormatOf(id).block_bytes;
       for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(block)) {
-        bytes[at] = std::byte{0x00};  // the scale 1
-        bytes[at + 1] = std::byte{0x3c};
+        SetScale(id, 1.0F, &bytes[at]);
       }
       const Weight weight(id, n, k, bytes, stream().pool);
       for (const float sign : {1.0F, -1.0F}) {
@@ -200,10 +210,11 @@ TEST_P(PackedTest, HostileScalesStayInTheirRows) {
   for (const FormatId id : PackedFormats()) {
     const int64_t k = 512;
     const int64_t n = 35;
-    for (const uint16_t hostile : {0x7c00, 0xfc00, 0x7e00}) {
+    for (const float hostile : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                                std::numeric_limits<float>::quiet_NaN()}) {
       auto bytes = Encode(Random(n * k, 5), id);
       const Weight good(id, n, k, bytes, stream().pool);
-      std::memcpy(bytes.data() + 17 * BytesOf(id, k), &hostile, sizeof(hostile));
+      SetScale(id, hostile, bytes.data() + 17 * BytesOf(id, k));
       const Weight bad(id, n, k, bytes, stream().pool);
       const auto x = Random(8 * k, 4);
       for (const int64_t m : {1, 8}) {

@@ -404,7 +404,7 @@ TEST(RandomLlamaTest, EveryFormatLoadsInRowsAndPacked) {
     if (!written.ok()) {
       continue;  // a format of other files
     }
-    const bool packs = kernels::PackedKindOf(format.id) != kernels::PackedKind::kNone;
+    const bool packs = kernels::PackingOf(format.id).kind != kernels::PackedKind::kNone;
     for (ThreadPool* const pack_on : {static_cast<ThreadPool*>(nullptr), &pool}) {
       LoadOptions load;
       load.model = path;
