@@ -229,6 +229,7 @@ struct Ops {
   void (*embed)(Stream&, const EmbedArgs&);
   void (*linear)(Stream&, const LinearArgs&);
   void (*low_rank)(Stream&, const LowRankArgs&);
+  void (*sparse)(Stream&, const SparseArgs&);
   void (*rms_norm)(Stream&, const RmsNormArgs&);
   void (*layer_norm)(Stream&, const LayerNormArgs&);
   void (*rope)(Stream&, const RopeArgs&);

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "kernels/quant/format.h"
+#include "kernels/weight_term.h"
 
 namespace causeway::kernels {
 
@@ -38,6 +40,9 @@ struct WeightView {
   const int32_t* column_order = nullptr;
   const InputRounding* input_rounding = nullptr;  // null: none
   WeightLayout layout = WeightLayout::kRows;
+  // Added to the base: columns as stored, rows from `first_term_row` on. Linear knows none of them.
+  std::span<const WeightTerm> terms = {};
+  int64_t first_term_row = 0;
 };
 
 }  // namespace causeway::kernels

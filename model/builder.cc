@@ -23,6 +23,7 @@ WeightSource::WeightSource(const Checkpoint& checkpoint)
     : tensors_(checkpoint.tensors),
       orders_(checkpoint.column_orders),
       roundings_(checkpoint.input_roundings),
+      terms_(checkpoint.terms),
       conventions_(checkpoint.conventions),
       body_(kBody) {
   for (const Naming& naming : kNamings) {
@@ -81,13 +82,15 @@ kernels::WeightView WeightSource::Matrix(const std::string& name, int64_t rows, 
     data = owned_.emplace_back(tensor->data.begin(), tensor->data.end()).data();
   }
   const auto rounding = roundings_.find(Full(name));
+  const auto terms = terms_.find(Full(name));
   return {.data = data,
           .format = format,
           .rows = rows,
           .columns = columns,
           .row_bytes = kernels::BytesOf(format, columns),
           .column_order = OrderOf(Full(name)),
-          .input_rounding = rounding == roundings_.end() ? nullptr : &rounding->second};
+          .input_rounding = rounding == roundings_.end() ? nullptr : &rounding->second,
+          .terms = terms == terms_.end() ? std::span<const kernels::WeightTerm>() : terms->second.terms};
 }
 
 const int32_t* WeightSource::OrderOf(const std::string& name) {
@@ -194,6 +197,7 @@ kernels::WeightView Rows(const kernels::WeightView& weight, int64_t begin, int64
   CHECK(begin >= 0 && begin <= end && end <= weight.rows);
   kernels::WeightView rows = weight;
   rows.data += begin * weight.row_bytes;
+  rows.first_term_row += begin;
   rows.rows = end - begin;
   return rows;
 }

@@ -23,7 +23,7 @@ class WeightSource {
   // Families name tensors as a whole causal model's file does ("model.norm.weight", "lm_head.weight"). Files
   // of a bare decoder lack "model.", wrappers put names of their own in front: which it is, the place of the
   // embedding tells.
-  // What `checkpoint` holds outlives the source and, its column orders, the views.
+  // What `checkpoint` holds outlives the source and, its column orders and terms, the views.
   explicit WeightSource(const Checkpoint& checkpoint);
 
   // [rows, columns] as it lies in the file.
@@ -64,6 +64,7 @@ class WeightSource {
   const TensorMap& tensors_;
   const ColumnOrders& orders_;
   const InputRoundings& roundings_;
+  const TermsByName& terms_;
   const std::vector<int32_t>* last_order_ = nullptr;
   const WeightConventions conventions_;
   std::string body_;  // what stands for "model." in this file

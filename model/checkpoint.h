@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -28,12 +29,31 @@ using ColumnOrders = std::map<std::string, std::vector<int32_t>, std::less<>>;
 // Of weights whose inputs are to be rounded, by the weight's name.
 using InputRoundings = std::map<std::string, kernels::InputRounding, std::less<>>;
 
+// A sparse matrix and its memory.
+struct SparseMatrix {
+  std::vector<uint32_t> offsets;  // [rows + 1]
+  std::vector<kernels::SparseEntry> entries;
+};
+
+// Of weights that are a sum, by the weight's name: what there is beside the base rows. `terms` point into the rest.
+struct WeightTerms {
+  explicit WeightTerms(SparseMatrix matrix) : sparse(std::move(matrix)) {
+    terms.emplace_back(kernels::SparseRows{sparse.offsets.data(), sparse.entries.data()});
+  }
+  WeightTerms(WeightTerms&&) = default;  // moved vectors stay where they are
+
+  SparseMatrix sparse;
+  std::vector<kernels::WeightTerm> terms;
+};
+using TermsByName = std::map<std::string, WeightTerms, std::less<>>;
+
 struct Checkpoint {
   Json config;
   // Rows of each tensor are whole blocks of a registered format, in the order in which the network computes them.
   TensorMap tensors;
   ColumnOrders column_orders;
   InputRoundings input_roundings;
+  TermsByName terms;
   WeightConventions conventions;
   std::vector<std::vector<std::byte>> owned;  // what tensors point into beside the files
 };

@@ -63,11 +63,28 @@ void LinearInputs::Run(kernels::Stream& stream, const kernels::LinearArgs& args)
     kernels::LinearArgs part = args;
     part.targets = args.targets.subspan(begin, end - begin);
     if (first.column_order == nullptr && first.input_rounding == nullptr) {
-      ops_.linear(stream, part);
+      Multiply(stream, part);
     } else {
       RunPrepared(stream, part);
     }
     begin = end;
+  }
+}
+
+void LinearInputs::Multiply(kernels::Stream& stream, const kernels::LinearArgs& args) {
+  ops_.linear(stream, args);
+  for (const kernels::LinearTarget& target : args.targets) {
+    for (const kernels::WeightTerm& term : target.weight.terms) {
+      const auto& sparse = std::get<kernels::SparseRows>(term);
+      ops_.sparse(stream, {.weight = {sparse.offsets + target.weight.first_term_row, sparse.entries},
+                           .rows = target.weight.rows,
+                           .columns = target.weight.columns,
+                           .x = args.x,
+                           .x_stride = args.x_stride,
+                           .m = args.m,
+                           .y = target.y,
+                           .y_stride = target.y_stride});
+    }
   }
 }
 
@@ -94,7 +111,7 @@ void LinearInputs::RunPrepared(kernels::Stream& stream, const kernels::LinearArg
   kernels::LinearArgs prepared = args;
   prepared.x = prepared_.data();
   prepared.x_stride = weight.columns;
-  ops_.linear(stream, prepared);
+  Multiply(stream, prepared);
 }
 
 }  // namespace causeway::model

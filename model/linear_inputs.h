@@ -20,11 +20,13 @@ class LinearInputs {
  public:
   explicit LinearInputs(const kernels::Ops& ops) : ops_(ops) {}
 
-  // As ops.linear. Allocates the first time that so many rows meet a weight that wants something.
+  // As ops.linear, and what weights have beside their base (WeightView::terms) on top of it. Allocates the first time
+  // that so many rows meet a weight that wants something.
   void Run(kernels::Stream& stream, const kernels::LinearArgs& args);
   void Free() { prepared_ = {}; }
 
  private:
+  void Multiply(kernels::Stream& stream, const kernels::LinearArgs& args);
   void RunPrepared(kernels::Stream& stream, const kernels::LinearArgs& args);
 
   const kernels::Ops& ops_;

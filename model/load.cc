@@ -80,8 +80,12 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
   if (network->embedding.column_order != nullptr) {
     return MakeError(ErrorCode::kUnsupported, "an embedding quantized in act-order is not served");
   }
+  if (!network->embedding.terms.empty()) {
+    return MakeError(ErrorCode::kUnsupported, "an embedding with outliers of its own (SpQR) is not served");
+  }
   network->column_orders = std::move(checkpoint.column_orders);  // the views stay: moving a map moves no value
   network->input_roundings = std::move(checkpoint.input_roundings);
+  network->terms = std::move(checkpoint.terms);
   network->files = std::move(files);
   network->owned = weights.TakeOwned();
   std::move(checkpoint.owned.begin(), checkpoint.owned.end(), std::back_inserter(network->owned));
@@ -89,6 +93,9 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
   info.vocab = network->vocab;
   info.context_length = network->context_length;
   CountWeights(checkpoint.tensors, info);
+  for (const auto& [name, terms] : network->terms) {
+    info.weight_bytes += static_cast<int64_t>(terms.sparse.entries.size() * sizeof(kernels::SparseEntry));
+  }
   if (pack_on != nullptr) {
     TRY(PackWeights(*network, *pack_on,
                     [&](double fraction) { progress(0.5 + fraction / 2, "repacking the weights"); }));

@@ -89,6 +89,7 @@ struct Network {
   std::vector<std::vector<std::byte>> owned;
   ColumnOrders column_orders;
   InputRoundings input_roundings;
+  TermsByName terms;
   std::vector<PackedMemory> packed;
 };
 

@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "kernels/quant/float16.h"
 #include "kernels/quant/format.h"
 #include "model/gguf/reader.h"
 #include "model/model.h"
@@ -15,24 +16,46 @@ namespace {
 
 constexpr int64_t kValuesAtOnce = 1 << 16;  // a multiple of every block
 
-// Of all values of a tensor as float32, its columns in the network's order.
-Result<std::string> HashOf(const std::string& name, const Tensor& tensor, const std::vector<int32_t>& order) {
+// What belongs to a tensor beside its rows; null: nothing.
+struct Besides {
+  const std::vector<int32_t>* order = nullptr;
+  const WeightTerms* terms = nullptr;
+};
+
+template <typename Map>
+const typename Map::mapped_type* FindOrNull(const Map& map, const std::string& name) {
+  const auto it = map.find(name);
+  return it == map.end() ? nullptr : &it->second;
+}
+
+void AddOutliers(const SparseMatrix& sparse, int64_t row, std::vector<float>& values) {
+  for (uint32_t i = sparse.offsets[static_cast<size_t>(row)]; i < sparse.offsets[static_cast<size_t>(row) + 1]; ++i) {
+    values[sparse.entries[i].column] += kernels::HalfToFloat(sparse.entries[i].half);
+  }
+}
+
+// Of all values of a tensor as float32, outliers added, its columns in the network's order.
+Result<std::string> HashOf(const std::string& name, const Tensor& tensor, const Besides& besides) {
   const kernels::WeightFormat* const format = kernels::FindFormat(tensor.dtype);
   if (format == nullptr) {
     return MakeError(ErrorCode::kUnsupported, fmt::format("tensor {}: no way to decode {}", name, tensor.dtype));
   }
   Sha256 hash;
-  const int64_t at_once = order.empty() ? kValuesAtOnce : tensor.shape.back();
+  const bool by_row = besides.order != nullptr || besides.terms != nullptr;
+  const int64_t at_once = by_row ? tensor.shape.back() : kValuesAtOnce;
   std::vector<float> values(static_cast<size_t>(at_once));
   std::vector<float> stored;
   const int64_t count = tensor.elements();
   for (int64_t at = 0; at < count; at += at_once) {
     const int64_t here = std::min(at_once, count - at);
     format->decode(tensor.data.data() + kernels::BytesOf(format->id, at), values.data(), here);
-    if (!order.empty()) {
+    if (besides.terms != nullptr) {
+      AddOutliers(besides.terms->sparse, at / at_once, values);
+    }
+    if (besides.order != nullptr) {
       stored = values;
-      for (size_t i = 0; i < order.size(); ++i) {
-        values[static_cast<size_t>(order[i])] = stored[i];
+      for (size_t i = 0; i < stored.size(); ++i) {
+        values[static_cast<size_t>((*besides.order)[i])] = stored[i];
       }
     }
     hash.Add(std::as_bytes(std::span(values).first(static_cast<size_t>(here))));
@@ -52,10 +75,9 @@ Result<VerifyCase> VerifyDequantized(const Json& golden, const Checkpoint& check
       wrong.push_back(name + " (missing)");
       continue;
     }
-    const auto order = checkpoint.column_orders.find(name);
     ASSIGN_OR_RETURN(
         const std::string got,
-        HashOf(name, tensor->second, order == checkpoint.column_orders.end() ? std::vector<int32_t>() : order->second));
+        HashOf(name, tensor->second, {FindOrNull(checkpoint.column_orders, name), FindOrNull(checkpoint.terms, name)}));
     if (!hash.is_string() || got != hash.get<std::string>()) {
       wrong.push_back(name + " (" + tensor->second.dtype + ")");
     }

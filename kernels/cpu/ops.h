@@ -12,6 +12,7 @@ namespace causeway::kernels {
   void Linear(Stream& stream, const LinearArgs& args);       \
   void LinearPanels(Stream& stream, const LinearArgs& args); \
   void LowRank(Stream& stream, const LowRankArgs& args);     \
+  void Sparse(Stream& stream, const SparseArgs& args);       \
   void RmsNorm(Stream& stream, const RmsNormArgs& args);     \
   void LayerNorm(Stream& stream, const LayerNormArgs& args); \
   void Rope(Stream& stream, const RopeArgs& args);           \

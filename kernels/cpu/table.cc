@@ -15,6 +15,7 @@ const Ops kOps = {
     .embed = Embed,
     .linear = Linear,
     .low_rank = LowRank,
+    .sparse = Sparse,
     .rms_norm = RmsNorm,
     .layer_norm = LayerNorm,
     .rope = Rope,

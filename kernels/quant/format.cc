@@ -86,6 +86,7 @@ constexpr WeightFormat kFormats[] = {
           EncodeNVFP4G128),
     Block(FormatId::kNVFP4G32, "nvfp4g32", "NVFP4G32", 32, 22, {CodeKind::kSmallFloat, 4, 16}, DecodeNVFP4G32,
           EncodeNVFP4G32),
+    Block(FormatId::kSPQR3, "spqr3", "SPQR3", 16, 10, {CodeKind::kAffine, 3, 16}, DecodeSPQR3, EncodeSPQR3),
 };
 
 }  // namespace

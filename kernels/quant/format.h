@@ -48,6 +48,7 @@ enum class FormatId : uint8_t {
   kMXFP4,
   kNVFP4G128,
   kNVFP4G32,
+  kSPQR3,
 };
 
 // What a stored code stands for.

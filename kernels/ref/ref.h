@@ -10,6 +10,7 @@ void Embed(Stream& stream, const EmbedArgs& args);
 void Linear(Stream& stream, const LinearArgs& args);
 void LinearPanels(Stream& stream, const LinearArgs& args);  // those targets whose weights are in panels
 void LowRank(Stream& stream, const LowRankArgs& args);
+void Sparse(Stream& stream, const SparseArgs& args);
 void RmsNorm(Stream& stream, const RmsNormArgs& args);
 void LayerNorm(Stream& stream, const LayerNormArgs& args);
 void Rope(Stream& stream, const RopeArgs& args);

@@ -16,6 +16,7 @@ constexpr Dialect kDialects[] = {
     {"awq", ReadAwq},
     {"compressed-tensors", ReadCompressedTensors},
     {"bitsandbytes", ReadBitsAndBytes},
+    {"spqr", ReadSpqr},
     {"fp8", ReadFp8},
     {"fbgemm_fp8", ReadFp8},
 };

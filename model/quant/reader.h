@@ -35,6 +35,7 @@ Result<void> ReadGptq(const Config& settings, TensorSource& source);
 Result<void> ReadAwq(const Config& settings, TensorSource& source);
 Result<void> ReadCompressedTensors(const Config& settings, TensorSource& source);
 Result<void> ReadBitsAndBytes(const Config& settings, TensorSource& source);
+Result<void> ReadSpqr(const Config& settings, TensorSource& source);
 Result<void> ReadFp8(const Config& settings, TensorSource& source);
 
 }  // namespace causeway::model::quant

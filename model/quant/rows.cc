@@ -139,6 +139,11 @@ std::vector<std::string> TensorSource::Modules(std::string_view ending) const {
   return modules;
 }
 
+bool TensorSource::HasValues(const std::string& name) const {
+  const auto it = checkpoint_.tensors.find(name);
+  return it != checkpoint_.tensors.end() && !it->second.data.empty();
+}
+
 Result<Tensor> TensorSource::Take(const std::string& name, const std::vector<std::string_view>& dtypes) {
   const auto it = checkpoint_.tensors.find(name);
   if (it == checkpoint_.tensors.end()) {

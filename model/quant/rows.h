@@ -52,6 +52,8 @@ class TensorSource {
   // What stands before `ending` in the names of tensors that end so.
   std::vector<std::string> Modules(std::string_view ending) const;
   bool Has(const std::string& name) const { return checkpoint_.tensors.contains(name); }
+  bool HasValues(const std::string& name) const;
+  void Remove(const std::string& name) { checkpoint_.tensors.erase(name); }
   // Takes a tensor out of the checkpoint, of one of these types (none: any) and of at least one value.
   Result<Tensor> Take(const std::string& name, const std::vector<std::string_view>& dtypes);
   // As Take, with exactly this shape; a size of -1 fits any.
@@ -68,6 +70,14 @@ class TensorSource {
   Result<void> PutBytes(const std::string& name, std::string_view dtype, std::vector<int64_t> shape,
                         std::vector<std::byte> bytes);
 
+  // Of `module`.weight: stored column i is column order[i]; outliers to be added to its rows, columns as stored.
+  void PutOrder(const std::string& module, std::vector<int32_t> order) {
+    checkpoint_.column_orders.emplace(module + ".weight", std::move(order));
+  }
+  void PutTerm(const std::string& module, SparseMatrix outliers) {
+    checkpoint_.terms.emplace(module + ".weight", std::move(outliers));
+  }
+
   // The inputs of `module` are to be rounded so.
   void RoundInputs(const std::string& module, const kernels::InputRounding& rounding) {
     checkpoint_.input_roundings.emplace(module + ".weight", rounding);
@@ -75,6 +85,7 @@ class TensorSource {
 
   WeightConventions& conventions() { return checkpoint_.conventions; }
   const Json& config() const { return checkpoint_.config; }
+  ThreadPool& pool() { return pool_; }
 
  private:
   template <typename WriteRow>

@@ -1,5 +1,5 @@
 // model/quant on arbitrary bytes: a line of JSON (quantization_config), then a safetensors file. What a reader accepts
-// has the bytes that its shape says and an order that names every column once.
+// has the bytes that its shape says, an order that names every column once, and outliers that lie in it.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -39,6 +39,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::iota(all.begin(), all.end(), 0);
     CHECK_MSG(sorted == all && static_cast<int64_t>(order.size()) == checkpoint.tensors.at(name).shape.back(),
               "tensor {} has an order that is none", name);
+  }
+  for (const auto& [name, terms] : checkpoint.terms) {
+    const auto& [offsets, entries] = terms.sparse;
+    const std::vector<int64_t>& shape = checkpoint.tensors.at(name).shape;
+    CHECK_MSG(static_cast<int64_t>(offsets.size()) == shape[0] + 1 && offsets.front() == 0 &&
+                  offsets.back() == entries.size() && std::is_sorted(offsets.begin(), offsets.end()) &&
+                  std::all_of(entries.begin(), entries.end(), [&](const auto& one) { return one.column < shape[1]; }),
+              "tensor {} has outliers outside of it", name);
   }
   return 0;
 }

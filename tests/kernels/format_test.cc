@@ -63,7 +63,7 @@ TEST(FormatTest, EncodingIsAsGoodAsTheBitsAllow) {
       {"u4g32", 0.083},   {"u3g128", 0.21},    {"u3g64", 0.19},          {"u3g32", 0.18},         {"u2g128", 0.4},
       {"u2g64", 0.38},    {"u2g32", 0.36},     {"llm_int8g128", 0.0072}, {"llm_int8g32", 0.0058}, {"e4m3g128", 0.028},
       {"e4m3g32", 0.026}, {"nf4g64", 0.1},     {"nf4g32", 0.093},        {"fp4g64", 0.13},        {"fp4g32", 0.12},
-      {"mxfp4", 0.12},    {"nvfp4g128", 0.11}, {"nvfp4g32", 0.1}};
+      {"mxfp4", 0.12},    {"nvfp4g128", 0.11}, {"nvfp4g32", 0.1},        {"spqr3", 0.155}};
   for (const WeightFormat& format : WeightFormats()) {
     ASSERT_TRUE(allowed.contains(format.name)) << format.name;
     for (const float scale : {1.0F, 0.02F, 30.0F}) {
@@ -110,6 +110,32 @@ TEST(FormatTest, HostileBlocksStayAlone) {
         ASSERT_EQ(BitsOf(before[i]), BitsOf(after[i])) << format.name;
         ASSERT_EQ(BitsOf(before[2 * values_each + i]), BitsOf(after[2 * values_each + i])) << format.name;
       }
+    }
+  }
+}
+
+// Scale and zero point of any halves: what the library's own conversions give.
+TEST(FormatTest, Spqr3RoundsTwiceToHalf) {
+  const auto rounded = [](float value) { return HalfToFloat(FloatToHalf(value)); };
+  const WeightFormat& format = FormatOf(FormatId::kSPQR3);
+  std::vector<std::byte> block(static_cast<size_t>(format.block_bytes));
+  for (uint64_t round = 0; round < 20000; ++round) {
+    for (size_t i = 0; i < block.size(); ++i) {
+      block[i] = static_cast<std::byte>(RandomBits(kSeed, round, i));
+    }
+    uint16_t scale;
+    uint16_t zero;
+    uint64_t codes = 0;
+    std::memcpy(&scale, block.data(), 2);
+    std::memcpy(&zero, block.data() + 2, 2);
+    std::memcpy(&codes, block.data() + 4, 6);
+    float values[16];
+    format.decode(block.data(), values, 16);
+    for (int i = 0; i < 16; ++i) {
+      const auto code = static_cast<float>((codes >> (3 * i)) & 7);
+      const float expected = rounded(HalfToFloat(scale) * rounded(code - HalfToFloat(zero)));
+      ASSERT_TRUE(BitsOf(values[i]) == BitsOf(expected) || (std::isnan(values[i]) && std::isnan(expected)))
+          << values[i] << " for " << expected << " seed " << kSeed << " round " << round;
     }
   }
 }

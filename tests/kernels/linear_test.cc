@@ -231,5 +231,46 @@ TEST_P(LinearTest, EmptyBatchDoesNothing) {
   EXPECT_TRUE(RunLinear(ops(), stream(), problem, 0, 0).empty());
 }
 
+class SparseTest : public KernelTest {};
+CAUSEWAY_FOR_EACH_TABLE(SparseTest);
+
+// The same bits as the reference, whatever the number of rows of x and of threads; what lies between rows stays.
+TEST_P(SparseTest, EqualsTheReferenceToTheBit) {
+  constexpr int64_t kRows = 150;
+  constexpr int64_t kColumns = 97;
+  constexpr int64_t kMost = 37;
+  std::vector<uint32_t> offsets = {0};
+  std::vector<SparseEntry> entries;
+  for (uint64_t row = 0; row < kRows; ++row) {
+    for (uint16_t column = 0; column < kColumns && row % 7 != 3; ++column) {
+      if (RandomUniform(kSeed, row, column) < 0.1) {
+        entries.push_back({column, static_cast<uint16_t>(RandomBits(kSeed, row + 1000, column) & 0xbbff)});
+      }
+    }
+    offsets.push_back(static_cast<uint32_t>(entries.size()));
+  }
+  const std::vector<float> x = Random(kMost * (kColumns + 3), 1);
+  const std::vector<float> before = Random(kMost * (kRows + 5), 2);
+  const auto run = [&](const Ops& table, Stream& with, int64_t first, int64_t m) {
+    std::vector<float> y = before;
+    table.sparse(with, {.weight = {offsets.data() + 10, entries.data()},  // rows from 10 on
+                        .rows = kRows - 10,
+                        .columns = kColumns,
+                        .x = x.data() + first * (kColumns + 3),
+                        .x_stride = kColumns + 3,
+                        .m = m,
+                        .y = y.data() + first * (kRows + 5),
+                        .y_stride = kRows + 5});
+    return y;
+  };
+  for (const int64_t m : {1, 2, 4, 5, 16, 17, 37}) {
+    const int64_t first = kMost - m;
+    const std::vector<float> expected = run(ref::kOps, stream(), first, m);
+    EXPECT_NE(expected, before);
+    EXPECT_EQ(run(ops(), stream(), first, m), expected) << m << " rows, seed " << kSeed;
+    EXPECT_EQ(run(ops(), threads3(), first, m), expected) << m << " rows, three threads";
+  }
+}
+
 }  // namespace
 }  // namespace causeway::kernels

@@ -344,6 +344,20 @@ std::vector<GenerateRequest> WithAdapters(const Network& network, std::vector<Ge
   return requests;
 }
 
+// Weights that are a sum of two terms, columns in an order of their own.
+TEST(SolitaryEquality, SparseTermsOnEveryTable) {
+  LoadOptions options;
+  options.model = "tests/golden/quant/spqr-3bit";
+  const auto model = LoadModel(options).value();
+  for (const kernels::Ops* ops : kernels::AllOps()) {
+    if (kernels::CanRun(*ops)) {
+      const bool few = !kQuickBuild || ops->name == "ref";
+      ExpectSolitaryEquality(*model, *ops, MakeRequests(*model, few ? 4 : 12, few ? 20 : 60, few ? 12 : 20),
+                             {AllWays()[1], AllWays()[4]}, kernels::KvFormat::kF32);
+    }
+  }
+}
+
 class Families : public testing::TestWithParam<std::string> {};
 
 TEST_P(Families, OnEveryTable) {

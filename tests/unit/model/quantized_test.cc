@@ -279,5 +279,102 @@ TEST(QuantizedTest, SparseMasksMustKeepHalf) {
   }
 }
 
+const Json kSpqr = {{"quant_method", "spqr"}, {"bits", 3}, {"beta1", 16}, {"beta2", 16}};
+
+// 16 x 32: scales and zero points of 1 + 1 and 0 + 1 as numbers, code = column % 8; two outliers in row 3.
+Tensors SpqrModule() {
+  constexpr uint64_t kHalves = 0x0000'0000'3c00'3c00;  // both scales 1, both zero points 0
+  std::vector<uint64_t> words;
+  for (int word = 0; word < 32; ++word) {
+    uint64_t bits = 2 | 1 << 3 | (kHalves >> (word % 16 / 2 * 8) & 0xff) << 54;
+    for (int i = 0; i < 16; ++i) {
+      bits |= static_cast<uint64_t>(i % 8) << (6 + 3 * i);
+    }
+    words.push_back(bits);
+  }
+  std::vector<int32_t> offsets(17, 2);
+  std::fill(offsets.begin(), offsets.begin() + 4, 0);
+  Tensors tensors;
+  tensors.Add("a.dense_weights", "I64", {32}, words)
+      .Add("a.row_offsets", "I32", {17}, offsets)
+      .Add("a.col_vals", "I32", {2}, std::vector<uint32_t>{0x3c00'001f, 0xbc00'0002});
+  return tensors;
+}
+
+TEST(QuantizedTest, Spqr) {
+  Tensors tensors = SpqrModule();
+  ASSERT_EQ(tensors.ErrorOf(kSpqr), "accepted");
+  const std::vector<float> values = tensors.Decoded("a.weight");
+  ASSERT_EQ(values.size(), 16U * 32U);
+  for (size_t i = 0; i < values.size(); ++i) {
+    EXPECT_EQ(values[i], 2.0F * (static_cast<float>(i % 8) - 1.0F)) << i;
+  }
+  const SparseMatrix& outliers = tensors.checkpoint().terms.at("a.weight").sparse;
+  ASSERT_EQ(outliers.entries.size(), 2U);
+  EXPECT_EQ(outliers.offsets[3], 0U);
+  EXPECT_EQ(outliers.offsets[4], 2U);
+  EXPECT_EQ(outliers.entries[0].column, 2);  // in ascending columns, whatever the file has
+  EXPECT_EQ(outliers.entries[1].column, 31);
+  EXPECT_TRUE(tensors.checkpoint().column_orders.empty());
+}
+
+// Sixteen rows under one offset, and an order of columns.
+TEST(QuantizedTest, SpqrInterleaved) {
+  std::vector<uint32_t> entries(16, 0);
+  entries[3] = 0x3c00'0005;
+  std::vector<uint32_t> order;
+  for (uint32_t column = 0; column < 32; column += 2) {
+    order.push_back((31 - column - 1) << 16 | (31 - column));
+  }
+  Tensors tensors = SpqrModule();
+  tensors.Add("a.row_offsets", "I32", {2}, std::vector<int32_t>{0, 16})
+      .Add("a.col_vals", "I32", {16}, entries)
+      .Add("a.in_perm", "I32", {16}, order);
+  ASSERT_EQ(tensors.ErrorOf(kSpqr), "accepted");
+  const SparseMatrix& outliers = tensors.checkpoint().terms.at("a.weight").sparse;
+  EXPECT_EQ(outliers.entries.size(), 1U);
+  EXPECT_EQ(outliers.offsets[4] - outliers.offsets[3], 1U);
+  EXPECT_EQ(tensors.checkpoint().column_orders.at("a.weight")[0], 31);
+  entries[3] = 0x3c00'0020;
+  EXPECT_THAT(SpqrModule()
+                  .Add("a.row_offsets", "I32", {2}, std::vector<int32_t>{0, 16})
+                  .Add("a.col_vals", "I32", {16}, entries)
+                  .ErrorOf(kSpqr),
+              HasSubstr("tensor a.col_vals: column 32 of 32 in row 3"));
+}
+
+TEST(QuantizedTest, SpqrRefusals) {
+  for (const char* const name : {"bits", "beta1", "beta2"}) {
+    Json settings = kSpqr;
+    settings[name] = 4;
+    EXPECT_THAT(SpqrModule().ErrorOf(settings), HasSubstr(std::string(name) + " 4 is not served"));
+  }
+  Json settings = kSpqr;
+  settings["shapes"] = {{"a.col_vals.shape", 3}};
+  EXPECT_THAT(SpqrModule().ErrorOf(settings), HasSubstr("tensor a.col_vals: it has 2 values, not as many as"));
+  const auto with_offsets = [](int32_t third, int32_t last) {
+    std::vector<int32_t> offsets(17, last);
+    std::fill(offsets.begin(), offsets.begin() + 3, 0);
+    offsets[2] = third;
+    return SpqrModule().Add("a.row_offsets", "I32", {17}, offsets).ErrorOf(kSpqr);
+  };
+  EXPECT_EQ(with_offsets(1, 2), "accepted");
+  for (const auto& [third, last] : {std::pair(3, 2), std::pair(-1, 2), std::pair(0, 3), std::pair(0, 1 << 30)}) {
+    EXPECT_THAT(with_offsets(third, last),
+                HasSubstr("tensor a.row_offsets: they do not ascend from 0 to the 2 values"));
+  }
+  EXPECT_THAT(SpqrModule().Add("a.row_offsets", "I32", {16}, std::vector<int32_t>(16)).ErrorOf(kSpqr),
+              HasSubstr("tensor a.dense_weights: 32 words are no whole tiles"));
+  EXPECT_THAT(SpqrModule().Remove("a.row_offsets").ErrorOf(kSpqr), HasSubstr("fit 0 row offsets"));
+  EXPECT_THAT(SpqrModule().Add("a.in_perm", "I32", {16}, std::vector<int32_t>(16)).ErrorOf(kSpqr),
+              HasSubstr("tensor a.in_perm: column 0 is out of range or there twice"));
+  for (const int bit : {54, 62}) {  // in one copy of two; with no meaning
+    std::vector<uint64_t> words(32);
+    words[7] = uint64_t{1} << bit;
+    EXPECT_THAT(SpqrModule().Add("a.dense_weights", "I64", {32}, words).ErrorOf(kSpqr),
+                HasSubstr("tensor a.dense_weights: the scales of a tile differ between their two copies"));
+  }
+}
+
 }  // namespace
 }  // namespace causeway::model::quant
