@@ -21,6 +21,9 @@
 
 namespace causeway::kernels {
 
+// Of what is described above. Any change of the packed bytes raises it: caches of older ones are then packed anew.
+inline constexpr uint32_t kPackedVersion = 1;
+
 inline constexpr int64_t kPanelRows = 16;
 inline constexpr int64_t kGroup = 32;       // values of k that share a scale, of the weight and of x alike
 inline constexpr int64_t kSuperGroups = 8;  // groups that share d and dmin

@@ -28,7 +28,7 @@ bool IsPlainName(std::string_view name) {
 
 class Mapping {
  public:
-  Mapping(void* address, size_t bytes) : address_(address), bytes_(bytes) {}
+  Mapping(void* address, size_t bytes, const struct stat& status) : address_(address), bytes_(bytes), status_(status) {}
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping() {
@@ -37,10 +37,15 @@ class Mapping {
     }
   }
   std::span<const std::byte> view() const { return {static_cast<const std::byte*>(address_), bytes_}; }
+  std::string Identity() const {
+    return fmt::format("{} {} {}.{:09} {}.{:09}", status_.st_size, status_.st_ino, status_.st_mtim.tv_sec,
+                       status_.st_mtim.tv_nsec, status_.st_ctim.tv_sec, status_.st_ctim.tv_nsec);
+  }
 
  private:
   void* const address_;
   const size_t bytes_;
+  const struct stat status_;  // when it was opened
 };
 
 Error FileError(const std::string& path) {
@@ -68,7 +73,7 @@ Result<std::unique_ptr<Mapping>> MapFile(const std::string& path) {
   if (bytes > 0) {
     ::madvise(address, bytes, MADV_HUGEPAGE);
   }
-  return std::make_unique<Mapping>(address, bytes);
+  return std::make_unique<Mapping>(address, bytes, status);
 }
 
 class FolderFiles final : public ModelFiles {
@@ -98,6 +103,14 @@ class FolderFiles final : public ModelFiles {
     std::vector<NamedBytes> all;
     for (const auto& [name, mapping] : mappings_) {
       all.push_back({name, mapping->view()});
+    }
+    return all;
+  }
+
+  std::string Identity() const override {
+    std::string all;
+    for (const auto& [name, mapping] : mappings_) {
+      all += fmt::format("{} {}\n", name, mapping->Identity());
     }
     return all;
   }

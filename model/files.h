@@ -27,6 +27,9 @@ class ModelFiles {
     std::span<const std::byte> bytes;
   };
   virtual std::vector<NamedBytes> Opened() const { return {}; }
+  // What was opened so far, as text that is another one when a file is replaced or changed: sizes, inodes, times of the
+  // last change as they were when it was opened. Empty: files that cannot change.
+  virtual std::string Identity() const { return {}; }
   // Lets the system take the memory that the opened files fill; reading them brings it back. Any thread.
   virtual void Evict() const {}
   // For messages and /v1/models: the folder, or empty for the built-in model.

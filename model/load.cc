@@ -19,6 +19,7 @@
 #include "model/model.h"
 #include "model/network.h"
 #include "model/quant/reader.h"
+#include "model/repack_cache.h"
 #include "model/safetensors.h"
 #include "model/tokenizer/tokenizer.h"
 
@@ -62,8 +63,22 @@ void CountWeights(const TensorMap& tensors, ModelInfo& info) {
 
 using Progress = std::function<void(double fraction, std::string_view what)>;
 
+Result<void> Pack(Network& network, const LoadOptions& options, const Progress& progress, ModelInfo& info) {
+  memory::FileOps system;
+  std::optional<RepackCache> cache;
+  if (!options.repack_cache.empty() && !info.path.empty()) {  // the built-in model has no files
+    cache.emplace(options.file_ops != nullptr ? *options.file_ops : system, options.repack_cache, info.path,
+                  network.files->Identity());
+  }
+  ASSIGN_OR_RETURN(info.pack, PackWeights(network, *options.pack_on, cache ? &*cache : nullptr, [&](double fraction) {
+                     progress(0.5 + fraction / 2, "repacking the weights");
+                   }));
+  info.packed_bytes = PackedBytesOf(network);
+  return {};
+}
+
 Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool wrapped,
-                                                    std::unique_ptr<ModelFiles> files, ThreadPool* pack_on,
+                                                    std::unique_ptr<ModelFiles> files, const LoadOptions& options,
                                                     const Progress& progress, ModelInfo& info) {
   ASSIGN_OR_RETURN(const std::string type, Config(checkpoint.config).Text("model_type"));
   ASSIGN_OR_RETURN(const Architecture* const architecture, FindArchitecture(type));
@@ -96,10 +111,8 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
   for (const auto& [name, terms] : network->terms) {
     info.weight_bytes += static_cast<int64_t>(terms.sparse.entries.size() * sizeof(kernels::SparseEntry));
   }
-  if (pack_on != nullptr) {
-    TRY(PackWeights(*network, *pack_on,
-                    [&](double fraction) { progress(0.5 + fraction / 2, "repacking the weights"); }));
-    info.packed_bytes = PackedBytesOf(*network);
+  if (options.pack_on != nullptr) {
+    TRY(Pack(*network, options, progress, info));
   }
   return std::unique_ptr<const Network>(std::move(network));
 }
@@ -172,7 +185,7 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& op
       }
       files->Evict();  // what was repacked is not read again
     }
-    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), text.wrapped, std::move(files), options.pack_on,
+    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), text.wrapped, std::move(files), options,
                                                  progress, model.info));
   }
   return {};
@@ -190,8 +203,8 @@ Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name
   if (options.weights) {
     progress(0.5, "checking the weights");
     ASSIGN_OR_RETURN(Checkpoint checkpoint, gguf::Translate(file));
-    ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), false, std::move(files), options.pack_on,
-                                                 progress, model.info));
+    ASSIGN_OR_RETURN(model.network,
+                     BuildNetwork(std::move(checkpoint), false, std::move(files), options, progress, model.info));
   }
   return {};
 }
@@ -237,6 +250,10 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
       options.progress(fraction, what);
     }
   };
+  if (!options.repack_cache.empty() && options.pack_on == nullptr) {
+    return MakeError(ErrorCode::kInvalidArgument, "--repack-cache needs --activations int8: nothing else is repacked",
+                     "repack-cache");
+  }
   auto model = std::make_unique<Model>();
   if (options.model.empty() || options.model == "fable") {
     model->info.name = "fable";

@@ -14,6 +14,8 @@
 #include "base/thread_pool.h"
 #include "base/token.h"
 #include "memory/kv_geometry.h"
+#include "memory/tier/file_ops.h"
+#include "model/packed_weights.h"
 
 namespace causeway::model {
 
@@ -50,6 +52,7 @@ struct ModelInfo {
   int64_t parameters = 0;
   int64_t weight_bytes = 0;  // in the files
   int64_t packed_bytes = 0;  // of weights repacked for int8 activations; 0: activations are float32 throughout
+  PackReport pack;           // how they were
   int64_t created = 0;       // unix seconds, for /v1/models
 };
 
@@ -83,6 +86,9 @@ struct LoadOptions {
   // Given, int8 activations: weights in formats that kernels multiply as integers (kernels/packed.h) are repacked on
   // this pool, which is not used afterwards. Null: activations are float32 and weights stay as they lie.
   ThreadPool* pack_on = nullptr;
+  // Folder in which repacked weights are kept between starts (model/repack_cache.h); needs pack_on. Empty: none.
+  std::string repack_cache = {};
+  memory::FileOps* file_ops = nullptr;  // of the cache; null: the system's
 };
 
 // Loads and checks a model: every tensor of the files is consumed or named in the error; shapes, offsets

@@ -15,7 +15,7 @@
 #include "kernels/ops.h"
 #include "model/checkpoint.h"
 #include "model/files.h"
-#include "model/packed_weights.h"
+#include "model/packed_memory.h"
 #include "model/rope.h"
 
 namespace causeway::model {

@@ -1,18 +1,18 @@
 #include "model/packed_weights.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
+#include <chrono>
+#include <optional>
 #include <utility>
+#include <vector>
 
-#include "fmt/format.h"
+#include "base/log.h"
 #include "kernels/packed.h"
 #include "model/network.h"
+#include "model/repack_cache.h"
 
 namespace causeway::model {
 namespace {
-
-constexpr int64_t kHugePage = int64_t{2} << 20;
 
 std::vector<Projection*> ProjectionsOf(Network& network) {
   std::vector<Projection*> all;
@@ -27,9 +27,8 @@ std::vector<Projection*> ProjectionsOf(Network& network) {
 }
 
 bool IsPacked(const Projection& projection) {
-  // Inputs that a checkpoint rounds its own way are not to be rounded twice.
-  return projection.weight.data != nullptr && projection.weight.input_rounding == nullptr &&
-         kernels::PackingOf(projection.weight.format).kind != kernels::PackedKind::kNone;
+  return projection.weight.data != nullptr &&
+         kernels::PackedKindOf(projection.weight.format) != kernels::PackedKind::kNone;
 }
 
 bool PointsInto(const kernels::WeightView& weight, const std::vector<std::byte>& owned) {
@@ -53,42 +52,126 @@ void FreeUnread(Network& network) {
   }
 }
 
-}  // namespace
+// The projections that are packed, and what of.
+struct Packing {
+  std::vector<Projection*> projections;
+  std::vector<RepackPart> parts;
+};
 
-void PackedMemory::Unmap::operator()(std::byte* memory) const { ::munmap(memory, static_cast<size_t>(bytes)); }
-
-Result<PackedMemory> PackedMemory::Allocate(int64_t bytes) {
-  void* const memory =
-      ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    return MakeError(ErrorCode::kResourceExhausted,
-                     fmt::format("there is no memory for {} bytes of packed weights", bytes));
+Packing PackingOf(Network& network) {
+  Packing packing;
+  for (Projection* const projection : ProjectionsOf(network)) {
+    if (IsPacked(*projection)) {
+      const kernels::WeightView& weight = projection->weight;
+      packing.projections.push_back(projection);
+      packing.parts.push_back(
+          {weight, kernels::PackedBytes(kernels::PackedKindOf(weight.format), weight.rows, weight.columns)});
+    }
   }
-  if (bytes >= kHugePage) {
-    ::madvise(memory, static_cast<size_t>(bytes), MADV_HUGEPAGE);  // a hint: refusal costs only speed
-  }
-  return PackedMemory(static_cast<std::byte*>(memory), bytes);
+  return packing;
 }
 
-Result<void> PackWeights(Network& network, ThreadPool& pool, const std::function<void(double)>& progress) {
-  const std::vector<Projection*> projections = ProjectionsOf(network);
-  for (size_t i = 0; i < projections.size(); ++i) {
-    if (!IsPacked(*projections[i])) {
-      continue;
+void Bind(kernels::WeightView& weight, const std::byte* packed) {
+  weight.data = packed;
+  weight.row_bytes = 0;
+  weight.layout = kernels::WeightLayout::kPanels;
+}
+
+bool MapFrom(const RepackCache& cache, const Packing& packing, Network& network, ThreadPool& pool) {
+  auto mapped = cache.Map(packing.parts, pool);
+  if (!mapped.ok()) {
+    if (mapped.error().code != ErrorCode::kNotFound) {
+      LOG_WARNING("{}; the weights are packed again", mapped.error().message);
     }
-    kernels::WeightView& weight = projections[i]->weight;
-    ASSIGN_OR_RETURN(PackedMemory memory, PackedMemory::Allocate(kernels::PackedBytes(kernels::PackingOf(weight.format),
-                                                                                      weight.rows, weight.columns)));
-    kernels::PackPanels(weight, memory.data(), pool);
-    weight.data = memory.data();
-    weight.row_bytes = 0;
-    weight.layout = kernels::WeightLayout::kPanels;
-    network.packed.push_back(std::move(memory));
-    network.files->Evict();
-    FreeUnread(network);
-    progress(static_cast<double>(i + 1) / static_cast<double>(projections.size()));
+    return false;
   }
+  const std::vector<int64_t> offsets = RepackCache::OffsetsOf(packing.parts);
+  for (size_t i = 0; i < packing.projections.size(); ++i) {
+    Bind(packing.projections[i]->weight, mapped->data() + offsets[i]);
+  }
+  network.packed.push_back(std::move(*mapped));
+  network.files->Evict();
+  FreeUnread(network);
+  return true;
+}
+
+// The cache's file while weights are packed. The first failure is logged and ends it.
+class CacheWriter {
+ public:
+  CacheWriter(const RepackCache* cache, const Packing& packing) {
+    if (cache != nullptr) {
+      if (auto writer = cache->Begin(packing.parts); writer.ok()) {
+        writer_.emplace(std::move(*writer));
+      } else {
+        Warn(writer.error());
+      }
+    }
+  }
+  void Write(size_t index, std::span<const std::byte> bytes) {
+    if (writer_) {
+      Check(writer_->Write(index, bytes));
+    }
+  }
+  void Finish() {
+    if (writer_) {
+      Check(writer_->Finish());
+    }
+  }
+
+ private:
+  static void Warn(const Error& error) { LOG_WARNING("{}; it is not written", error.message); }
+  void Check(const Result<void>& done) {
+    if (!done.ok()) {
+      Warn(done.error());
+      writer_.reset();
+    }
+  }
+  std::optional<RepackCache::Writer> writer_;
+};
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+Result<void> PackOne(kernels::WeightView& weight, int64_t bytes, Network& network, ThreadPool& pool) {
+  ASSIGN_OR_RETURN(PackedMemory memory, PackedMemory::Allocate(bytes));
+  kernels::PackPanels(weight, memory.data(), pool);
+  Bind(weight, memory.data());
+  network.packed.push_back(std::move(memory));
+  network.files->Evict();
+  FreeUnread(network);
   return {};
+}
+
+}  // namespace
+
+Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackCache* cache,
+                               const std::function<void(double)>& progress) {
+  const Packing packing = PackingOf(network);
+  PackReport report;
+  for (const RepackPart& part : packing.parts) {
+    report.source_bytes += part.source.rows * part.source.row_bytes;
+  }
+  if (packing.parts.empty()) {
+    return report;
+  }
+  const auto start = Clock::now();
+  if (cache != nullptr && MapFrom(*cache, packing, network, pool)) {
+    report.seconds = SecondsSince(start);
+    report.cached = true;
+    return report;
+  }
+  CacheWriter writer(cache, packing);
+  for (size_t i = 0; i < packing.parts.size(); ++i) {
+    const auto begin = Clock::now();
+    TRY(PackOne(packing.projections[i]->weight, packing.parts[i].bytes, network, pool));
+    report.seconds += SecondsSince(begin);
+    const PackedMemory& memory = network.packed.back();
+    writer.Write(i, {memory.data(), static_cast<size_t>(memory.bytes())});
+    progress(static_cast<double>(i + 1) / static_cast<double>(packing.parts.size()));
+  }
+  writer.Finish();
+  return report;
 }
 
 int64_t PackedBytesOf(const Network& network) {

@@ -1,40 +1,32 @@
 // Weights repacked at load for integer arithmetic.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
-#include <vector>
 
 #include "base/result.h"
 #include "base/thread_pool.h"
 
 namespace causeway::model {
 
+class RepackCache;  // model/repack_cache.h
 struct Network;
 
-// One packed weight's memory, in huge pages where the system gives them.
-class PackedMemory {
- public:
-  static Result<PackedMemory> Allocate(int64_t bytes);
-
-  std::byte* data() const { return memory_.get(); }
-  int64_t bytes() const { return memory_.get_deleter().bytes; }
-
- private:
-  struct Unmap {
-    int64_t bytes = 0;
-    void operator()(std::byte* memory) const;
-  };
-  explicit PackedMemory(std::byte* memory, int64_t bytes) : memory_(memory, Unmap{bytes}) {}
-  std::unique_ptr<std::byte, Unmap> memory_;
+// How the weights came to be packed.
+struct PackReport {
+  int64_t source_bytes = 0;  // of the rows that were packed, or that the cache's bytes stand for
+  double seconds = 0;        // for all, writing the cache left out
+  bool cached = false;       // mapped from the repack cache
 };
 
 // Packs every projection whose format kernels have integer arithmetic for, tensor by tensor on the pool, and lets go of
 // what it was read from: pages of the files, and rows that the network owned. At no time is there more than the packed
 // weights and one tensor's rows. Embeddings stay rows. kResourceExhausted: no memory. `progress` gets fractions.
-Result<void> PackWeights(Network& network, ThreadPool& pool, const std::function<void(double)>& progress);
+//
+// With a cache, what it holds of these weights is mapped instead; what it does not is packed and written to it, and
+// failures of either are logged.
+Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackCache* cache,
+                               const std::function<void(double)>& progress);
 
 // Bytes of the network's packed weights.
 int64_t PackedBytesOf(const Network& network);

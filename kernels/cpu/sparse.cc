@@ -10,8 +10,8 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-constexpr int64_t kTile = 16;      // rows of x side by side
-constexpr int64_t kFew = 4;        // as many rows of x are not worth a transposition
+constexpr int64_t kTile = 16;       // rows of x side by side
+constexpr int64_t kFew = 4;         // as many rows of x are not worth a transposition
 constexpr int64_t kStripRows = 64;  // of the weight: a task
 
 // Columns of rows [first, first + count) of x as [columns][kTile]; what is not there is zero.
@@ -76,9 +76,8 @@ void Sparse(Stream& stream, const SparseArgs& args) {
   const int64_t tile_values = args.columns * kTile;
   auto* const transposed =
       reinterpret_cast<float*>(stream.scratch.Shared(tiles * tile_values * static_cast<int64_t>(sizeof(float))));
-  stream.pool.ParallelFor(tiles, [&](int64_t tile, int) {
-    Transpose(args, tile * kTile, transposed + tile * tile_values);
-  });
+  stream.pool.ParallelFor(tiles,
+                          [&](int64_t tile, int) { Transpose(args, tile * kTile, transposed + tile * tile_values); });
   for (int64_t tile = 0; tile < tiles; ++tile) {
     ForEachRow(stream, args.rows,
                [&](int64_t n) { AddToTile(args, n, tile * kTile, transposed + tile * tile_values); });

@@ -63,8 +63,8 @@ double Encode(const float* x, BlockSPQR3& block) {
   double error = 0;
   uint64_t codes = 0;
   for (int i = 0; i < kValues; ++i) {
-    const auto nearest = std::min_element(
-        table.begin(), table.end(), [&](float a, float b) { return std::fabs(a - x[i]) < std::fabs(b - x[i]); });
+    const auto nearest = std::min_element(table.begin(), table.end(),
+                                          [&](float a, float b) { return std::fabs(a - x[i]) < std::fabs(b - x[i]); });
     codes |= static_cast<uint64_t>(nearest - table.begin()) << (3 * i);
     error += std::pow(static_cast<double>(*nearest) - static_cast<double>(x[i]), 2);
   }

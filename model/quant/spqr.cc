@@ -172,13 +172,12 @@ Result<std::vector<std::byte>> DenseRows(const std::string& module, const Parts&
 // What the offsets must be before they are followed.
 Result<void> CheckOffsets(const std::string& module, const Parts& parts, bool interleaved) {
   const std::vector<int32_t>& offsets = parts.offsets;
-  const bool whole = !interleaved || std::all_of(offsets.begin(), offsets.end(),
-                                                 [](int32_t offset) { return offset % kTile == 0; });
+  const bool whole =
+      !interleaved || std::all_of(offsets.begin(), offsets.end(), [](int32_t offset) { return offset % kTile == 0; });
   if (offsets.front() != 0 || !whole || !std::is_sorted(offsets.begin(), offsets.end()) ||
       static_cast<size_t>(offsets.back()) != parts.entries.size()) {
-    return Wrong(module + ".row_offsets",
-                 fmt::format("they do not ascend from 0 to the {} values of col_vals{}", parts.entries.size(),
-                             interleaved ? " in whole tiles" : ""));
+    return Wrong(module + ".row_offsets", fmt::format("they do not ascend from 0 to the {} values of col_vals{}",
+                                                      parts.entries.size(), interleaved ? " in whole tiles" : ""));
   }
   return {};
 }

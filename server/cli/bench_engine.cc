@@ -20,9 +20,12 @@
 #include "server/cli/commands.h"
 #include "server/cli/make_model.h"
 #include "server/cli/support.h"
+#include "server/config/machine_memory.h"
 
 namespace causeway::server {
 namespace {
+
+constexpr double kMiB = 1024.0 * 1024;
 
 struct EngineBench : ModelOptions {
   int64_t prompt_tokens = 128;
@@ -115,6 +118,40 @@ OrderedJson ResultJson(const Workbench& bench, const EngineBench& options, const
           {"decode_share_of_read_bandwidth", bytes_per_second / limits.ReadBytesPerSecond()}};
 }
 
+// Of the rows that were packed, for each thread: a core repacks so much.
+double PackBytesPerSecond(const Workbench& bench) {
+  const model::PackReport& pack = bench.model->info.pack;
+  return static_cast<double>(pack.source_bytes) / std::max(pack.seconds, 1e-9) / bench.pool->threads();
+}
+
+// Right after loading: the peak is that of loading.
+OrderedJson LoadJson(const Workbench& bench) {
+  const model::ModelInfo& info = bench.model->info;
+  OrderedJson load = {{"seconds", bench.load_seconds}, {"peak_memory_bytes", PeakMemoryBytes()}};
+  if (info.packed_bytes > 0) {
+    load["packed_bytes"] = info.packed_bytes;
+    load["from_repack_cache"] = info.pack.cached;
+    load["pack_seconds"] = info.pack.seconds;
+    load["pack_gb_per_s_each_thread"] = PackBytesPerSecond(bench) / 1e9;
+  }
+  return load;
+}
+
+void PrintLoad(const OrderedJson& load) {
+  std::cout << fmt::format("loaded in {:.2f} s, at most {:.1f} MiB", load["seconds"].get<double>(),
+                           load["peak_memory_bytes"].get<double>() / kMiB);
+  if (load.contains("packed_bytes")) {
+    const auto packed = load["packed_bytes"].get<double>();
+    std::cout << fmt::format(" ({:.2f} of the packed {:.1f}); ", load["peak_memory_bytes"].get<double>() / packed,
+                             packed / kMiB)
+              << (load["from_repack_cache"].get<bool>()
+                      ? fmt::format("mapped from the repack cache in {:.2f} s", load["pack_seconds"].get<double>())
+                      : fmt::format("repacked in {:.2f} s, {:.2f} GB/s a thread", load["pack_seconds"].get<double>(),
+                                    load["pack_gb_per_s_each_thread"].get<double>()));
+  }
+  std::cout << '\n';
+}
+
 OrderedJson MachineJson(const Workbench& bench, const kernels::MachineLimits& limits) {
   return {{"kernels", std::string(bench.ops->name)},
           {"threads", limits.threads},
@@ -130,6 +167,7 @@ OrderedJson MachineJson(const Workbench& bench, const kernels::MachineLimits& li
 
 Result<void> RunEngine(const EngineBench& options) {
   ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
+  OrderedJson load = LoadJson(bench);
   Adapters adapters;
   for (const std::string& path : options.lora) {
     ASSIGN_OR_RETURN(adapters.emplace_back(),
@@ -137,8 +175,10 @@ Result<void> RunEngine(const EngineBench& options) {
   }
   std::cerr << "measuring the machine\n";
   const kernels::MachineLimits limits = kernels::MeasureLimits(*bench.pool, *bench.ops);
-  OrderedJson report = {
-      {"model", bench.model->info.name}, {"machine", MachineJson(bench, limits)}, {"results", OrderedJson::array()}};
+  OrderedJson report = {{"model", bench.model->info.name},
+                        {"load", std::move(load)},
+                        {"machine", MachineJson(bench, limits)},
+                        {"results", OrderedJson::array()}};
   for (const int64_t batch : options.batch) {
     std::cerr << fmt::format("batch {}\n", batch);
     ASSIGN_OR_RETURN(const Figures figures, Measure(bench, options, adapters, batch));
@@ -149,6 +189,7 @@ Result<void> RunEngine(const EngineBench& options) {
     return {};
   }
   const bool int8 = bench.model->info.packed_bytes > 0;
+  PrintLoad(report["load"]);
   std::cout << fmt::format("{} kernels, {} threads, read {:.1f} GB/s, {} {:.0f} GOP/s\n", std::string(bench.ops->name),
                            limits.threads, limits.ReadBytesPerSecond() / 1e9,
                            std::string(int8 ? limits.int8_instruction : limits.instruction),

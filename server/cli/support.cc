@@ -1,6 +1,7 @@
 #include "server/cli/support.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -68,6 +69,8 @@ void AddModelOptions(CLI::App& command, ModelOptions& options, const ModelFlags&
   }
   command.add_option("--force-kernels", options.force_kernels, "Use this set of kernels instead of the fastest");
   AddActivationsOption(command, options.activations);
+  command.add_option("--repack-cache", options.repack_cache,
+                     "Folder in which repacked weights are kept, so that the next start maps them");
 }
 
 void AddActivationsOption(CLI::App& command, std::string& activations) {
@@ -111,8 +114,11 @@ Result<Workbench> MakeWorkbench(const ModelOptions& options) {
   model::LoadOptions load;
   load.model = options.model;
   load.hub_caches = HubCaches();
+  load.repack_cache = options.repack_cache;
   load.pack_on = options.activations == "int8" ? bench.pool.get() : nullptr;
+  const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(bench.model, model::LoadModel(load));
+  bench.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return bench;
 }
 

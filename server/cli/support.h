@@ -47,9 +47,10 @@ struct ModelOptions {
   int threads = 0;
   std::string force_kernels;
   std::string activations = "int8";
+  std::string repack_cache;
 };
 
-// MODEL or --model, --force-kernels, --activations, and --threads for commands that compute.
+// MODEL or --model, --force-kernels, --activations, --repack-cache, and --threads for commands that compute.
 struct ModelFlags {
   bool threads = true;
 };
@@ -60,6 +61,7 @@ struct Workbench {
   std::unique_ptr<const model::Model> model;
   const kernels::Ops* ops = nullptr;
   std::unique_ptr<ThreadPool> pool;
+  double load_seconds = 0;
 };
 // --activations of a command.
 void AddActivationsOption(CLI::App& command, std::string& activations);

@@ -117,8 +117,8 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
            static_cast<double>(info.parameters) / 1e6, static_cast<double>(info.weight_bytes) / kMiB,
            info.context_length);
   if (info.packed_bytes > 0) {
-    LOG_INFO("model: {:.1f} MiB of weights repacked for int8 activations",
-             static_cast<double>(info.packed_bytes) / kMiB);
+    LOG_INFO("model: {:.1f} MiB of weights {} in {:.2f} s", static_cast<double>(info.packed_bytes) / kMiB,
+             info.pack.cached ? "mapped from the repack cache" : "repacked for int8 activations", info.pack.seconds);
   }
   TRY(MakeTemplate(options, *server));
   TRY(MakeAdapters(options, *server));

@@ -80,6 +80,7 @@ model::LoadOptions ToLoadOptions(const Options& options) {
   model::LoadOptions load;
   load.model = options.model;
   load.hub_caches = HubCaches();
+  load.repack_cache = options.repack_cache;
   return load;
 }
 

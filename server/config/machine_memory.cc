@@ -105,4 +105,9 @@ Result<MachineMemory> ReadMachineMemory(const std::string& root) {
   return memory;
 }
 
+int64_t PeakMemoryBytes(const std::string& root) {
+  const auto status = Read(root + "/proc/self/status");
+  return status ? Field(*status, "VmHWM:").value_or(0) * 1024 : 0;
+}
+
 }  // namespace causeway::server

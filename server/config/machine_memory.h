@@ -18,4 +18,8 @@ struct MachineMemory {
 // tests.
 Result<MachineMemory> ReadMachineMemory(const std::string& root = "");
 
+// The most memory that this process has had, the pages of mapped files that it read among them; 0 if the system does
+// not say.
+int64_t PeakMemoryBytes(const std::string& root = "");
+
 }  // namespace causeway::server

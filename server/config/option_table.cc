@@ -121,6 +121,12 @@ constexpr OptionRow kOptions[] = {
             "repacked when they load, where kernels have integer arithmetic for their format (Q8_0, Q4_0, Q4_K); other "
             "weights multiply float32. f32: all do.",
      .choices = "int8|f32"},
+    {.name = "repack-cache",
+     .group = OptionGroup::kMachine,
+     .member = &Options::repack_cache,
+     .fallback = "",
+     .doc = "Folder in which repacked weights are kept, a file for each model, so that the next start maps them; any "
+            "number of servers may share it. A model whose files have changed is repacked. Unset: none."},
     {.name = "kv-cache-memory",
      .group = OptionGroup::kMachine,
      .member = &Options::kv_cache_memory,

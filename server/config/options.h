@@ -39,6 +39,7 @@ struct Options {
   bool pin_threads = false;
   std::string force_kernels;
   std::string activations;
+  std::string repack_cache;
   std::optional<int64_t> kv_cache_memory;
   std::string kv_cache_dtype;
   std::string kv_huge_pages;

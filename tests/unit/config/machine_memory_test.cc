@@ -23,6 +23,7 @@ class Root {
     std::filesystem::create_directories(std::filesystem::path(path_.string() + file).parent_path());
     std::ofstream(path_.string() + file) << text;
   }
+  std::string path() const { return path_.string(); }
   MachineMemory Read() const { return ReadMachineMemory(path_.string()).value(); }
 
  private:
@@ -59,6 +60,13 @@ TEST(MachineMemoryTest, ReadsThisMachine) {
   const Result<MachineMemory> memory = ReadMachineMemory();
   ASSERT_TRUE(memory.ok());
   EXPECT_GT(memory->available_bytes, 0);
+}
+
+TEST(MachineMemoryTest, PeakOfTheProcess) {
+  const Root root;
+  EXPECT_EQ(PeakMemoryBytes(root.path()), 0);
+  root.Write("/proc/self/status", "Name:\tx\nVmPeak:\t  900 kB\nVmHWM:\t    123 kB\n");
+  EXPECT_EQ(PeakMemoryBytes(root.path()), 123 * 1024);
 }
 
 }  // namespace

@@ -1,0 +1,215 @@
+// Weights from the repack cache are those that packing gives, and whatever is wrong with it costs a packing only.
+#include <filesystem>
+#include <fstream>
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "kernels/packed.h"
+#include "model/gguf/random_weights.h"
+#include "model/gguf/reader.h"
+#include "model/model.h"
+#include "model/network.h"
+#include "tests/support/test_file_ops.h"
+#include "tests/support/test_folder.h"
+
+namespace causeway::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+class RepackCacheTest : public testing::Test {
+ protected:
+  RepackCacheTest() { WriteModel("q4_0"); }
+
+  void WriteModel(std::string_view name, int64_t inner = 512) {
+    for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
+      if (format.name == name) {
+        ASSERT_TRUE(
+            gguf::WriteRandomLlama(path_, {256, 2, 4, 2, 64, inner, 40, 128}, format, [](double) {}).ok());
+      }
+    }
+  }
+
+  std::unique_ptr<const Model> Load(bool with_cache = true) {
+    LoadOptions load;
+    load.model = path_;
+    load.pack_on = &pool_;
+    load.file_ops = &ops_;
+    if (with_cache) {
+      load.repack_cache = cache_;
+    }
+    auto model = LoadModel(load);
+    EXPECT_TRUE(model.ok()) << model.error().message;
+    return std::move(*model);
+  }
+  // All packed bytes of a model, one weight after the other.
+  static std::string BytesOf(const Model& model) {
+    std::string bytes;
+    const auto add = [&](const Projection& projection) {
+      const kernels::WeightView& weight = projection.weight;
+      ASSERT_EQ(weight.layout, kernels::WeightLayout::kPanels);
+      bytes.append(reinterpret_cast<const char*>(weight.data),
+                   static_cast<size_t>(kernels::PackedBytes(kernels::PackedKindOf(weight.format), weight.rows,
+                                                            weight.columns)));
+    };
+    for (const Layer& layer : model.network->layers) {
+      for (const Projection* const one : {&layer.attention.q, &layer.attention.k, &layer.attention.v,
+                                          &layer.attention.o, &layer.mlp.gate, &layer.mlp.up, &layer.mlp.down}) {
+        add(*one);
+      }
+    }
+    add(model.network->head);
+    return bytes;
+  }
+  // Loads with the cache; whether it was mapped, after a check of what was loaded.
+  bool LoadsFromCache() {
+    const auto model = Load();
+    EXPECT_EQ(BytesOf(*model), BytesOf(*Load(false)));
+    return model->info.pack.cached;
+  }
+  std::vector<std::string> Files() const {
+    std::vector<std::string> files;
+    if (fs::exists(cache_)) {
+      for (const auto& entry : fs::directory_iterator(cache_)) {
+        files.push_back(entry.path().string());
+      }
+    }
+    return files;
+  }
+  std::string OnlyFile() const {
+    const auto files = Files();
+    EXPECT_EQ(files.size(), 1U);
+    return files.empty() ? "" : files[0];
+  }
+
+  memory::TestOps ops_;
+  TestFolder folder_;
+  const std::string path_ = folder_.path() + "/model.gguf";
+  const std::string cache_ = folder_.path() + "/not/there/yet";
+  ThreadPool pool_{{.threads = 2, .pin = false}};
+};
+
+TEST_F(RepackCacheTest, TheSecondStartMapsWhatTheFirstPacked) {
+  EXPECT_FALSE(LoadsFromCache());
+  const std::string file = OnlyFile();
+  EXPECT_TRUE(LoadsFromCache());
+  EXPECT_EQ(OnlyFile(), file);
+  const auto model = Load();
+  EXPECT_LE(static_cast<int64_t>(fs::file_size(file)), model->info.packed_bytes + 16 * 4096);
+  EXPECT_GT(model->info.pack.source_bytes, 0);
+  for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
+    if (kernels::PackedKindOf(format.id) != kernels::PackedKind::kNone && gguf::NumberOfType(format.dtype)) {
+      WriteModel(format.name);
+      EXPECT_FALSE(LoadsFromCache()) << format.name;
+      EXPECT_TRUE(LoadsFromCache()) << format.name;
+    }
+  }
+}
+
+TEST_F(RepackCacheTest, ChangedModelsArePackedAnew) {
+  EXPECT_FALSE(LoadsFromCache());
+  WriteModel("q8_0");
+  EXPECT_FALSE(LoadsFromCache());
+  EXPECT_TRUE(LoadsFromCache());
+  // In place, one byte in the middle; same size, same time of content.
+  const auto time = fs::last_write_time(path_);
+  {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(fs::file_size(path_) / 2));
+    file.put('x');
+  }
+  fs::last_write_time(path_, time);
+  EXPECT_FALSE(LoadsFromCache());
+  EXPECT_TRUE(LoadsFromCache());
+  EXPECT_EQ(Files().size(), 1U);  // the old one was replaced
+  WriteModel("q8_0", 1024);
+  EXPECT_FALSE(LoadsFromCache());
+}
+
+TEST_F(RepackCacheTest, DamagedFilesArePackedAnew) {
+  EXPECT_FALSE(LoadsFromCache());
+  const std::string file = OnlyFile();
+  const std::string good = ReadWholeFile(file);
+  std::vector<std::string> wrong = {"", "x", good.substr(0, 40), good.substr(0, good.size() - 1), good + "x",
+                                    std::string(good.size(), '\0')};
+  for (const size_t at : {size_t{0}, size_t{17}, size_t{21}, size_t{25}, size_t{33}, size_t{60}, size_t{5000},
+                          good.size() / 2, good.size() - 4097}) {
+    wrong.push_back(good);
+    wrong.back()[at] = static_cast<char>(wrong.back()[at] ^ 1);
+  }
+  for (const std::string& bytes : wrong) {
+    std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
+    EXPECT_FALSE(LoadsFromCache());
+    EXPECT_EQ(ReadWholeFile(file), good);
+  }
+  fs::remove(file);
+  fs::create_directory(file);
+  EXPECT_FALSE(LoadsFromCache());
+  EXPECT_TRUE(fs::is_directory(file));
+  EXPECT_EQ(Files().size(), 1U);  // nothing was left beside it
+}
+
+// Each call that touches the cache, failing once and for good.
+TEST_F(RepackCacheTest, FailuresCostOnlyThePacking) {
+  const std::string expected = BytesOf(*Load(false));
+  for (const bool dies : {false, true}) {
+    for (const bool there : {false, true}) {
+      for (int64_t call = 1; call < 100; ++call) {
+        fs::remove_all(cache_);
+        ops_.Mend();
+        if (there) {
+          Load();
+        }
+        dies ? ops_.DieAt(call) : ops_.FailAt(call);
+        EXPECT_EQ(BytesOf(*Load()), expected) << call;
+        const bool failed = ops_.failed();
+        ops_.Mend();
+        EXPECT_EQ(BytesOf(*Load()), expected) << "after call " << call;
+        EXPECT_TRUE(Load()->info.pack.cached) << "after call " << call;
+        if (!failed) {
+          EXPECT_GT(call, 3);
+          break;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(RepackCacheTest, FullDisksLeaveNothingBehind) {
+  ops_.room = 1000;
+  EXPECT_FALSE(LoadsFromCache());
+  EXPECT_TRUE(Files().empty());
+  ops_.room = int64_t{1} << 40;
+  EXPECT_FALSE(LoadsFromCache());
+  EXPECT_TRUE(LoadsFromCache());
+}
+
+TEST_F(RepackCacheTest, OneProcessWritesAtATime) {
+  EXPECT_FALSE(LoadsFromCache());
+  const std::string temporary = OnlyFile() + ".tmp";
+  fs::remove(OnlyFile());
+  const int file = ::open(temporary.c_str(), O_RDWR | O_CREAT, 0600);
+  ASSERT_EQ(::flock(file, LOCK_EX), 0);
+  EXPECT_FALSE(LoadsFromCache());
+  EXPECT_EQ(OnlyFile(), temporary);  // the other's
+  ::close(file);
+  EXPECT_FALSE(LoadsFromCache());  // takes over what was left
+  EXPECT_TRUE(LoadsFromCache());
+  EXPECT_EQ(Files().size(), 1U);
+}
+
+TEST_F(RepackCacheTest, NeedsInt8Activations) {
+  LoadOptions load;
+  load.model = path_;
+  load.repack_cache = cache_;
+  const auto model = LoadModel(load);
+  ASSERT_FALSE(model.ok());
+  EXPECT_THAT(model.error().message, testing::HasSubstr("--repack-cache needs --activations int8"));
+}
+
+}  // namespace
+}  // namespace causeway::model
