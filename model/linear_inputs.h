@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/free_memory.h"
 #include "kernels/ops.h"
 
 namespace causeway::model {
@@ -23,7 +24,7 @@ class LinearInputs {
   // As ops.linear, and what weights have beside their base (WeightView::terms) on top of it. Allocates the first time
   // that so many rows meet a weight that wants something.
   void Run(kernels::Stream& stream, const kernels::LinearArgs& args);
-  void Free() { prepared_ = {}; }
+  void Free() { FreeMemory(prepared_); }
 
  private:
   void Multiply(kernels::Stream& stream, const kernels::LinearArgs& args);

@@ -73,7 +73,7 @@ Result<void> Pack(Network& network, const LoadOptions& options, const Progress& 
   ASSIGN_OR_RETURN(info.pack, PackWeights(network, *options.pack_on, cache ? &*cache : nullptr, [&](double fraction) {
                      progress(0.5 + fraction / 2, "repacking the weights");
                    }));
-  info.packed_bytes = PackedBytesOf(network);
+  info.packed_bytes = info.pack.bytes;
   return {};
 }
 

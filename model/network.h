@@ -90,7 +90,7 @@ struct Network {
   ColumnOrders column_orders;
   InputRoundings input_roundings;
   TermsByName terms;
-  std::vector<PackedMemory> packed;
+  std::optional<PackedMemory> packed;
 };
 
 }  // namespace causeway::model

@@ -6,13 +6,18 @@
 #include <utility>
 #include <vector>
 
+#include "base/free_memory.h"
 #include "base/log.h"
 #include "kernels/packed.h"
+#include "model/builder.h"
 #include "model/network.h"
 #include "model/repack_cache.h"
 
 namespace causeway::model {
 namespace {
+
+constexpr size_t kSamplesAtOnce = 16;               // weights, whose pages are then let go of
+constexpr int64_t kSourceBytes = int64_t{8} << 20;  // read between two evictions
 
 std::vector<Projection*> ProjectionsOf(Network& network) {
   std::vector<Projection*> all;
@@ -47,7 +52,7 @@ void FreeUnread(Network& network) {
   }
   for (std::vector<std::byte>& owned : network.owned) {
     if (std::none_of(views.begin(), views.end(), [&](const auto& view) { return PointsInto(view, owned); })) {
-      owned = {};
+      FreeMemory(owned);
     }
   }
 }
@@ -62,10 +67,11 @@ Packing PackingOf(Network& network) {
   Packing packing;
   for (Projection* const projection : ProjectionsOf(network)) {
     if (IsPacked(*projection)) {
-      const kernels::WeightView& weight = projection->weight;
       packing.projections.push_back(projection);
-      packing.parts.push_back(
-          {weight, kernels::PackedBytes(kernels::PackedKindOf(weight.format), weight.rows, weight.columns)});
+      packing.parts.push_back(RepackCache::Describe(projection->weight));
+      if (packing.parts.size() % kSamplesAtOnce == 0) {
+        network.files->Evict();
+      }
     }
   }
   return packing;
@@ -89,7 +95,7 @@ bool MapFrom(const RepackCache& cache, const Packing& packing, Network& network,
   for (size_t i = 0; i < packing.projections.size(); ++i) {
     Bind(packing.projections[i]->weight, mapped->data() + offsets[i]);
   }
-  network.packed.push_back(std::move(*mapped));
+  network.packed = std::move(*mapped);
   network.files->Evict();
   FreeUnread(network);
   return true;
@@ -133,14 +139,18 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-Result<void> PackOne(kernels::WeightView& weight, int64_t bytes, Network& network, ThreadPool& pool) {
-  ASSIGN_OR_RETURN(PackedMemory memory, PackedMemory::Allocate(bytes));
-  kernels::PackPanels(weight, memory.data(), pool);
-  Bind(weight, memory.data());
-  network.packed.push_back(std::move(memory));
-  network.files->Evict();
+// Some rows at a time, and then their source is let go of: what is read need not all be there at once.
+void PackOne(kernels::WeightView& weight, std::byte* target, Network& network, ThreadPool& pool) {
+  const kernels::PackedKind kind = kernels::PackedKindOf(weight.format);
+  const int64_t rows = (kSourceBytes / weight.row_bytes + 1) / kernels::kPanelRows * kernels::kPanelRows;
+  for (int64_t row = 0; row < weight.rows;) {
+    const int64_t end = std::min(weight.rows, row + std::max(rows, kernels::kPanelRows));
+    kernels::PackPanels(Rows(weight, row, end), target + kernels::PackedBytes(kind, row, weight.columns), pool);
+    network.files->Evict();
+    row = end;
+  }
+  Bind(weight, target);
   FreeUnread(network);
-  return {};
 }
 
 }  // namespace
@@ -150,7 +160,8 @@ Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackC
   const Packing packing = PackingOf(network);
   PackReport report;
   for (const RepackPart& part : packing.parts) {
-    report.source_bytes += part.source.rows * part.source.row_bytes;
+    report.bytes += part.bytes;
+    report.source_bytes += part.source_bytes;
   }
   if (packing.parts.empty()) {
     return report;
@@ -162,24 +173,22 @@ Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackC
     return report;
   }
   CacheWriter writer(cache, packing);
+  const std::vector<int64_t> offsets = RepackCache::OffsetsOf(packing.parts);  // as in the cache's file
+  ASSIGN_OR_RETURN(PackedMemory memory, PackedMemory::Allocate(offsets.back()));
   for (size_t i = 0; i < packing.parts.size(); ++i) {
-    const auto begin = Clock::now();
-    TRY(PackOne(packing.projections[i]->weight, packing.parts[i].bytes, network, pool));
+    auto begin = Clock::now();
+    std::byte* const packed = memory.data() + offsets[i];
+    memory.Populate(offsets[i], packing.parts[i].bytes, pool);
+    report.memory_seconds += SecondsSince(begin);
+    begin = Clock::now();
+    PackOne(packing.projections[i]->weight, packed, network, pool);
     report.seconds += SecondsSince(begin);
-    const PackedMemory& memory = network.packed.back();
-    writer.Write(i, {memory.data(), static_cast<size_t>(memory.bytes())});
+    writer.Write(i, {packed, static_cast<size_t>(packing.parts[i].bytes)});
     progress(static_cast<double>(i + 1) / static_cast<double>(packing.parts.size()));
   }
+  network.packed = std::move(memory);
   writer.Finish();
   return report;
-}
-
-int64_t PackedBytesOf(const Network& network) {
-  int64_t bytes = 0;
-  for (const PackedMemory& memory : network.packed) {
-    bytes += memory.bytes();
-  }
-  return bytes;
 }
 
 }  // namespace causeway::model

@@ -14,9 +14,11 @@ struct Network;
 
 // How the weights came to be packed.
 struct PackReport {
-  int64_t source_bytes = 0;  // of the rows that were packed, or that the cache's bytes stand for
-  double seconds = 0;        // for all, writing the cache left out
-  bool cached = false;       // mapped from the repack cache
+  int64_t bytes = 0;          // packed; 0: nothing was
+  int64_t source_bytes = 0;   // of the rows that were packed, or that the cache's bytes stand for
+  double seconds = 0;         // for packing, or for mapping and checking the cache's file
+  double memory_seconds = 0;  // for the system to clear the memory that packed weights lie in
+  bool cached = false;        // mapped from the repack cache
 };
 
 // Packs every projection whose format kernels have integer arithmetic for, tensor by tensor on the pool, and lets go of
@@ -27,8 +29,5 @@ struct PackReport {
 // failures of either are logged.
 Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackCache* cache,
                                const std::function<void(double)>& progress);
-
-// Bytes of the network's packed weights.
-int64_t PackedBytesOf(const Network& network);
 
 }  // namespace causeway::model

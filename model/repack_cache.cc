@@ -64,19 +64,8 @@ struct Table {
 
 int64_t WholePages(int64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
-// Of the beginning, the middle and the end.
-uint64_t SampleOf(const kernels::WeightView& source) {
-  const int64_t bytes = source.rows * source.row_bytes;
-  const int64_t length = std::min(kPage, bytes);
-  uint64_t sample = static_cast<uint64_t>(bytes);
-  for (const int64_t at : {int64_t{0}, (bytes - length) / 2, bytes - length}) {
-    sample = RecordChecksum({source.data + at, static_cast<size_t>(length)}, sample);
-  }
-  return sample;
-}
-
 // All but the checksums of the parts.
-Table Describe(std::span<const RepackPart> parts, uint64_t identity) {
+Table TableOf(std::span<const RepackPart> parts, uint64_t identity) {
   Table table{};
   std::memcpy(table.header.magic, kMagic, sizeof(kMagic));
   table.header.version = kFileVersion;
@@ -86,14 +75,14 @@ Table Describe(std::span<const RepackPart> parts, uint64_t identity) {
   const std::vector<int64_t> offsets = RepackCache::OffsetsOf(parts);
   table.header.file_bytes = static_cast<uint64_t>(offsets.back());
   for (size_t i = 0; i < parts.size(); ++i) {
-    const kernels::WeightView& source = parts[i].source;
+    const RepackPart& part = parts[i];
     table.rows.push_back({.offset = static_cast<uint64_t>(offsets[i]),
-                          .bytes = static_cast<uint64_t>(parts[i].bytes),
-                          .format = static_cast<uint32_t>(source.format),
-                          .kind = static_cast<uint32_t>(kernels::PackedKindOf(source.format)),
-                          .rows = static_cast<uint64_t>(source.rows),
-                          .columns = static_cast<uint64_t>(source.columns),
-                          .sample = SampleOf(source),
+                          .bytes = static_cast<uint64_t>(part.bytes),
+                          .format = static_cast<uint32_t>(part.format),
+                          .kind = static_cast<uint32_t>(kernels::PackedKindOf(part.format)),
+                          .rows = static_cast<uint64_t>(part.rows),
+                          .columns = static_cast<uint64_t>(part.columns),
+                          .sample = part.sample,
                           .checksum = 0});
   }
   return table;
@@ -118,8 +107,9 @@ class OpenFile {
 };
 
 Error FileError(const std::string& file, int error) {
-  return MakeError(error == -ENOSPC || error == -EDQUOT ? ErrorCode::kResourceExhausted : ErrorCode::kFailedPrecondition,
-                   fmt::format("repack cache {}: {}", file, memory::ErrorText(error)));
+  return MakeError(
+      error == -ENOSPC || error == -EDQUOT ? ErrorCode::kResourceExhausted : ErrorCode::kFailedPrecondition,
+      fmt::format("repack cache {}: {}", file, memory::ErrorText(error)));
 }
 
 Error Refused(const std::string& file, std::string_view why) {
@@ -129,14 +119,27 @@ Error Refused(const std::string& file, std::string_view why) {
 }  // namespace
 
 RepackCache::RepackCache(memory::FileOps& ops, std::string folder, const std::string& model, std::string_view identity)
-    : ops_(ops),
-      folder_(std::move(folder)),
-      identity_(RecordChecksum(std::as_bytes(std::span(identity)), 0)) {
+    : ops_(ops), folder_(std::move(folder)), identity_(RecordChecksum(std::as_bytes(std::span(identity)), 0)) {
   std::error_code ignored;
   const fs::path place = fs::weakly_canonical(model, ignored);
   const std::string text = place.empty() ? model : place.string();
   const uint64_t hash = RecordChecksum(std::as_bytes(std::span(text)), 0);
   file_ = (fs::path(folder_) / fmt::format("{}-{:016x}.packed", place.filename().string(), hash)).string();
+}
+
+RepackPart RepackCache::Describe(const kernels::WeightView& weight) {
+  const int64_t bytes = weight.rows * weight.row_bytes;
+  const int64_t length = std::min(kPage, bytes);
+  uint64_t sample = 0;
+  for (const int64_t at : {int64_t{0}, (bytes - length) / 2, bytes - length}) {
+    sample = RecordChecksum({weight.data + at, static_cast<size_t>(length)}, sample);
+  }
+  return {.format = weight.format,
+          .rows = weight.rows,
+          .columns = weight.columns,
+          .source_bytes = bytes,
+          .bytes = kernels::PackedBytes(kernels::PackedKindOf(weight.format), weight.rows, weight.columns),
+          .sample = sample};
 }
 
 std::vector<int64_t> RepackCache::OffsetsOf(std::span<const RepackPart> parts) {
@@ -158,7 +161,7 @@ Result<PackedMemory> RepackCache::Map(std::span<const RepackPart> parts, ThreadP
   if (file.get() < 0) {
     return FileError(file_, file.get());
   }
-  Table wanted = Describe(parts, identity_);
+  Table wanted = TableOf(parts, identity_);
   const int64_t bytes = ops_.Size(file.get());
   if (bytes < wanted.bytes()) {
     return bytes < 0 ? FileError(file_, static_cast<int>(bytes)) : Refused(file_, "it is too short");
@@ -198,7 +201,10 @@ Result<PackedMemory> RepackCache::Map(std::span<const RepackPart> parts, ThreadP
 
 struct RepackCache::Writer::State {
   State(memory::FileOps& file_ops, const RepackCache& cache)
-      : ops(file_ops), folder(cache.folder_), target(cache.file_), temporary(cache.file_ + ".tmp"),
+      : ops(file_ops),
+        folder(cache.folder_),
+        target(cache.file_),
+        temporary(cache.file_ + ".tmp"),
         file(file_ops, temporary, O_RDWR | O_CREAT) {}
   ~State() {
     if (ours) {
@@ -235,7 +241,7 @@ Result<RepackCache::Writer> RepackCache::Begin(std::span<const RepackPart> parts
                      fmt::format("repack cache {}: another process is writing it", file_));
   }
   state->ours = true;
-  state->table = Describe(parts, identity_);
+  state->table = TableOf(parts, identity_);
   const auto bytes = static_cast<int64_t>(state->table.header.file_bytes);
   int error = ops_.Truncate(file, 0);
   if (error == 0) {

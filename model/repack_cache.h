@@ -1,8 +1,8 @@
 // Packed weights kept in a file between starts: the next one maps them instead of packing.
 //
-// One file for each path of a model, <name>-<hash of the path>.packed: a header, a row for each weight, the packed bytes
-// as they lie in memory, at whole pages. What is in it is used only if all of this holds, else it is packed and written
-// anew:
+// One file for each path of a model, <name>-<hash of the path>.packed: a header, a row for each weight, the packed
+// bytes as they lie in memory, at whole pages. What is in it is used only if all of this holds, else it is packed and
+// written anew:
 // - the model's files are those it was made from, by size, inode, and times of the last change of content and of state:
 //   a copy, a download or an edit in place is another one, whatever it holds (it costs one packing; reading all of the
 //   source to be sure of less would cost as much as there is to save);
@@ -30,8 +30,12 @@ namespace causeway::model {
 
 // One packed weight: what it is made of, and as how many bytes.
 struct RepackPart {
-  kernels::WeightView source;  // rows
-  int64_t bytes = 0;
+  kernels::FormatId format;  // of the source
+  int64_t rows;
+  int64_t columns;
+  int64_t source_bytes;
+  int64_t bytes;    // packed
+  uint64_t sample;  // of the source: its beginning, middle and end
 };
 
 class RepackCache {
@@ -41,7 +45,9 @@ class RepackCache {
   RepackCache(memory::FileOps& ops, std::string folder, const std::string& model, std::string_view identity);
 
   std::string file() const { return file_; }
-  // Where part i lies in the mapped file.
+  // Reads some pages of the weight, which is in rows of a format that is packed.
+  static RepackPart Describe(const kernels::WeightView& weight);
+  // Where part i lies in the mapped file, at whole pages; then where the file ends.
   static std::vector<int64_t> OffsetsOf(std::span<const RepackPart> parts);
 
   // The file, mapped, if it holds just these parts. kNotFound: there is none; kFailedPrecondition: it is of other
@@ -65,7 +71,8 @@ class RepackCache {
     explicit Writer(std::unique_ptr<State> state);
     std::unique_ptr<State> state_;
   };
-  // kResourceExhausted: no room on the disk, or another process writes the same file; kFailedPrecondition: anything else.
+  // kResourceExhausted: no room on the disk, or another process writes the same file; kFailedPrecondition: anything
+  // else.
   Result<Writer> Begin(std::span<const RepackPart> parts) const;
 
  private:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/free_memory.h"
 #include "kernels/attention_plan.h"
 #include "kernels/scratch.h"
 #include "memory/kv_view.h"
@@ -89,7 +90,7 @@ struct Runner::Impl {
   void FreeBuffers() {
     for (std::vector<float>* const buffer :
          {&x, &normed, &block_out, &q, &attended, &k, &v, &gate, &up, &head_in, &logits}) {
-      *buffer = {};
+      FreeMemory(*buffer);
     }
     rotations.clear();
     linear.Free();

@@ -118,7 +118,8 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
            info.context_length);
   if (info.packed_bytes > 0) {
     LOG_INFO("model: {:.1f} MiB of weights {} in {:.2f} s", static_cast<double>(info.packed_bytes) / kMiB,
-             info.pack.cached ? "mapped from the repack cache" : "repacked for int8 activations", info.pack.seconds);
+             info.pack.cached ? "mapped from the repack cache" : "repacked for int8 activations",
+             info.pack.seconds + info.pack.memory_seconds);
   }
   TRY(MakeTemplate(options, *server));
   TRY(MakeAdapters(options, *server));

@@ -28,8 +28,7 @@ class RepackCacheTest : public testing::Test {
   void WriteModel(std::string_view name, int64_t inner = 512) {
     for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
       if (format.name == name) {
-        ASSERT_TRUE(
-            gguf::WriteRandomLlama(path_, {256, 2, 4, 2, 64, inner, 40, 128}, format, [](double) {}).ok());
+        ASSERT_TRUE(gguf::WriteRandomLlama(path_, {256, 2, 4, 2, 64, inner, 40, 128}, format, [](double) {}).ok());
       }
     }
   }
@@ -52,9 +51,9 @@ class RepackCacheTest : public testing::Test {
     const auto add = [&](const Projection& projection) {
       const kernels::WeightView& weight = projection.weight;
       ASSERT_EQ(weight.layout, kernels::WeightLayout::kPanels);
-      bytes.append(reinterpret_cast<const char*>(weight.data),
-                   static_cast<size_t>(kernels::PackedBytes(kernels::PackedKindOf(weight.format), weight.rows,
-                                                            weight.columns)));
+      bytes.append(
+          reinterpret_cast<const char*>(weight.data),
+          static_cast<size_t>(kernels::PackedBytes(kernels::PackedKindOf(weight.format), weight.rows, weight.columns)));
     };
     for (const Layer& layer : model.network->layers) {
       for (const Projection* const one : {&layer.attention.q, &layer.attention.k, &layer.attention.v,
@@ -134,8 +133,8 @@ TEST_F(RepackCacheTest, DamagedFilesArePackedAnew) {
   EXPECT_FALSE(LoadsFromCache());
   const std::string file = OnlyFile();
   const std::string good = ReadWholeFile(file);
-  std::vector<std::string> wrong = {"", "x", good.substr(0, 40), good.substr(0, good.size() - 1), good + "x",
-                                    std::string(good.size(), '\0')};
+  std::vector<std::string> wrong = {
+      "", "x", good.substr(0, 40), good.substr(0, good.size() - 1), good + "x", std::string(good.size(), '\0')};
   for (const size_t at : {size_t{0}, size_t{17}, size_t{21}, size_t{25}, size_t{33}, size_t{60}, size_t{5000},
                           good.size() / 2, good.size() - 4097}) {
     wrong.push_back(good);
