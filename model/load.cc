@@ -209,6 +209,15 @@ Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name
   return {};
 }
 
+// Families name config.json's fields, which a GGUF file does not have: they were made of its metadata.
+Error AboutGguf(Error error, const std::string& name) {
+  constexpr std::string_view kFile = "config.json: ";
+  if (error.message.starts_with(kFile)) {
+    error.message.replace(0, kFile.size(), "its metadata, in config.json's words: ");
+  }
+  return error.WithContext(name);
+}
+
 // The file's name without its ending and its place in a set; of a file that is only called "model", its folder's.
 std::string NameOfGguf(const std::filesystem::path& file) {
   const std::string name = file.filename().string();
@@ -270,7 +279,7 @@ Result<std::unique_ptr<const Model>> LoadModel(const LoadOptions& options) {
     model->info.name = NameOfGguf(model->info.path);
     const auto loaded = LoadGguf(std::move(files), place.gguf, options, progress, *model);
     if (!loaded.ok()) {
-      return loaded.error().WithContext(place.gguf);
+      return AboutGguf(loaded.error(), place.gguf);
     }
   } else {
     model->info.name = place.folder == options.model

@@ -424,6 +424,21 @@ TEST(RandomLlamaTest, EveryFormatLoadsInRowsAndPacked) {
   }
 }
 
+// What a family finds wrong is said of the metadata, not of a file that is not there.
+TEST(RandomLlamaTest, ErrorsAreAboutTheMetadata) {
+  const TestFolder folder;
+  const std::string path = folder.path() + "/model.gguf";
+  const auto written = WriteRandomLlama(path, {256, 1, 4, 3, 64, 512, 40, 128},
+                                        kernels::FormatOf(kernels::FormatId::kQ4_0), [](double) {});
+  ASSERT_TRUE(written.ok());
+  LoadOptions load;
+  load.model = path;
+  const auto model = LoadModel(load);
+  ASSERT_FALSE(model.ok());
+  EXPECT_THAT(model.error().message,
+              HasSubstr("model.gguf: its metadata, in config.json's words: num_attention_heads 4"));
+}
+
 TEST(RandomLlamaTest, RowsThatAreNoWholeBlocksAreRefused) {
   const TestFolder folder;
   const auto written = WriteRandomLlama(folder.path() + "/model.gguf", {96, 1, 3, 3, 32, 256, 40, 128},
