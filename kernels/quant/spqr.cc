@@ -4,9 +4,9 @@
 //
 // Source: spqr_quant (inference_kernels/spqr_cuda.cpp, dequantize_compressed), arXiv 2306.03078.
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cmath>
+#include <cstddef>
+#include <span>
 
 #include "kernels/quant/blocks.h"
 #include "kernels/quant/float16.h"
@@ -15,7 +15,7 @@ namespace causeway::kernels {
 namespace {
 
 constexpr int kValues = 16;
-constexpr int kCodes = 8;
+constexpr size_t kCodes = 8;
 
 struct BlockSPQR3 {
   uint16_t scale;
@@ -24,42 +24,71 @@ struct BlockSPQR3 {
 };
 static_assert(sizeof(BlockSPQR3) == 10);
 
-using Table = std::array<float, kCodes>;
-
-// The nearest number of half precision, without branches: most decoding is this.
-inline float RoundToHalf(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  const uint32_t magnitude = bits & 0x7fffffff;
-  const uint32_t normal = (magnitude + 0xfff + ((magnitude >> 13) & 1)) & 0xffffe000;
-  const uint32_t finite = normal >= 0x47800000 ? 0x7f800000 : normal;  // from 65520 on: infinity
-  const uint32_t rounded = magnitude > 0x7f800000 ? magnitude : finite;
-  // Below 2^-14 halves are 2^-24 apart, as floats are beside a half.
-  const uint32_t small = std::bit_cast<uint32_t>((std::bit_cast<float>(magnitude) + 0.5F) - 0.5F);
-  return std::bit_cast<float>((magnitude < 0x38800000 ? small : rounded) | (bits & 0x80000000));
+// Both are computed, and no branch keeps a loop from becoming vectors.
+inline int32_t Select(bool condition, int32_t yes, int32_t no) {
+  const int32_t mask = -static_cast<int32_t>(condition);
+  return (mask & yes) | (~mask & no);
 }
 
-Table ValuesOf(uint16_t scale, uint16_t zero) {
-  Table values;
-  const float s = HalfToFloat(scale);
-  const float z = HalfToFloat(zero);
-  for (int code = 0; code < kCodes; ++code) {
-    values[static_cast<size_t>(code)] = RoundToHalf(s * RoundToHalf(static_cast<float>(code) - z));
+// The numbers of `blocks` blocks, in the order of their codes; eight each. Loops are long and have no branches: they
+// are most of the time of decoding, and become vectors.
+constexpr size_t kMost = 32;
+struct Tables {
+  alignas(64) float values[kMost * kCodes];
+
+  Tables(const std::byte* source, size_t blocks) {
+    float scales[kMost];
+    for (size_t i = 0; i < blocks; ++i) {
+      BlockSPQR3 block;
+      std::memcpy(&block, source + i * sizeof(block), sizeof(block));
+      scales[i] = HalfToFloat(block.scale);
+      const float zero = HalfToFloat(block.zero);
+      for (size_t code = 0; code < kCodes; ++code) {
+        values[i * kCodes + code] = static_cast<float>(code) - zero;
+      }
+    }
+    RoundToHalf(blocks * kCodes);
+    for (size_t i = 0; i < blocks; ++i) {
+      for (size_t code = 0; code < kCodes; ++code) {
+        values[i * kCodes + code] *= scales[i];
+      }
+    }
+    RoundToHalf(blocks * kCodes);
   }
-  return values;
-}
 
-void DecodeOneSPQR3(const BlockSPQR3& block, float* values) {
-  const Table table = ValuesOf(block.scale, block.zero);
+ private:
+  void RoundToHalf(size_t count) {
+    float small[kMost * kCodes];  // below 2^-14 halves are 2^-24 apart, as floats are beside a half
+    for (size_t i = 0; i < count; ++i) {
+      small[i] = (std::fabs(values[i]) + 0.5F) - 0.5F;
+    }
+    int32_t bits[kMost * kCodes];
+    int32_t small_bits[kMost * kCodes];
+    std::memcpy(bits, values, sizeof(values));
+    std::memcpy(small_bits, small, sizeof(small));
+    for (size_t i = 0; i < count; ++i) {
+      const int32_t magnitude = bits[i] & 0x7fffffff;
+      const int32_t normal = (magnitude + 0xfff + ((magnitude >> 13) & 1)) & ~0x1fff;
+      const int32_t finite = Select(magnitude >= 0x477ff000, 0x7f800000, normal);  // from 65520 on: infinity
+      const int32_t rounded = Select(magnitude > 0x7f800000, magnitude, finite);
+      bits[i] = Select(magnitude < 0x38800000, small_bits[i], rounded) | (bits[i] & ~0x7fffffff);
+    }
+    std::memcpy(values, bits, sizeof(values));
+  }
+};
+
+uint64_t CodesOf(const std::byte* block) {
   uint64_t codes = 0;
-  std::memcpy(&codes, block.codes, sizeof(block.codes));
-  for (int i = 0; i < kValues; ++i) {
-    values[i] = table[(codes >> (3 * i)) & 7];
-  }
+  std::memcpy(&codes, block + offsetof(BlockSPQR3, codes), sizeof(BlockSPQR3::codes));
+  return codes;
 }
 
 // Codes nearest to x under this scale and zero point; the squared error, NaN where they overflow.
 double Encode(const float* x, BlockSPQR3& block) {
-  const Table table = ValuesOf(block.scale, block.zero);
+  std::byte bytes[sizeof(block)];
+  std::memcpy(bytes, &block, sizeof(block));
+  const Tables tables(bytes, 1);
+  const std::span table(tables.values, kCodes);
   double error = 0;
   uint64_t codes = 0;
   for (int i = 0; i < kValues; ++i) {
@@ -94,6 +123,24 @@ void EncodeOneSPQR3(const float* x, BlockSPQR3& block) {
 
 }  // namespace
 
-CAUSEWAY_DEFINE_BLOCK(SPQR3, kValues)
+void DecodeSPQR3(const std::byte* source, float* values, int64_t count) {
+  auto blocks = static_cast<size_t>(count / kValues);
+  while (blocks > 0) {
+    const size_t here = std::min(blocks, kMost);
+    const Tables tables(source, here);
+    for (size_t i = 0; i < here; ++i, source += sizeof(BlockSPQR3), values += kValues) {
+      const uint64_t codes = CodesOf(source);
+      const float* const table = tables.values + i * kCodes;
+      for (int j = 0; j < kValues; ++j) {
+        values[j] = table[(codes >> (3 * j)) & 7];
+      }
+    }
+    blocks -= here;
+  }
+}
+
+void EncodeSPQR3(const float* values, std::byte* target, int64_t count) {
+  EncodeBlocks<BlockSPQR3, kValues, EncodeOneSPQR3>(values, target, count);
+}
 
 }  // namespace causeway::kernels
