@@ -22,7 +22,7 @@
 namespace causeway::kernels {
 
 // Of what is described above. Any change of the packed bytes raises it: caches of older ones are then packed anew.
-inline constexpr uint32_t kPackedVersion = 1;
+inline constexpr uint32_t kPackedVersion = 2;
 
 inline constexpr int64_t kPanelRows = 16;
 inline constexpr int64_t kGroup = 32;       // values of k that share a scale, of the weight and of x alike

@@ -32,8 +32,9 @@ std::vector<Projection*> ProjectionsOf(Network& network) {
 }
 
 bool IsPacked(const Projection& projection) {
-  return projection.weight.data != nullptr &&
-         kernels::PackedKindOf(projection.weight.format) != kernels::PackedKind::kNone;
+  // Inputs that a checkpoint rounds its own way are not to be rounded twice.
+  return projection.weight.data != nullptr && projection.weight.input_rounding == nullptr &&
+         kernels::PackingOf(projection.weight.format).kind != kernels::PackedKind::kNone;
 }
 
 bool PointsInto(const kernels::WeightView& weight, const std::vector<std::byte>& owned) {
@@ -58,13 +59,13 @@ void FreeUnread(Network& network) {
 }
 
 // The projections that are packed, and what of.
-struct Packing {
+struct PackJob {
   std::vector<Projection*> projections;
   std::vector<RepackPart> parts;
 };
 
-Packing PackingOf(Network& network) {
-  Packing packing;
+PackJob JobOf(Network& network) {
+  PackJob packing;
   for (Projection* const projection : ProjectionsOf(network)) {
     if (IsPacked(*projection)) {
       packing.projections.push_back(projection);
@@ -83,7 +84,7 @@ void Bind(kernels::WeightView& weight, const std::byte* packed) {
   weight.layout = kernels::WeightLayout::kPanels;
 }
 
-bool MapFrom(const RepackCache& cache, const Packing& packing, Network& network, ThreadPool& pool) {
+bool MapFrom(const RepackCache& cache, const PackJob& packing, Network& network, ThreadPool& pool) {
   auto mapped = cache.Map(packing.parts, pool);
   if (!mapped.ok()) {
     if (mapped.error().code != ErrorCode::kNotFound) {
@@ -104,7 +105,7 @@ bool MapFrom(const RepackCache& cache, const Packing& packing, Network& network,
 // The cache's file while weights are packed. The first failure is logged and ends it.
 class CacheWriter {
  public:
-  CacheWriter(const RepackCache* cache, const Packing& packing) {
+  CacheWriter(const RepackCache* cache, const PackJob& packing) {
     if (cache != nullptr) {
       if (auto writer = cache->Begin(packing.parts); writer.ok()) {
         writer_.emplace(std::move(*writer));
@@ -141,7 +142,7 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 
 // Some rows at a time, and then their source is let go of: what is read need not all be there at once.
 void PackOne(kernels::WeightView& weight, std::byte* target, Network& network, ThreadPool& pool) {
-  const kernels::PackedKind kind = kernels::PackedKindOf(weight.format);
+  const kernels::Packing kind = kernels::PackingOf(weight.format);
   const int64_t rows = (kSourceBytes / weight.row_bytes + 1) / kernels::kPanelRows * kernels::kPanelRows;
   for (int64_t row = 0; row < weight.rows;) {
     const int64_t end = std::min(weight.rows, row + std::max(rows, kernels::kPanelRows));
@@ -157,7 +158,7 @@ void PackOne(kernels::WeightView& weight, std::byte* target, Network& network, T
 
 Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackCache* cache,
                                const std::function<void(double)>& progress) {
-  const Packing packing = PackingOf(network);
+  const PackJob packing = JobOf(network);
   PackReport report;
   for (const RepackPart& part : packing.parts) {
     report.bytes += part.bytes;

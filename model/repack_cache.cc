@@ -79,7 +79,7 @@ Table TableOf(std::span<const RepackPart> parts, uint64_t identity) {
     table.rows.push_back({.offset = static_cast<uint64_t>(offsets[i]),
                           .bytes = static_cast<uint64_t>(part.bytes),
                           .format = static_cast<uint32_t>(part.format),
-                          .kind = static_cast<uint32_t>(kernels::PackedKindOf(part.format)),
+                          .kind = static_cast<uint32_t>(kernels::PackingOf(part.format).kind),
                           .rows = static_cast<uint64_t>(part.rows),
                           .columns = static_cast<uint64_t>(part.columns),
                           .sample = part.sample,
@@ -138,7 +138,7 @@ RepackPart RepackCache::Describe(const kernels::WeightView& weight) {
           .rows = weight.rows,
           .columns = weight.columns,
           .source_bytes = bytes,
-          .bytes = kernels::PackedBytes(kernels::PackedKindOf(weight.format), weight.rows, weight.columns),
+          .bytes = kernels::PackedBytes(kernels::PackingOf(weight.format), weight.rows, weight.columns),
           .sample = sample};
 }
 

@@ -53,7 +53,7 @@ class RepackCacheTest : public testing::Test {
       ASSERT_EQ(weight.layout, kernels::WeightLayout::kPanels);
       bytes.append(
           reinterpret_cast<const char*>(weight.data),
-          static_cast<size_t>(kernels::PackedBytes(kernels::PackedKindOf(weight.format), weight.rows, weight.columns)));
+          static_cast<size_t>(kernels::PackedBytes(kernels::PackingOf(weight.format), weight.rows, weight.columns)));
     };
     for (const Layer& layer : model.network->layers) {
       for (const Projection* const one : {&layer.attention.q, &layer.attention.k, &layer.attention.v,
@@ -101,7 +101,7 @@ TEST_F(RepackCacheTest, TheSecondStartMapsWhatTheFirstPacked) {
   EXPECT_LE(static_cast<int64_t>(fs::file_size(file)), model->info.packed_bytes + 16 * 4096);
   EXPECT_GT(model->info.pack.source_bytes, 0);
   for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
-    if (kernels::PackedKindOf(format.id) != kernels::PackedKind::kNone && gguf::NumberOfType(format.dtype)) {
+    if (kernels::PackingOf(format.id).kind != kernels::PackedKind::kNone && gguf::NumberOfType(format.dtype)) {
       WriteModel(format.name);
       EXPECT_FALSE(LoadsFromCache()) << format.name;
       EXPECT_TRUE(LoadsFromCache()) << format.name;
