@@ -5,27 +5,35 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/quant/grid.h"
+
 namespace causeway::kernels {
 
 #define CAUSEWAY_DECLARE_BLOCK(name)                                        \
   void Decode##name(const std::byte* source, float* values, int64_t count); \
   void Encode##name(const float* values, std::byte* target, int64_t count)
 
+// Those whose encoding has two halves (grid.h).
+#define CAUSEWAY_DECLARE_GRID_BLOCK(name)                                   \
+  CAUSEWAY_DECLARE_BLOCK(name);                                             \
+  void Fit##name(const float* x, const float* importance, BlockGrid& grid); \
+  void Pack##name(const BlockGrid& grid, const int* codes, std::byte* block)
+
 // ggml_blocks.cc
-CAUSEWAY_DECLARE_BLOCK(Q8_0);
-CAUSEWAY_DECLARE_BLOCK(Q4_0);
-CAUSEWAY_DECLARE_BLOCK(Q4_1);
-CAUSEWAY_DECLARE_BLOCK(Q5_0);
-CAUSEWAY_DECLARE_BLOCK(Q5_1);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q8_0);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q4_0);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q4_1);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q5_0);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q5_1);
 // k_quants.cc
-CAUSEWAY_DECLARE_BLOCK(Q2_K);
-CAUSEWAY_DECLARE_BLOCK(Q3_K);
-CAUSEWAY_DECLARE_BLOCK(Q4_K);
-CAUSEWAY_DECLARE_BLOCK(Q5_K);
-CAUSEWAY_DECLARE_BLOCK(Q6_K);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q2_K);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q3_K);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q4_K);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q5_K);
+CAUSEWAY_DECLARE_GRID_BLOCK(Q6_K);
 // iq4.cc
-CAUSEWAY_DECLARE_BLOCK(IQ4_NL);
-CAUSEWAY_DECLARE_BLOCK(IQ4_XS);
+CAUSEWAY_DECLARE_GRID_BLOCK(IQ4_NL);
+CAUSEWAY_DECLARE_GRID_BLOCK(IQ4_XS);
 // group_blocks.cc
 CAUSEWAY_DECLARE_BLOCK(U8G128);
 CAUSEWAY_DECLARE_BLOCK(U8G64);
@@ -53,6 +61,7 @@ CAUSEWAY_DECLARE_BLOCK(NVFP4G32);
 // spqr.cc
 CAUSEWAY_DECLARE_BLOCK(SPQR3);
 
+#undef CAUSEWAY_DECLARE_GRID_BLOCK
 #undef CAUSEWAY_DECLARE_BLOCK
 
 // Name, code, bits, values and bytes of each block of group_blocks.cc.
@@ -91,22 +100,33 @@ void DecodeBlocks(const std::byte* source, float* values, int64_t count) {
   }
 }
 
-template <typename Block, int kElements, void (*EncodeOne)(const float*, Block&)>
+// Each value to the nearest that its block's scales allow.
+template <int kElements, int kBytes, auto kFit, auto kPack>
 void EncodeBlocks(const float* values, std::byte* target, int64_t count) {
-  for (int64_t i = 0; i < count; i += kElements, target += sizeof(Block)) {
-    Block block{};
-    EncodeOne(values + i, block);
-    std::memcpy(target, &block, sizeof(Block));
+  int codes[kElements];
+  for (int64_t i = 0; i < count; i += kElements, target += kBytes) {
+    BlockGrid grid;
+    kFit(values + i, EqualImportance(), grid);
+    for (int j = 0; j < kElements; ++j) {
+      codes[j] = grid.CodeOf(j, values[i + j]);
+    }
+    kPack(grid, codes, target);
   }
 }
 
-// The two functions of format `name`, from its Block<name>, DecodeOne<name> and EncodeOne<name>.
-#define CAUSEWAY_DEFINE_BLOCK(name, elements)                                    \
-  void Decode##name(const std::byte* source, float* values, int64_t count) {     \
-    DecodeBlocks<Block##name, elements, DecodeOne##name>(source, values, count); \
-  }                                                                              \
-  void Encode##name(const float* values, std::byte* target, int64_t count) {     \
-    EncodeBlocks<Block##name, elements, EncodeOne##name>(values, target, count); \
+// The four functions of format `name`, from its Block<name>, DecodeOne<name>, FitOne<name> and PackOne<name>.
+#define CAUSEWAY_DEFINE_BLOCK(name, elements)                                                                    \
+  void Decode##name(const std::byte* source, float* values, int64_t count) {                                     \
+    DecodeBlocks<Block##name, elements, DecodeOne##name>(source, values, count);                                 \
+  }                                                                                                              \
+  void Fit##name(const float* x, const float* importance, BlockGrid& grid) { FitOne##name(x, importance, grid); } \
+  void Pack##name(const BlockGrid& grid, const int* codes, std::byte* block) {                                   \
+    Block##name packed{};                                                                                        \
+    PackOne##name(grid, codes, packed);                                                                          \
+    std::memcpy(block, &packed, sizeof(packed));                                                                 \
+  }                                                                                                              \
+  void Encode##name(const float* values, std::byte* target, int64_t count) {                                     \
+    EncodeBlocks<elements, sizeof(Block##name), Fit##name, Pack##name>(values, target, count);                   \
   }
 
 }  // namespace causeway::kernels

@@ -1,3 +1,5 @@
+// The loops run in eight lanes of their own, which compilers turn into vectors without reordering a sum: tens of
+// candidates for each group are what encoding costs.
 #include "kernels/quant/fit.h"
 
 #include <algorithm>
@@ -8,6 +10,7 @@ namespace {
 
 constexpr int kSteps = 18;  // on either side of the plain scale, a tenth of a code each
 constexpr float kStep = 0.1F;
+constexpr size_t kLanes = 8;
 
 float LargestByMagnitude(std::span<const float> x) {
   float largest = 0.0F;
@@ -17,153 +20,143 @@ float LargestByMagnitude(std::span<const float> x) {
   return largest;
 }
 
-// For given codes the best scale is sum(x q) / sum(q q), and it takes sum(x q)^2 / sum(q q) off the squared error.
-struct Projected {
-  double xq = 0;
-  double qq = 0;
+float Rounded(float x, float low, float high) {
+  constexpr float kToWhole = 12582912.0F;
+  const float raised = x < low ? low : x;
+  const float inside = raised > high ? high : raised;
+  return (inside + kToWhole) - kToWhole;
+}
 
-  void Add(float x, int q) {
-    xq += static_cast<double>(x) * q;
-    qq += static_cast<double>(q) * q;
-  }
-  double gain() const { return qq > 0 ? xq * xq / qq : 0; }
-  float scale() const { return qq > 0 ? static_cast<float>(xq / qq) : 0.0F; }
+// Weighed sums over a group of values x and what their scale is multiplied with, q.
+struct Sums {
+  double w = 0, x = 0, xx = 0, q = 0, xq = 0, qq = 0;
 };
 
-// Tries scales about largest / edge and keeps the one whose codes take off most. `code` maps x / scale to what the
-// scale is multiplied with.
+// With kAll all of them, else xq and qq alone. `code` maps x to q.
+template <bool kAll, typename Code>
+Sums SumUp(std::span<const float> x, std::span<const float> importance, Code code) {
+  float w_[kLanes] = {}, x_[kLanes] = {}, xx[kLanes] = {}, q_[kLanes] = {}, xq[kLanes] = {}, qq[kLanes] = {};
+  const auto add = [&](size_t at, size_t lane) {
+    const float value = x[at];
+    const float q = code(value);
+    const float weighed = importance[at] * q;
+    xq[lane] += weighed * value;
+    qq[lane] += weighed * q;
+    if constexpr (kAll) {
+      q_[lane] += weighed;
+      w_[lane] += importance[at];
+      x_[lane] += importance[at] * value;
+      xx[lane] += importance[at] * value * value;
+    }
+  };
+  size_t at = 0;
+  for (; at + kLanes <= x.size(); at += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      add(at + lane, lane);
+    }
+  }
+  for (size_t lane = 0; at + lane < x.size(); ++lane) {
+    add(at + lane, lane);
+  }
+  Sums sums;
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    sums.w += static_cast<double>(w_[lane]);
+    sums.x += static_cast<double>(x_[lane]);
+    sums.xx += static_cast<double>(xx[lane]);
+    sums.q += static_cast<double>(q_[lane]);
+    sums.xq += static_cast<double>(xq[lane]);
+    sums.qq += static_cast<double>(qq[lane]);
+  }
+  return sums;
+}
+
+// Tries scales about largest / edge and keeps the one whose codes take off most: for given codes the best scale is
+// xq / qq, and it takes xq^2 / qq off the squared error. `code` maps x / scale to what the scale is multiplied with.
+struct Found {
+  float scale = 0.0F;
+  double gain = 0;
+};
 template <typename Code>
-float BestScale(std::span<const float> x, float largest, float edge, Code code) {
-  double best_gain = 0;
-  float best = 0.0F;
+Found BestScale(std::span<const float> x, std::span<const float> importance, float largest, float edge, Code code) {
+  Found best;
   for (int step = -kSteps; step <= kSteps; ++step) {
     const float inverse = (edge + kStep * static_cast<float>(step)) / largest;
     if (inverse == 0.0F || !std::isfinite(inverse)) {
       continue;
     }
-    Projected projected;
-    for (const float value : x) {
-      projected.Add(value, code(value * inverse));
-    }
-    if (projected.gain() > best_gain) {
-      best_gain = projected.gain();
-      best = projected.scale();
+    const Sums sums = SumUp<false>(x, importance, [&](float value) { return code(value * inverse); });
+    const double gain = sums.qq > 0 ? sums.xq * sums.xq / sums.qq : 0;
+    if (gain > best.gain) {
+      best = {static_cast<float>(sums.xq / sums.qq), gain};
     }
   }
   return best;
 }
 
-// Least squares of x = scale * q - minimum over given codes; false if the codes are all the same.
-bool SolveAffine(std::span<const float> x, std::span<const uint8_t> codes, AffineFit& fit) {
-  double sum_q = 0, sum_qq = 0, sum_x = 0, sum_xq = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double q = codes[i];
-    sum_q += q;
-    sum_qq += q * q;
-    sum_x += static_cast<double>(x[i]);
-    sum_xq += static_cast<double>(x[i]) * q;
-  }
-  const auto n = static_cast<double>(x.size());
-  const double determinant = n * sum_qq - sum_q * sum_q;
+// The optimum for given codes; its error, infinite if the codes are all the same.
+double SolveAffine(const Sums& sums, bool reach_zero, AffineFit& fit) {
+  const double determinant = sums.w * sums.qq - sums.q * sums.q;
   if (!(determinant > 0)) {
-    return false;
+    return INFINITY;
   }
-  double scale = (n * sum_xq - sum_x * sum_q) / determinant;
-  double low = (sum_qq * sum_x - sum_q * sum_xq) / determinant;
-  if (low > 0) {  // the minimum cannot be negative
+  double scale = (sums.w * sums.xq - sums.x * sums.q) / determinant;
+  double low = (sums.qq * sums.x - sums.q * sums.xq) / determinant;
+  if (reach_zero && low > 0) {
     low = 0;
-    scale = sum_xq / sum_qq;
+    scale = sums.xq / sums.qq;
   }
-  fit = {static_cast<float>(scale), static_cast<float>(-low)};
-  return scale > 0;
-}
-
-double AffineError(std::span<const float> x, std::span<const uint8_t> codes, const AffineFit& fit) {
-  double error = 0;
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double difference =
-        static_cast<double>(fit.scale) * codes[i] - static_cast<double>(fit.minimum) - static_cast<double>(x[i]);
-    error += difference * difference;
-  }
-  return error;
+  fit = {static_cast<float>(scale), static_cast<float>(low)};
+  return scale > 0 ? sums.xx - scale * sums.xq - low * sums.x : INFINITY;
 }
 
 }  // namespace
 
-int NearestCode(float x, int low, int high) {
-  const float rounded = std::nearbyint(x);
-  return rounded > static_cast<float>(low) ? static_cast<int>(std::min(rounded, static_cast<float>(high))) : low;
-}
-
-float FitScale(std::span<const float> x, int low, int high) {
+float FitScale(std::span<const float> x, std::span<const float> importance, int low, int high) {
   const float largest = LargestByMagnitude(x);
-  return largest == 0.0F ? 0.0F : BestScale(x, largest, static_cast<float>(low), [&](float value) {
-    return NearestCode(value, low, high);
-  });
+  if (largest == 0.0F) {
+    return 0.0F;
+  }
+  const auto least = static_cast<float>(low);
+  const auto most = static_cast<float>(high);
+  const Found best =
+      BestScale(x, importance, largest, least, [&](float value) { return Rounded(value, least, most); });
+  return best.gain > 0 ? best.scale : largest / least;  // nothing of importance: the plain scale
 }
 
-AffineFit FitAffine(std::span<const float> x, int high) {
+AffineFit FitAffine(std::span<const float> x, std::span<const float> importance, int high, bool reach_zero) {
   const auto [lowest, highest] = std::minmax_element(x.begin(), x.end());
-  const float low = std::min(*lowest, 0.0F);
+  const float low = reach_zero ? std::min(*lowest, 0.0F) : *lowest;
   if (!(*highest > low)) {
-    return {0.0F, -low};
+    return {0.0F, low};
   }
-  AffineFit best{(*highest - low) / static_cast<float>(high), -low};
+  const auto most = static_cast<float>(high);
+  AffineFit best{(*highest - low) / most, low};
   double best_error = INFINITY;
-  uint8_t codes[256];
-  const std::span<uint8_t> used(codes, x.size());
   for (int step = -kSteps / 2; step <= kSteps; ++step) {
-    const float inverse = (static_cast<float>(high) + kStep * static_cast<float>(step)) / (*highest - low);
+    const float inverse = (most + kStep * static_cast<float>(step)) / (*highest - low);
     if (!(inverse > 0.0F) || !std::isfinite(inverse)) {
       continue;
     }
-    for (size_t i = 0; i < x.size(); ++i) {
-      codes[i] = static_cast<uint8_t>(NearestCode((x[i] - low) * inverse, 0, high));
-    }
+    const Sums sums =
+        SumUp<true>(x, importance, [&](float value) { return Rounded((value - low) * inverse, 0.0F, most); });
     AffineFit fit;
-    if (SolveAffine(x, used, fit)) {
-      const double error = AffineError(x, used, fit);
-      if (error < best_error) {
-        best_error = error;
-        best = fit;
-      }
+    if (const double error = SolveAffine(sums, reach_zero, fit); error < best_error) {
+      best_error = error;
+      best = fit;
     }
   }
   return best;
 }
 
-int NearestEntry(float x, std::span<const int8_t> table) {
-  const auto above = std::lower_bound(table.begin(), table.end(), x,
-                                      [](int8_t entry, float value) { return static_cast<float>(entry) < value; });
-  if (above == table.begin()) {
-    return 0;
-  }
-  const auto index = static_cast<int>(above - table.begin());
-  const bool lower = above == table.end() || x - static_cast<float>(*(above - 1)) < static_cast<float>(*above) - x;
-  return lower ? index - 1 : index;
-}
-
-float FitTable(std::span<const float> x, std::span<const int8_t> table) {
+float FitTable(std::span<const float> x, std::span<const float> importance, std::span<const float> table) {
   const float largest = LargestByMagnitude(x);
   if (largest == 0.0F) {
     return 0.0F;
   }
-  const auto code = [&](float value) {
-    return static_cast<int>(table[static_cast<size_t>(NearestEntry(value, table))]);
-  };
-  const float low = BestScale(x, largest, static_cast<float>(table.front()), code);
-  const float high = BestScale(x, largest, static_cast<float>(table.back()), code);
-  const auto error = [&](float scale) {
-    double sum = 0;
-    for (const float value : x) {
-      const double difference = scale == 0.0F
-                                    ? static_cast<double>(value)
-                                    : static_cast<double>(value) - static_cast<double>(scale) * code(value / scale);
-      sum += difference * difference;
-    }
-    return sum;
-  };
-  return error(low) <= error(high) ? low : high;
+  const auto code = [&](float value) { return table[static_cast<size_t>(NearestEntry(value, table))]; };
+  const Found low = BestScale(x, importance, largest, table.front(), code);
+  const Found high = BestScale(x, importance, largest, table.back(), code);
+  return low.gain >= high.gain && low.gain > 0 ? low.scale : high.gain > 0 ? high.scale : largest / table.front();
 }
 
 }  // namespace causeway::kernels

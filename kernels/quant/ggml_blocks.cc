@@ -66,16 +66,17 @@ void AddFifths(uint32_t fifths, int (&codes)[kBlock]) {
   }
 }
 
-void PackNibbles(const int (&codes)[kBlock], uint8_t (&nibbles)[kHalf]) {
+// Codes are stored plus `offset`.
+void PackNibbles(const int* codes, int offset, uint8_t (&nibbles)[kHalf]) {
   for (int i = 0; i < kHalf; ++i) {
-    nibbles[i] = static_cast<uint8_t>((codes[i] & 0xf) | ((codes[i + kHalf] & 0xf) << 4));
+    nibbles[i] = static_cast<uint8_t>(((codes[i] + offset) & 0xf) | (((codes[i + kHalf] + offset) & 0xf) << 4));
   }
 }
 
-void PackFifths(const int (&codes)[kBlock], uint8_t (&bytes)[4]) {
+void PackFifths(const int* codes, int offset, uint8_t (&bytes)[4]) {
   uint32_t word = 0;
   for (int i = 0; i < kBlock; ++i) {
-    word |= static_cast<uint32_t>((codes[i] >> 4) & 1) << i;
+    word |= static_cast<uint32_t>(((codes[i] + offset) >> 4) & 1) << i;
   }
   std::memcpy(bytes, &word, sizeof(word));
 }
@@ -123,60 +124,67 @@ void DecodeOneQ5_1(const BlockQ5_1& block, float* values) {
 
 // ---- Encoding ----------------------------------------------------------------------------------------
 
-// Codes in [-half, half - 1] as offsets from -half, under the scale as it is stored.
-uint16_t EncodeSigned(const float* x, int half, int (&codes)[kBlock]) {
-  const uint16_t stored = FloatToHalf(FitScale({x, kBlock}, -half, half - 1));
-  const float scale = HalfToFloat(stored);
-  for (int i = 0; i < kBlock; ++i) {
-    codes[i] = (scale == 0.0F ? 0 : NearestCode(x[i] / scale, -half, half - 1)) + half;
-  }
-  return stored;
+// Codes in [-half, half - 1] under one scale, as it is stored.
+void FitSigned(const float* x, const float* importance, int half, BlockGrid& grid) {
+  grid.low = -half;
+  grid.high = half - 1;
+  grid.d = FloatToHalf(FitScale({x, kBlock}, {importance, kBlock}, grid.low, grid.high));
+  grid.step[0] = HalfToFloat(grid.d);
 }
 
-// Scale and minimum span the block's range: unlike in K-quants the minimum may have either sign.
-void EncodeAffine(const float* x, int high, uint16_t& stored_scale, uint16_t& stored_minimum, int (&codes)[kBlock]) {
-  const auto [low, top] = std::minmax_element(x, x + kBlock);
-  stored_minimum = FloatToHalf(*low);
-  const float minimum = HalfToFloat(stored_minimum);
-  stored_scale = FloatToHalf((*top - minimum) / static_cast<float>(high));
-  const float scale = HalfToFloat(stored_scale);
-  for (int i = 0; i < kBlock; ++i) {
-    codes[i] = scale == 0.0F ? 0 : NearestCode((x[i] - minimum) / scale, 0, high);
-  }
+void FitShifted(const float* x, const float* importance, int high, BlockGrid& grid) {
+  grid.high = high;
+  const AffineFit fit = FitAffine({x, kBlock}, {importance, kBlock}, high, false);
+  grid.d = FloatToHalf(fit.scale);
+  grid.dmin = FloatToHalf(fit.low);
+  grid.step[0] = HalfToFloat(grid.d);
+  grid.shift[0] = HalfToFloat(grid.dmin);
 }
 
-void EncodeOneQ8_0(const float* x, BlockQ8_0& block) {
+// The largest magnitude gets the last code: nearest is good enough at eight bits.
+void FitOneQ8_0(const float* x, const float* /*importance*/, BlockGrid& grid) {
   float largest = 0.0F;
   for (int i = 0; i < kBlock; ++i) {
     largest = std::max(largest, std::fabs(x[i]));
   }
-  block.scale = FloatToHalf(largest / 127.0F);
-  const float scale = HalfToFloat(block.scale);
+  grid.low = -127;
+  grid.high = 127;
+  grid.d = FloatToHalf(largest / 127.0F);
+  grid.step[0] = HalfToFloat(grid.d);
+}
+void PackOneQ8_0(const BlockGrid& grid, const int* codes, BlockQ8_0& block) {
+  block.scale = grid.d;
   for (int i = 0; i < kBlock; ++i) {
-    block.codes[i] = static_cast<int8_t>(scale == 0.0F ? 0 : NearestCode(x[i] / scale, -127, 127));
+    block.codes[i] = static_cast<int8_t>(codes[i]);
   }
 }
-void EncodeOneQ4_0(const float* x, BlockQ4_0& block) {
-  int codes[kBlock];
-  block.scale = EncodeSigned(x, 8, codes);
-  PackNibbles(codes, block.nibbles);
+
+void FitOneQ4_0(const float* x, const float* importance, BlockGrid& grid) { FitSigned(x, importance, 8, grid); }
+void PackOneQ4_0(const BlockGrid& grid, const int* codes, BlockQ4_0& block) {
+  block.scale = grid.d;
+  PackNibbles(codes, 8, block.nibbles);
 }
-void EncodeOneQ4_1(const float* x, BlockQ4_1& block) {
-  int codes[kBlock];
-  EncodeAffine(x, 15, block.scale, block.minimum, codes);
-  PackNibbles(codes, block.nibbles);
+
+void FitOneQ4_1(const float* x, const float* importance, BlockGrid& grid) { FitShifted(x, importance, 15, grid); }
+void PackOneQ4_1(const BlockGrid& grid, const int* codes, BlockQ4_1& block) {
+  block.scale = grid.d;
+  block.minimum = grid.dmin;
+  PackNibbles(codes, 0, block.nibbles);
 }
-void EncodeOneQ5_0(const float* x, BlockQ5_0& block) {
-  int codes[kBlock];
-  block.scale = EncodeSigned(x, 16, codes);
-  PackNibbles(codes, block.nibbles);
-  PackFifths(codes, block.fifths);
+
+void FitOneQ5_0(const float* x, const float* importance, BlockGrid& grid) { FitSigned(x, importance, 16, grid); }
+void PackOneQ5_0(const BlockGrid& grid, const int* codes, BlockQ5_0& block) {
+  block.scale = grid.d;
+  PackNibbles(codes, 16, block.nibbles);
+  PackFifths(codes, 16, block.fifths);
 }
-void EncodeOneQ5_1(const float* x, BlockQ5_1& block) {
-  int codes[kBlock];
-  EncodeAffine(x, 31, block.scale, block.minimum, codes);
-  PackNibbles(codes, block.nibbles);
-  PackFifths(codes, block.fifths);
+
+void FitOneQ5_1(const float* x, const float* importance, BlockGrid& grid) { FitShifted(x, importance, 31, grid); }
+void PackOneQ5_1(const BlockGrid& grid, const int* codes, BlockQ5_1& block) {
+  block.scale = grid.d;
+  block.minimum = grid.dmin;
+  PackNibbles(codes, 0, block.nibbles);
+  PackFifths(codes, 0, block.fifths);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kGroup = 32;
 constexpr int kSuper = 256;
-constexpr int8_t kTable[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+constexpr float kTable[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 struct BlockIQ4_NL {
   uint16_t scale;
@@ -31,15 +31,14 @@ static_assert(sizeof(BlockIQ4_NL) == 18 && sizeof(BlockIQ4_XS) == 136);
 
 void DecodeGroup(float scale, const uint8_t* nibbles, float* values) {
   for (int i = 0; i < kGroup / 2; ++i) {
-    values[i] = scale * static_cast<float>(kTable[nibbles[i] & 0xf]);
-    values[i + kGroup / 2] = scale * static_cast<float>(kTable[nibbles[i] >> 4]);
+    values[i] = scale * kTable[nibbles[i] & 0xf];
+    values[i + kGroup / 2] = scale * kTable[nibbles[i] >> 4];
   }
 }
 
-void EncodeGroup(const float* x, float scale, uint8_t* nibbles) {
-  const auto code = [&](float value) { return NearestEntry(scale == 0.0F ? 0.0F : value / scale, kTable); };
+void PackGroup(const int* codes, uint8_t* nibbles) {
   for (int i = 0; i < kGroup / 2; ++i) {
-    nibbles[i] = static_cast<uint8_t>(code(x[i]) | (code(x[i + kGroup / 2]) << 4));
+    nibbles[i] = static_cast<uint8_t>(codes[i] | (codes[i + kGroup / 2] << 4));
   }
 }
 
@@ -47,9 +46,15 @@ void DecodeOneIQ4_NL(const BlockIQ4_NL& block, float* values) {
   DecodeGroup(HalfToFloat(block.scale), block.nibbles, values);
 }
 
-void EncodeOneIQ4_NL(const float* x, BlockIQ4_NL& block) {
-  block.scale = FloatToHalf(FitTable({x, kGroup}, kTable));
-  EncodeGroup(x, HalfToFloat(block.scale), block.nibbles);
+void FitOneIQ4_NL(const float* x, const float* importance, BlockGrid& grid) {
+  grid.table = kTable;
+  grid.d = FloatToHalf(FitTable({x, kGroup}, {importance, kGroup}, kTable));
+  grid.step[0] = HalfToFloat(grid.d);
+}
+
+void PackOneIQ4_NL(const BlockGrid& grid, const int* codes, BlockIQ4_NL& block) {
+  block.scale = grid.d;
+  PackGroup(codes, block.nibbles);
 }
 
 void DecodeOneIQ4_XS(const BlockIQ4_XS& block, float* values) {
@@ -62,19 +67,28 @@ void DecodeOneIQ4_XS(const BlockIQ4_XS& block, float* values) {
   }
 }
 
-void EncodeOneIQ4_XS(const float* x, BlockIQ4_XS& block) {
-  float fits[kSuper / kGroup];
-  for (int group = 0; group < kSuper / kGroup; ++group) {
-    fits[group] = FitTable({x + group * kGroup, kGroup}, kTable);
+void FitOneIQ4_XS(const float* x, const float* importance, BlockGrid& grid) {
+  constexpr int kGroups = kSuper / kGroup;
+  float fits[kGroups];
+  for (int group = 0; group < kGroups; ++group) {
+    fits[group] = FitTable({x + group * kGroup, kGroup}, {importance + group * kGroup, kGroup}, kTable);
   }
-  block.d = FloatToHalf(FitScale(fits, -32, 31));
-  const float d = HalfToFloat(block.d);
+  grid.table = kTable;
+  grid.d = FloatToHalf(FitScale(fits, {EqualImportance(), kGroups}, -32, 31));
+  const float d = HalfToFloat(grid.d);
+  for (int group = 0; group < kGroups; ++group) {
+    grid.scales[group] = d == 0.0F ? 0 : NearestCode(fits[group] / d, -32, 31);
+    grid.step[group] = d * static_cast<float>(grid.scales[group]);
+  }
+}
+
+void PackOneIQ4_XS(const BlockGrid& grid, const int* codes, BlockIQ4_XS& block) {
+  block.d = grid.d;
   for (int group = 0; group < kSuper / kGroup; ++group) {
-    const int scale = d == 0.0F ? 0 : NearestCode(fits[group] / d, -32, 31);
-    const int stored = scale + 32;
+    const int stored = grid.scales[group] + 32;
     block.scales_low[group / 2] |= static_cast<uint8_t>((stored & 0xf) << (group % 2 * 4));
     block.scales_high = static_cast<uint16_t>(block.scales_high | (stored >> 4) << (group * 2));
-    EncodeGroup(x + group * kGroup, d * static_cast<float>(scale), block.nibbles + group * kGroup / 2);
+    PackGroup(codes + group * kGroup, block.nibbles + group * kGroup / 2);
   }
 }
 

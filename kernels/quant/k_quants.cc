@@ -207,121 +207,130 @@ void DecodeOneQ6_K(const BlockQ6_K& block, float* values) {
 
 // ---- Encoding ----------------------------------------------------------------------------------------
 
-// Groups with a minimum: each is fitted alone, scales and minima are rounded to `high` steps of the largest, and codes
-// are taken anew under what came of that.
+// Groups with a minimum: each is fitted alone, and scales and minima are rounded to `scale_high` steps of the largest.
 template <int kGroups>
-struct AffineGroups {
-  uint16_t d;
-  uint16_t dmin;
-  uint8_t scales[kGroups];
-  uint8_t minima[kGroups];
-  Codes codes;
-};
-
-template <int kGroups>
-AffineGroups<kGroups> EncodeAffineGroups(const float* x, int code_high, int scale_high) {
+void FitAffineGroups(const float* x, const float* importance, int code_high, int scale_high, BlockGrid& grid) {
   constexpr int kSize = kBlock / kGroups;
-  AffineGroups<kGroups> out;
   AffineFit fits[kGroups];
   float largest_scale = 0.0F;
   float largest_minimum = 0.0F;
   for (int group = 0; group < kGroups; ++group) {
-    fits[group] = FitAffine({x + group * kSize, kSize}, code_high);
+    fits[group] = FitAffine({x + group * kSize, kSize}, {importance + group * kSize, kSize}, code_high, true);
     largest_scale = std::max(largest_scale, fits[group].scale);
-    largest_minimum = std::max(largest_minimum, fits[group].minimum);
+    largest_minimum = std::max(largest_minimum, -fits[group].low);
   }
-  out.d = FloatToHalf(largest_scale / static_cast<float>(scale_high));
-  out.dmin = FloatToHalf(largest_minimum / static_cast<float>(scale_high));
-  const float d = HalfToFloat(out.d);
-  const float dmin = HalfToFloat(out.dmin);
+  grid.group = kSize;
+  grid.high = code_high;
+  grid.d = FloatToHalf(largest_scale / static_cast<float>(scale_high));
+  grid.dmin = FloatToHalf(largest_minimum / static_cast<float>(scale_high));
+  const float d = HalfToFloat(grid.d);
+  const float dmin = HalfToFloat(grid.dmin);
   for (int group = 0; group < kGroups; ++group) {
-    const int scale = d == 0.0F ? 0 : NearestCode(fits[group].scale / d, 0, scale_high);
-    const int minimum = dmin == 0.0F ? 0 : NearestCode(fits[group].minimum / dmin, 0, scale_high);
-    out.scales[group] = static_cast<uint8_t>(scale);
-    out.minima[group] = static_cast<uint8_t>(minimum);
-    const float step = d * static_cast<float>(scale);
-    const float shift = dmin * static_cast<float>(minimum);
-    for (int i = group * kSize; i < (group + 1) * kSize; ++i) {
-      out.codes[i] = static_cast<uint8_t>(step == 0.0F ? 0 : NearestCode((x[i] + shift) / step, 0, code_high));
-    }
+    grid.scales[group] = d == 0.0F ? 0 : NearestCode(fits[group].scale / d, 0, scale_high);
+    grid.minima[group] = dmin == 0.0F ? 0 : NearestCode(-fits[group].low / dmin, 0, scale_high);
+    grid.step[group] = d * static_cast<float>(grid.scales[group]);
+    grid.shift[group] = -(dmin * static_cast<float>(grid.minima[group]));
   }
-  return out;
 }
 
 // Sixteen groups around zero, codes in [-half, half - 1], scales in [-scale_half, scale_half - 1].
-struct SignedGroups {
-  uint16_t d;
-  int scales[16];
-  Codes codes;  // plus half
-};
-
-SignedGroups EncodeSignedGroups(const float* x, int half, int scale_half) {
-  SignedGroups out;
-  float fits[16];
-  for (int group = 0; group < 16; ++group) {
-    fits[group] = FitScale({x + group * 16, 16}, -half, half - 1);
+void FitSignedGroups(const float* x, const float* importance, int half, int scale_half, BlockGrid& grid) {
+  constexpr int kGroups = 16;
+  float fits[kGroups];
+  for (int group = 0; group < kGroups; ++group) {
+    fits[group] = FitScale({x + group * 16, 16}, {importance + group * 16, 16}, -half, half - 1);
   }
-  out.d = FloatToHalf(FitScale(fits, -scale_half, scale_half - 1));
-  const float d = HalfToFloat(out.d);
-  for (int group = 0; group < 16; ++group) {
-    out.scales[group] = d == 0.0F ? 0 : NearestCode(fits[group] / d, -scale_half, scale_half - 1);
-    const float step = d * static_cast<float>(out.scales[group]);
-    for (int i = group * 16; i < (group + 1) * 16; ++i) {
-      out.codes[i] = static_cast<uint8_t>((step == 0.0F ? 0 : NearestCode(x[i] / step, -half, half - 1)) + half);
-    }
+  grid.group = 16;
+  grid.low = -half;
+  grid.high = half - 1;
+  grid.d = FloatToHalf(FitScale(fits, {EqualImportance(), kGroups}, -scale_half, scale_half - 1));
+  const float d = HalfToFloat(grid.d);
+  for (int group = 0; group < kGroups; ++group) {
+    grid.scales[group] = d == 0.0F ? 0 : NearestCode(fits[group] / d, -scale_half, scale_half - 1);
+    grid.step[group] = d * static_cast<float>(grid.scales[group]);
   }
-  return out;
 }
 
-void EncodeOneQ2_K(const float* x, BlockQ2_K& block) {
-  const auto groups = EncodeAffineGroups<16>(x, 3, 15);
-  block.d = groups.d;
-  block.dmin = groups.dmin;
-  for (int i = 0; i < 16; ++i) {
-    block.scales[i] = static_cast<uint8_t>(groups.scales[i] | (groups.minima[i] << 4));
+// As unsigned numbers.
+void Store(const int* codes, int offset, Codes& stored) {
+  for (int i = 0; i < kBlock; ++i) {
+    stored[i] = static_cast<uint8_t>(codes[i] + offset);
   }
-  Pack<kPairs>(groups.codes, block.pairs);
 }
 
-void EncodeOneQ3_K(const float* x, BlockQ3_K& block) {
-  const SignedGroups groups = EncodeSignedGroups(x, 4, 32);
-  block.d = groups.d;
+void FitOneQ2_K(const float* x, const float* importance, BlockGrid& grid) {
+  FitAffineGroups<16>(x, importance, 3, 15, grid);
+}
+void PackOneQ2_K(const BlockGrid& grid, const int* codes, BlockQ2_K& block) {
+  block.d = grid.d;
+  block.dmin = grid.dmin;
   for (int i = 0; i < 16; ++i) {
-    PutThreeScale(groups.scales[i], i, block.scales);
+    block.scales[i] = static_cast<uint8_t>(grid.scales[i] | (grid.minima[i] << 4));
   }
-  Pack<kPairs>(groups.codes, block.pairs);
-  Pack<kBits, 2>(groups.codes, block.thirds);
+  Codes stored;
+  Store(codes, 0, stored);
+  Pack<kPairs>(stored, block.pairs);
+}
+
+void FitOneQ3_K(const float* x, const float* importance, BlockGrid& grid) {
+  FitSignedGroups(x, importance, 4, 32, grid);
+}
+void PackOneQ3_K(const BlockGrid& grid, const int* codes, BlockQ3_K& block) {
+  block.d = grid.d;
+  for (int i = 0; i < 16; ++i) {
+    PutThreeScale(grid.scales[i], i, block.scales);
+  }
+  Codes stored;
+  Store(codes, 4, stored);
+  Pack<kPairs>(stored, block.pairs);
+  Pack<kBits, 2>(stored, block.thirds);
 }
 
 // What Q4_K and Q5_K share.
 template <typename Block>
-AffineGroups<8> EncodeSixBitGroups(const float* x, int code_high, Block& block) {
-  const auto groups = EncodeAffineGroups<8>(x, code_high, 63);
-  block.d = groups.d;
-  block.dmin = groups.dmin;
+void PackSixBitGroups(const BlockGrid& grid, const Codes& stored, Block& block) {
+  block.d = grid.d;
+  block.dmin = grid.dmin;
   SixBits six;
-  std::memcpy(six.scales, groups.scales, sizeof(six.scales));
-  std::memcpy(six.minima, groups.minima, sizeof(six.minima));
-  PackSixBits(six, block.scales);
-  Pack<kNibbles>(groups.codes, block.nibbles);
-  return groups;
-}
-
-void EncodeOneQ4_K(const float* x, BlockQ4_K& block) { EncodeSixBitGroups(x, 15, block); }
-
-void EncodeOneQ5_K(const float* x, BlockQ5_K& block) {
-  const auto groups = EncodeSixBitGroups(x, 31, block);
-  Pack<kBits, 4>(groups.codes, block.fifths);
-}
-
-void EncodeOneQ6_K(const float* x, BlockQ6_K& block) {
-  const SignedGroups groups = EncodeSignedGroups(x, 32, 128);
-  block.d = groups.d;
-  for (int i = 0; i < 16; ++i) {
-    block.scales[i] = static_cast<int8_t>(groups.scales[i]);
+  for (int i = 0; i < 8; ++i) {
+    six.scales[i] = static_cast<uint8_t>(grid.scales[i]);
+    six.minima[i] = static_cast<uint8_t>(grid.minima[i]);
   }
-  Pack<kLongNibbles>(groups.codes, block.nibbles);
-  Pack<kPairs, 4>(groups.codes, block.pairs);
+  PackSixBits(six, block.scales);
+  Pack<kNibbles>(stored, block.nibbles);
+}
+
+void FitOneQ4_K(const float* x, const float* importance, BlockGrid& grid) {
+  FitAffineGroups<8>(x, importance, 15, 63, grid);
+}
+void PackOneQ4_K(const BlockGrid& grid, const int* codes, BlockQ4_K& block) {
+  Codes stored;
+  Store(codes, 0, stored);
+  PackSixBitGroups(grid, stored, block);
+}
+
+void FitOneQ5_K(const float* x, const float* importance, BlockGrid& grid) {
+  FitAffineGroups<8>(x, importance, 31, 63, grid);
+}
+void PackOneQ5_K(const BlockGrid& grid, const int* codes, BlockQ5_K& block) {
+  Codes stored;
+  Store(codes, 0, stored);
+  PackSixBitGroups(grid, stored, block);
+  Pack<kBits, 4>(stored, block.fifths);
+}
+
+void FitOneQ6_K(const float* x, const float* importance, BlockGrid& grid) {
+  FitSignedGroups(x, importance, 32, 128, grid);
+}
+void PackOneQ6_K(const BlockGrid& grid, const int* codes, BlockQ6_K& block) {
+  block.d = grid.d;
+  for (int i = 0; i < 16; ++i) {
+    block.scales[i] = static_cast<int8_t>(grid.scales[i]);
+  }
+  Codes stored;
+  Store(codes, 32, stored);
+  Pack<kLongNibbles>(stored, block.nibbles);
+  Pack<kPairs, 4>(stored, block.pairs);
 }
 
 }  // namespace
