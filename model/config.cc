@@ -100,6 +100,18 @@ Result<std::vector<int64_t>> Config::IntList(const char* name) const {
   return list;
 }
 
+TextConfig UnwrapText(const Json& config) {
+  const auto text = config.find("text_config");
+  if (text == config.end() || !text->is_object() || !text->contains("model_type")) {
+    return {config, false};
+  }
+  TextConfig model{*text, true};
+  if (config.contains("tie_word_embeddings") && !model.config.contains("tie_word_embeddings")) {
+    model.config["tie_word_embeddings"] = config["tie_word_embeddings"];
+  }
+  return model;
+}
+
 Result<std::vector<Token>> ReadTokenIds(const Json& json, const char* name) {
   std::vector<Token> ids;
   const auto it = json.find(name);

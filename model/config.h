@@ -39,6 +39,14 @@ class Config {
 // file stays: it says "none", where absence says "as usual".
 Json WithDefaults(Json config, std::string_view defaults);
 
+// The text model's configuration: of a multimodal wrapper its text_config, where what the wrapper says about tying counts
+// if the text model says nothing.
+struct TextConfig {
+  Json config;
+  bool wrapped = false;
+};
+TextConfig UnwrapText(const Json& config);
+
 // One id, a list of ids, or nothing.
 Result<std::vector<Token>> ReadTokenIds(const Json& json, const char* name);
 

@@ -26,25 +26,6 @@
 namespace causeway::model {
 namespace {
 
-// A multimodal wrapper keeps the text model's configuration in text_config; what it says itself about tying
-// counts where the text model says nothing.
-struct TextModel {
-  Json config;
-  bool wrapped = false;
-};
-
-TextModel Unwrap(const Json& config) {
-  const auto text = config.find("text_config");
-  if (text == config.end() || !text->is_object() || !text->contains("model_type")) {
-    return {config, false};
-  }
-  TextModel model{*text, true};
-  if (config.contains("tie_word_embeddings") && !model.config.contains("tie_word_embeddings")) {
-    model.config["tie_word_embeddings"] = config["tie_word_embeddings"];
-  }
-  return model;
-}
-
 void CountWeights(const TensorMap& tensors, ModelInfo& info) {
   std::map<std::string, int64_t> bytes_of;
   for (const auto& [name, tensor] : tensors) {
@@ -158,7 +139,7 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& op
                         Model& model) {
   progress(0.0, "reading the configuration");
   ASSIGN_OR_RETURN(const Json config, ReadJsonObject(*files, "config.json"));
-  TextModel text = Unwrap(config);
+  TextConfig text = UnwrapText(config);
   TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config, model.generation));
   ASSIGN_OR_RETURN(model.chat, ReadChatFormat(*files));
   if (files->Has("tokenizer.json")) {

@@ -122,6 +122,20 @@ struct Runner::Impl {
     return &result;
   }
 
+  void RunLayers(const scheduler::Plan& plan, int64_t begin, int64_t end, std::span<float> hidden) {
+    Gather(plan);
+    CHECK(static_cast<int64_t>(hidden.size()) == m * widths.hidden);
+    if (begin == 0) {
+      Embed();
+    } else {
+      std::copy(hidden.begin(), hidden.end(), x.begin());
+    }
+    for (int64_t i = begin; i < end; ++i) {
+      RunLayer(i, network.layers[static_cast<size_t>(i)]);
+    }
+    std::copy_n(x.begin(), hidden.size(), hidden.begin());
+  }
+
   // Lays the plan's rows out as one batch.
   void Gather(const scheduler::Plan& plan) {
     tokens.clear();
@@ -262,6 +276,9 @@ struct Runner::Impl {
       const int64_t width = output.projection.weight.rows;
       adapted[count] = {output.slot, output.y.data(), width};
       targets[count++] = {output.projection.weight, DataOrNull(output.projection.bias), output.y.data(), width};
+    }
+    if (linear_hook) {
+      linear_hook(std::span(targets).first(count), args.x, args.x_stride, args.m);
     }
     args.targets = std::span(targets).first(count);
     linear.Run(stream, args);
@@ -487,6 +504,7 @@ struct Runner::Impl {
   kernels::Scratch scratch;
   kernels::Stream stream;
   LinearInputs linear;
+  LinearHook linear_hook;
   HiddenObserver hidden_observer;
   LogitsObserver logits_observer;
   const scheduler::Plan* launched = nullptr;
@@ -543,6 +561,10 @@ Result<void> Runner::Wake() {
   return {};
 }
 
+void Runner::RunLayers(const scheduler::Plan& plan, int64_t begin, int64_t end, std::span<float> hidden) {
+  impl_->RunLayers(plan, begin, end, hidden);
+}
+void Runner::SetLinearHook(LinearHook hook) { impl_->linear_hook = std::move(hook); }
 void Runner::SetHiddenObserver(HiddenObserver observer) { impl_->hidden_observer = std::move(observer); }
 void Runner::SetLogitsObserver(LogitsObserver observer) { impl_->logits_observer = std::move(observer); }
 

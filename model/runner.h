@@ -34,6 +34,15 @@ class Runner final : public scheduler::Executor {
   Result<void> Sleep() override;
   Result<void> Wake() override;
 
+  // For calibration: runs layers [begin, end) of one step on residual streams that the caller keeps, without the head.
+  // hidden: [plan.total_tokens, hidden], read and overwritten; a begin of 0 starts from the embeddings of the plan's
+  // tokens instead.
+  void RunLayers(const scheduler::Plan& plan, int64_t begin, int64_t end, std::span<float> hidden);
+  // Called for the linear layers of blocks (not the head), before they are computed; may put other weights in.
+  using LinearHook =
+      std::function<void(std::span<kernels::LinearTarget> targets, const float* x, int64_t x_stride, int64_t m)>;
+  void SetLinearHook(LinearHook hook);
+
   // For verify and eval: called in Await with the residual stream. index 0: scaled embedding; l: after
   // block l; the last one has the final norm applied (transformers' convention). values: [rows, hidden].
   using HiddenObserver = std::function<void(int index, std::span<const float> values, int64_t rows)>;

@@ -8,9 +8,8 @@
 #include "base/json.h"
 
 namespace causeway::model {
-namespace {
 
-std::string HeaderOf(std::span<const TensorToWrite> tensors) {
+std::string SafetensorsHeader(std::span<const TensorToWrite> tensors) {
   OrderedJson header = OrderedJson::object();
   int64_t at = 0;
   for (const TensorToWrite& tensor : tensors) {
@@ -18,19 +17,15 @@ std::string HeaderOf(std::span<const TensorToWrite> tensors) {
     at += tensor.bytes;
   }
   std::string text = DumpJson(header);
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // keeps the data aligned
-  return text;
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const uint64_t bytes = text.size();
+  return std::string(reinterpret_cast<const char*>(&bytes), sizeof(bytes)) + text;
 }
-
-}  // namespace
 
 Result<void> WriteSafetensors(const std::string& path, std::span<const TensorToWrite> tensors,
                               const TensorSource& source) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  const std::string header = HeaderOf(tensors);
-  const uint64_t header_bytes = header.size();
-  file.write(reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes));
-  file.write(header.data(), static_cast<std::streamsize>(header.size()));
+  file << SafetensorsHeader(tensors);
   for (size_t i = 0; i < tensors.size() && file.good(); ++i) {
     int64_t written = 0;
     source(i, [&](std::span<const std::byte> bytes) {

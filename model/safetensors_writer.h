@@ -19,6 +19,9 @@ struct TensorToWrite {
   int64_t bytes = 0;
 };
 
+// What stands in front of the data: the length of the JSON, then the JSON, padded so that the data are aligned.
+std::string SafetensorsHeader(std::span<const TensorToWrite> tensors);
+
 // Called once per tensor in order; must hand exactly its bytes to `write`, in as many pieces as it likes.
 using TensorSource = std::function<void(size_t index, const std::function<void(std::span<const std::byte>)>& write)>;
 

@@ -80,6 +80,22 @@ Result<Token> SequenceRunner::Prefill(int64_t index, std::span<const Token> toke
   return next;
 }
 
+Result<void> SequenceRunner::RunLayers(std::span<const Token> tokens, int64_t begin, int64_t end,
+                                       std::span<float> hidden) {
+  CHECK(static_cast<int64_t>(tokens.size()) <= options_.chunk);
+  Slot& slot = slots_[0];
+  slot = Slot{};
+  ASSIGN_OR_RETURN(slot.span, cache_->CreateSpan(options_.max_positions));
+  slot.tokens.assign(tokens.begin(), tokens.end());
+  slot.length_limit = static_cast<int64_t>(tokens.size());
+  TRY(Extend(slot));
+  AddRow(slot, 0, static_cast<int64_t>(tokens.size()), false);
+  runner_->RunLayers(plan_, begin, end, hidden);
+  plan_.rows.clear();
+  plan_.total_tokens = 0;
+  return {};
+}
+
 Result<std::vector<Token>> SequenceRunner::Decode(std::span<const Token> tokens) {
   for (size_t i = 0; i < tokens.size(); ++i) {
     slots_[i].tokens.push_back(tokens[i]);

@@ -36,6 +36,8 @@ class SequenceRunner {
   Result<Token> Prefill(int64_t slot, std::span<const Token> tokens, bool sample, int64_t length_limit = 0);
   // What sequences of `slot` are computed with from their next Prefill on; null: the model as it is. Outlives them.
   void SetAdapter(int64_t slot, const scheduler::Adapter* adapter) { adapters_[static_cast<size_t>(slot)] = adapter; }
+  // Runs layers [begin, end) over a whole sequence, at most a chunk, in slot 0: Runner::RunLayers.
+  Result<void> RunLayers(std::span<const Token> tokens, int64_t begin, int64_t end, std::span<float> hidden);
   // One step for slots [0, tokens.size()): appends tokens[i] and draws the next one greedily.
   Result<std::vector<Token>> Decode(std::span<const Token> tokens);
 

@@ -13,10 +13,12 @@ using causeway::server::AddBench;
 using causeway::server::AddEval;
 using causeway::server::AddGenerate;
 using causeway::server::AddInspect;
+using causeway::server::AddQuantize;
 using causeway::server::AddServe;
 using causeway::server::AddVerify;
 
-constexpr void (*kCommands[])(CLI::App&, int&) = {AddServe, AddGenerate, AddInspect, AddEval, AddVerify, AddBench};
+constexpr void (*kCommands[])(CLI::App&, int&) = {AddServe,    AddGenerate, AddInspect, AddEval,
+                                                      AddQuantize, AddVerify,   AddBench};
 
 }  // namespace
 

@@ -34,6 +34,7 @@ constexpr TensorName kShared[] = {
     {"post_ffw_norm", "post_feedforward_layernorm"},
 };
 constexpr TensorName kSandwich[] = {{"ffn_norm", "pre_feedforward_layernorm"}};
+constexpr TensorName kOlmo2[] = {{"post_attention_norm", "post_attention_layernorm"}};
 constexpr TensorName kPhi3[] = {{"ffn_up", "mlp.gate_up_proj"}};
 constexpr TensorName kGpt2[] = {
     {"token_embd", "wte"}, {"position_embd", "wpe"},    {"output_norm", "ln_f"},
@@ -174,7 +175,7 @@ constexpr Architecture kArchitectures[] = {
     {.name = "granite", .model_type = "granite", .reordered_qk = true, .fill = FillGranite},
     {.name = "qwen2", .model_type = "qwen2", .fill = FillWithoutWindow},
     {.name = "qwen3", .model_type = "qwen3", .fill = FillWithoutWindow},
-    {.name = "olmo2", .model_type = "olmo2", .fill = FillWithoutWindow},
+    {.name = "olmo2", .model_type = "olmo2", .own_names = kOlmo2, .fill = FillWithoutWindow},
     {.name = "phi3", .model_type = "phi3", .own_names = kPhi3, .fill = FillPhi3},
     {.name = "gemma2", .model_type = "gemma2", .own_names = kSandwich, .fill = FillGemma2},
     {.name = "gemma3", .model_type = "gemma3_text", .own_names = kSandwich, .fill = FillGemma3},

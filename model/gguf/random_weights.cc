@@ -9,27 +9,24 @@
 
 #include "base/rng.h"
 #include "fmt/format.h"
-#include "model/gguf/metadata.h"
 #include "model/gguf/reader.h"
+#include "model/gguf/writer.h"
 
 namespace causeway::model::gguf {
 namespace {
 
-constexpr int64_t kAlignment = 32;
 constexpr int64_t kPatternValues = 1 << 18;
 
 struct RandomTensor {
   std::string name;
-  std::vector<int64_t> sizes;  // row length first, as in the file
+  std::vector<int64_t> shape;
   int64_t bytes;
 };
-
-int64_t Aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 std::vector<RandomTensor> TensorsOf(const LlamaShape& shape, const kernels::WeightFormat& format) {
   std::vector<RandomTensor> tensors;
   const auto matrix = [&](const std::string& name, int64_t rows, int64_t columns) {
-    tensors.push_back({name + ".weight", {columns, rows}, kernels::BytesOf(format.id, rows * columns)});
+    tensors.push_back({name + ".weight", {rows, columns}, kernels::BytesOf(format.id, rows * columns)});
   };
   const auto norm = [&](const std::string& name) {
     tensors.push_back({name + ".weight", {shape.hidden}, shape.hidden * static_cast<int64_t>(sizeof(float))});
@@ -52,72 +49,25 @@ std::vector<RandomTensor> TensorsOf(const LlamaShape& shape, const kernels::Weig
   return tensors;
 }
 
-// The header, in the order of the format: counts, keys, tensors.
-class Header {
- public:
-  template <typename T>
-  void Put(T value) {
-    bytes_.append(reinterpret_cast<const char*>(&value), sizeof(value));
-  }
-  void Put(std::string_view text) {
-    Put(static_cast<uint64_t>(text.size()));
-    bytes_ += text;
-  }
-  void Key(std::string_view key, std::string_view value) {
-    Put(key);
-    Put(ValueType::kString);
-    Put(value);
-  }
-  void Key(std::string_view key, int64_t value) {
-    Put(key);
-    Put(ValueType::kUint32);
-    Put(static_cast<uint32_t>(value));
-  }
-  void Key(std::string_view key, float value) {
-    Put(key);
-    Put(ValueType::kFloat32);
-    Put(value);
-  }
-  const std::string& Padded() {
-    bytes_.resize(static_cast<size_t>(Aligned(static_cast<int64_t>(bytes_.size()))));
-    return bytes_;
-  }
-
- private:
-  std::string bytes_;
-};
-
-Header HeaderOf(const LlamaShape& shape, const kernels::WeightFormat& format,
-                const std::vector<RandomTensor>& tensors) {
-  Header header;
-  header.Put(uint32_t{0x46554747});  // "GGUF"
-  header.Put(uint32_t{3});
-  header.Put(static_cast<uint64_t>(tensors.size()));
-  header.Put(uint64_t{12});  // keys
-  header.Key("general.architecture", std::string_view("llama"));
-  header.Key("llama.context_length", shape.context);
-  header.Key("llama.embedding_length", shape.hidden);
-  header.Key("llama.block_count", shape.layers);
-  header.Key("llama.feed_forward_length", shape.inner);
-  header.Key("llama.attention.head_count", shape.heads);
-  header.Key("llama.attention.head_count_kv", shape.kv_heads);
-  header.Key("llama.attention.key_length", shape.head_dim);
-  header.Key("llama.attention.value_length", shape.head_dim);
-  header.Key("llama.attention.layer_norm_rms_epsilon", 1e-5F);
-  header.Key("llama.rope.freq_base", 10000.0F);
-  header.Key("tokenizer.ggml.model", std::string_view("none"));
-  int64_t offset = 0;
+std::string HeaderOf(const LlamaShape& shape, const kernels::WeightFormat& format,
+                     const std::vector<RandomTensor>& tensors) {
+  HeaderWriter header;
+  header.Text("general.architecture", "llama");
+  header.Size("llama.context_length", shape.context);
+  header.Size("llama.embedding_length", shape.hidden);
+  header.Size("llama.block_count", shape.layers);
+  header.Size("llama.feed_forward_length", shape.inner);
+  header.Size("llama.attention.head_count", shape.heads);
+  header.Size("llama.attention.head_count_kv", shape.kv_heads);
+  header.Size("llama.attention.key_length", shape.head_dim);
+  header.Size("llama.attention.value_length", shape.head_dim);
+  header.Number("llama.attention.layer_norm_rms_epsilon", 1e-5);
+  header.Number("llama.rope.freq_base", 10000.0);
+  header.Text("tokenizer.ggml.model", "none");
   for (const RandomTensor& tensor : tensors) {
-    header.Put(std::string_view(tensor.name));
-    header.Put(static_cast<uint32_t>(tensor.sizes.size()));
-    for (const int64_t size : tensor.sizes) {
-      header.Put(static_cast<uint64_t>(size));
-    }
-    header.Put(NumberOfType(tensor.sizes.size() == 1 ? "F32" : format.dtype).value());
-    header.Put(static_cast<uint64_t>(offset));
-    offset += Aligned(tensor.bytes);
+    header.Tensor(tensor.name, tensor.shape, tensor.shape.size() == 1 ? "F32" : format.dtype, tensor.bytes);
   }
-  return header;
+  return header.Finish();
 }
 
 // Values in [-0.03, 0.03).
@@ -150,16 +100,16 @@ Result<void> WriteRandomLlama(const std::string& path, const LlamaShape& shape, 
   const std::vector<std::byte> pattern = Pattern(format);
   const std::vector<float> ones(static_cast<size_t>(shape.hidden), 1.0F);
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << HeaderOf(shape, format, tensors).Padded();
+  file << HeaderOf(shape, format, tensors);
   for (size_t i = 0; i < tensors.size() && file.good(); ++i) {
-    const bool norm = tensors[i].sizes.size() == 1;
+    const bool norm = tensors[i].shape.size() == 1;
     const std::span<const std::byte> source = norm ? std::as_bytes(std::span(ones)) : std::span(pattern);
     for (int64_t left = tensors[i].bytes; left > 0;) {
       const int64_t count = std::min(left, static_cast<int64_t>(source.size()));
       file.write(reinterpret_cast<const char*>(source.data()), count);
       left -= count;
     }
-    const int64_t padding = Aligned(tensors[i].bytes) - tensors[i].bytes;
+    const int64_t padding = AlignedBytes(tensors[i].bytes) - tensors[i].bytes;
     file.write("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", padding);
     progress(static_cast<double>(i + 1) / static_cast<double>(tensors.size()));
   }

@@ -12,6 +12,7 @@ void AddServe(CLI::App& root, int& exit_code);
 void AddGenerate(CLI::App& root, int& exit_code);
 void AddInspect(CLI::App& root, int& exit_code);
 void AddEval(CLI::App& root, int& exit_code);
+void AddQuantize(CLI::App& root, int& exit_code);
 void AddVerify(CLI::App& root, int& exit_code);
 void AddBench(CLI::App& root, int& exit_code);
 

@@ -1,0 +1,63 @@
+// What is quantized: the tensors of a model that is already there, in the order in which they are written, each readable
+// row by row as float32 in the words of the destination.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "model/checkpoint.h"
+#include "model/files.h"
+#include "model/gguf/architectures.h"
+#include "model/gguf/reader.h"
+#include "model/model.h"
+#include "model/quantize/role.h"
+
+namespace causeway::model::quantize {
+
+enum class Container : uint8_t { kGguf, kHub };
+
+struct SourceTensor {
+  std::string name;            // as the destination calls it
+  std::vector<int64_t> shape;  // as the destination has it: [rows, columns], [size]
+  std::optional<Role> role = {};  // of matrices that a layer multiplies with
+  // Where the values come from.
+  Tensor stored;
+  bool transposed = false;                             // stored is [columns, rows], of a float type
+  float plus = 0.0F;                                   // added to each value
+  std::vector<int64_t> row_order = {};                 // row i is stored row row_order[i]; empty: i
+  const std::vector<int32_t>* column_order = nullptr;  // stored column i is column order[i]; null: i
+  // Row i is row network_rows[i] of the network's weight, which GGUF files reorder; empty: i.
+  std::vector<int64_t> network_rows = {};
+
+  int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
+  int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
+  int64_t elements() const { return rows() * columns(); }
+};
+
+// Rows [begin, end) as float32, [end - begin, columns]. Any thread.
+void ReadRows(const SourceTensor& tensor, int64_t begin, int64_t end, float* values);
+
+// Const after Open; the tensors are views of it.
+struct Source {
+  std::unique_ptr<const Model> model;  // as it runs, with float32 activations
+  Container container = Container::kHub;
+  std::unique_ptr<ModelFiles> files;
+  gguf::File gguf;        // kGguf
+  Json config;            // kHub: config.json as it stands
+  Json text_config;       // the text model's, with its family's defaults
+  Checkpoint checkpoint;  // kHub
+  bool quantized = false;
+  std::vector<std::string> notes;  // what the destination cannot say and loses
+  std::vector<SourceTensor> tensors;
+  const gguf::Architecture* architecture = nullptr;  // of a GGUF destination
+
+  // kUnsupported for a model that the destination has no words for, kInvalidArgument for a GGUF file that is to become a
+  // folder. Other errors are those of LoadModel.
+  static Result<Source> Open(const LoadOptions& options, Container destination);
+};
+
+}  // namespace causeway::model::quantize
