@@ -39,8 +39,8 @@ class Config {
 // file stays: it says "none", where absence says "as usual".
 Json WithDefaults(Json config, std::string_view defaults);
 
-// The text model's configuration: of a multimodal wrapper its text_config, where what the wrapper says about tying counts
-// if the text model says nothing.
+// The text model's configuration: of a multimodal wrapper its text_config, where what the wrapper says about tying
+// counts if the text model says nothing.
 struct TextConfig {
   Json config;
   bool wrapped = false;

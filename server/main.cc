@@ -18,7 +18,7 @@ using causeway::server::AddServe;
 using causeway::server::AddVerify;
 
 constexpr void (*kCommands[])(CLI::App&, int&) = {AddServe,    AddGenerate, AddInspect, AddEval,
-                                                      AddQuantize, AddVerify,   AddBench};
+                                                  AddQuantize, AddVerify,   AddBench};
 
 }  // namespace
 

@@ -115,18 +115,18 @@ void EncodeBlocks(const float* values, std::byte* target, int64_t count) {
 }
 
 // The four functions of format `name`, from its Block<name>, DecodeOne<name>, FitOne<name> and PackOne<name>.
-#define CAUSEWAY_DEFINE_BLOCK(name, elements)                                                                    \
-  void Decode##name(const std::byte* source, float* values, int64_t count) {                                     \
-    DecodeBlocks<Block##name, elements, DecodeOne##name>(source, values, count);                                 \
-  }                                                                                                              \
+#define CAUSEWAY_DEFINE_BLOCK(name, elements)                                                                     \
+  void Decode##name(const std::byte* source, float* values, int64_t count) {                                      \
+    DecodeBlocks<Block##name, elements, DecodeOne##name>(source, values, count);                                  \
+  }                                                                                                               \
   void Fit##name(const float* x, const float* importance, BlockGrid& grid) { FitOne##name(x, importance, grid); } \
-  void Pack##name(const BlockGrid& grid, const int* codes, std::byte* block) {                                   \
-    Block##name packed{};                                                                                        \
-    PackOne##name(grid, codes, packed);                                                                          \
-    std::memcpy(block, &packed, sizeof(packed));                                                                 \
-  }                                                                                                              \
-  void Encode##name(const float* values, std::byte* target, int64_t count) {                                     \
-    EncodeBlocks<elements, sizeof(Block##name), Fit##name, Pack##name>(values, target, count);                   \
+  void Pack##name(const BlockGrid& grid, const int* codes, std::byte* block) {                                    \
+    Block##name packed{};                                                                                         \
+    PackOne##name(grid, codes, packed);                                                                           \
+    std::memcpy(block, &packed, sizeof(packed));                                                                  \
+  }                                                                                                               \
+  void Encode##name(const float* values, std::byte* target, int64_t count) {                                      \
+    EncodeBlocks<elements, sizeof(Block##name), Fit##name, Pack##name>(values, target, count);                    \
   }
 
 }  // namespace causeway::kernels

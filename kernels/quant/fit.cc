@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/check.h"
+
 namespace causeway::kernels {
 namespace {
 
 constexpr int kSteps = 18;  // on either side of the plain scale, a tenth of a code each
 constexpr float kStep = 0.1F;
+constexpr int kTableSteps = 9;  // a fortieth of the outermost entry each
+constexpr float kTableStep = 1.0F / 40.0F;
 constexpr size_t kLanes = 8;
 
 float LargestByMagnitude(std::span<const float> x) {
@@ -77,10 +81,11 @@ struct Found {
   double gain = 0;
 };
 template <typename Code>
-Found BestScale(std::span<const float> x, std::span<const float> importance, float largest, float edge, Code code) {
+Found BestScale(std::span<const float> x, std::span<const float> importance, float largest, float edge, int steps,
+                float step_size, Code code) {
   Found best;
-  for (int step = -kSteps; step <= kSteps; ++step) {
-    const float inverse = (edge + kStep * static_cast<float>(step)) / largest;
+  for (int step = -steps; step <= steps; ++step) {
+    const float inverse = (edge + step_size * static_cast<float>(step)) / largest;
     if (inverse == 0.0F || !std::isfinite(inverse)) {
       continue;
     }
@@ -119,7 +124,7 @@ float FitScale(std::span<const float> x, std::span<const float> importance, int 
   const auto least = static_cast<float>(low);
   const auto most = static_cast<float>(high);
   const Found best =
-      BestScale(x, importance, largest, least, [&](float value) { return Rounded(value, least, most); });
+      BestScale(x, importance, largest, least, kSteps, kStep, [&](float value) { return Rounded(value, least, most); });
   return best.gain > 0 ? best.scale : largest / least;  // nothing of importance: the plain scale
 }
 
@@ -153,9 +158,28 @@ float FitTable(std::span<const float> x, std::span<const float> importance, std:
   if (largest == 0.0F) {
     return 0.0F;
   }
-  const auto code = [&](float value) { return table[static_cast<size_t>(NearestEntry(value, table))]; };
-  const Found low = BestScale(x, importance, largest, table.front(), code);
-  const Found high = BestScale(x, importance, largest, table.back(), code);
+  // The nearest entry without a branch: every threshold that x is above adds its step.
+  constexpr size_t kMaxEntries = 16;
+  CHECK(table.size() <= kMaxEntries);
+  float thresholds[kMaxEntries - 1];
+  float steps[kMaxEntries - 1];
+  for (size_t i = 0; i + 1 < kMaxEntries; ++i) {
+    const bool inside = i + 1 < table.size();
+    thresholds[i] = inside ? 0.5F * (table[i] + table[i + 1]) : INFINITY;
+    steps[i] = inside ? table[i + 1] - table[i] : 0.0F;
+  }
+  const auto code = [&](float value) {
+    float entry = table.front();
+    for (size_t i = 0; i + 1 < kMaxEntries; ++i) {
+      entry += value > thresholds[i] ? steps[i] : 0.0F;
+    }
+    return entry;
+  };
+  const auto best_at = [&](float edge) {
+    return BestScale(x, importance, largest, edge, kTableSteps, kTableStep * edge, code);
+  };
+  const Found low = best_at(table.front());
+  const Found high = best_at(table.back());
   return low.gain >= high.gain && low.gain > 0 ? low.scale : high.gain > 0 ? high.scale : largest / table.front();
 }
 

@@ -7,7 +7,8 @@
 namespace causeway::kernels {
 namespace {
 
-#define CAUSEWAY_GRID_ROW(name) {FormatId::k##name, Fit##name, Pack##name}
+#define CAUSEWAY_GRID_ROW(name) \
+  { FormatId::k##name, Fit##name, Pack##name }
 constexpr GridFormat kGrids[] = {CAUSEWAY_GRID_ROW(Q8_0), CAUSEWAY_GRID_ROW(Q4_0),   CAUSEWAY_GRID_ROW(Q4_1),
                                  CAUSEWAY_GRID_ROW(Q5_0), CAUSEWAY_GRID_ROW(Q5_1),   CAUSEWAY_GRID_ROW(Q2_K),
                                  CAUSEWAY_GRID_ROW(Q3_K), CAUSEWAY_GRID_ROW(Q4_K),   CAUSEWAY_GRID_ROW(Q5_K),

@@ -1,6 +1,6 @@
 // What an encoder decides first: the numbers that the values of a block may become, before a code is chosen for any.
-// Rounding to nearest takes the nearest code of each value; GPTQ (model/quantize/gptq.h) takes them one column after the
-// other and moves what is left of the row in between, so the two halves of encoding stand apart here.
+// Rounding to nearest takes the nearest code of each value; GPTQ (model/quantize/gptq.h) takes them one column after
+// the other and moves what is left of the row in between, so the two halves of encoding stand apart here.
 #pragma once
 
 #include <algorithm>

@@ -168,7 +168,8 @@ double UniformError(std::span<const float> x, const GroupScale& scale, int high,
 GroupScale EncodeUniform(std::span<const float> x, int bits, uint8_t* codes) {
   const int high = (1 << bits) - 1;
   const int middle = 1 << (bits - 1);
-  const GroupScale even{FitScale(x, {EqualImportance(), x.size()}, -middle, high - middle), static_cast<uint8_t>(middle), nullptr};
+  const GroupScale even{FitScale(x, {EqualImportance(), x.size()}, -middle, high - middle),
+                        static_cast<uint8_t>(middle), nullptr};
   const auto [lowest, highest] = std::minmax_element(x.begin(), x.end());
   GroupScale range{(std::max(*highest, 0.0F) - std::min(*lowest, 0.0F)) / static_cast<float>(high), 0, nullptr};
   range.zero = static_cast<uint8_t>(NearestCode(-*lowest * Inverse(range.scale), 0, high));

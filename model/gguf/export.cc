@@ -118,8 +118,8 @@ Result<void> WriteYarn(const Context& context, const Config& scaling, const Rope
                    scaling.Number("factor", static_cast<double>(context.network.context_length) / original));
   context.Number("rope.scaling.factor", factor);
   context.Size("rope.scaling.original_context_length", static_cast<int64_t>(original));
-  for (const auto& [field, key] : {std::pair("beta_fast", "rope.scaling.yarn_beta_fast"),
-                                   std::pair("beta_slow", "rope.scaling.yarn_beta_slow")}) {
+  for (const auto& [field, key] :
+       {std::pair("beta_fast", "rope.scaling.yarn_beta_fast"), std::pair("beta_slow", "rope.scaling.yarn_beta_slow")}) {
     if (scaling.Has(field)) {
       ASSIGN_OR_RETURN(const double value, scaling.Number(field));
       context.Number(key, value);
@@ -161,8 +161,7 @@ Result<std::vector<RopeTensor>> WriteRope(const Context& context) {
   ASSIGN_OR_RETURN(const RopeSettings settings, ReadRope(context.config));
   const auto with_rope = std::find_if(context.network.layers.begin(), context.network.layers.end(),
                                       [](const Layer& layer) { return layer.attention.window == 0; });
-  const int64_t index =
-      with_rope == context.network.layers.end() ? 0 : std::max<int64_t>(with_rope->attention.rope, 0);
+  const int64_t index = with_rope == context.network.layers.end() ? 0 : std::max<int64_t>(with_rope->attention.rope, 0);
   const Rope& rope = context.network.ropes[static_cast<size_t>(index)];
   context.Number("rope.freq_base", settings.theta);
   context.Size("rope.dimension_count", rope.rotary_dim);

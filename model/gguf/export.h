@@ -29,7 +29,8 @@ struct RopeTensor {
 Result<std::vector<RopeTensor>> WriteConfig(const Architecture& architecture, const Json& config, const Model& model,
                                             HeaderWriter& header);
 
-// Writes tokenizer.*: `tokenizer_json` is the parsed file. kUnsupported for a way to split texts that has no name there.
+// Writes tokenizer.*: `tokenizer_json` is the parsed file. kUnsupported for a way to split texts that has no name
+// there.
 Result<void> WriteTokenizer(const Json& tokenizer_json, const Model& model, HeaderWriter& header);
 
 // "blk.3.attn_q.weight" for "model.layers.3.self_attn.q_proj.weight"; empty for names that the file has no place for.

@@ -128,10 +128,9 @@ Result<std::string> PreTokenizerName(const Json& tokenizer) {
   const bool ignore_merges = Member(Member(tokenizer, "model"), "ignore_merges") == true;
   const std::string normalizer = TypeOf(Member(tokenizer, "normalizer"));
   for (const PreTokenizer& row : PreTokenizers()) {
-    const bool same = patterns && std::equal(row.patterns.begin(), row.patterns.end(), patterns->begin(),
-                                             patterns->end(), [](std::string_view a, const std::string& b) {
-                                               return a == b;
-                                             });
+    const bool same =
+        patterns && std::equal(row.patterns.begin(), row.patterns.end(), patterns->begin(), patterns->end(),
+                               [](std::string_view a, const std::string& b) { return a == b; });
     if (same && row.ignore_merges == ignore_merges && normalizer == (row.compose ? "NFC" : "")) {
       // llama.cpp's own name of Llama 3's.
       const bool llama3 = std::find(row.names.begin(), row.names.end(), "llama-bpe") != row.names.end();

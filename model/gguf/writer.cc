@@ -88,8 +88,7 @@ bool HeaderWriter::Copy(std::string_view key, const Value& value) {
   return true;
 }
 
-void HeaderWriter::Tensor(std::string_view name, std::span<const int64_t> shape, std::string_view type,
-                          int64_t bytes) {
+void HeaderWriter::Tensor(std::string_view name, std::span<const int64_t> shape, std::string_view type, int64_t bytes) {
   PutText(tensors_, name);
   Put(tensors_, static_cast<uint32_t>(shape.size()));
   for (size_t i = shape.size(); i > 0; --i) {  // the file has the length of a row first

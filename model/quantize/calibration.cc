@@ -63,8 +63,9 @@ Result<std::unique_ptr<Calibration>> Calibration::Create(const Model& model, con
     longest = std::max(longest, static_cast<int64_t>(sequence.size()));
     self->hidden_.emplace_back(sequence.size() * static_cast<size_t>(model.network->hidden));
   }
-  ASSIGN_OR_RETURN(self->runner_, SequenceRunner::Create(model, ops, pool,
-                                                         {.max_positions = longest, .chunk = longest, .logits_rows = 1}));
+  ASSIGN_OR_RETURN(
+      self->runner_,
+      SequenceRunner::Create(model, ops, pool, {.max_positions = longest, .chunk = longest, .logits_rows = 1}));
   return self;
 }
 
@@ -142,14 +143,13 @@ void Calibration::SumUp(Input input, const float* x, int64_t stride, int64_t m, 
       transposed_[static_cast<size_t>(column * m + row)] = x[row * stride + column];
     }
   });
-  const kernels::LinearTarget target[] = {
-      {.weight = {.data = reinterpret_cast<const std::byte*>(transposed_.data()),
-                  .format = kernels::FormatId::kF32,
-                  .rows = columns,
-                  .columns = m,
-                  .row_bytes = m * static_cast<int64_t>(sizeof(float))},
-       .y = product_.data(),
-       .y_stride = columns}};
+  const kernels::LinearTarget target[] = {{.weight = {.data = reinterpret_cast<const std::byte*>(transposed_.data()),
+                                                      .format = kernels::FormatId::kF32,
+                                                      .rows = columns,
+                                                      .columns = m,
+                                                      .row_bytes = m * static_cast<int64_t>(sizeof(float))},
+                                           .y = product_.data(),
+                                           .y_stride = columns}};
   ops_.linear(stream_, {.x = transposed_.data(), .x_stride = m, .m = columns, .targets = target});
   stream_.pool.ParallelFor(columns, [&](int64_t row, int) {
     for (size_t i = static_cast<size_t>(row) * size; i < (static_cast<size_t>(row) + 1) * size; ++i) {

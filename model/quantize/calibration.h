@@ -44,8 +44,7 @@ class Calibration {
   void Replace(const Role& role, int64_t columns, std::vector<float> values);
 
  private:
-  Calibration(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
-              std::vector<std::vector<Token>> sequences);
+  Calibration(const Model& model, const kernels::Ops& ops, ThreadPool& pool, std::vector<std::vector<Token>> sequences);
   Result<void> RunLayer(int64_t layer, bool keep);
   void SumUp(Input input, const float* x, int64_t stride, int64_t m, int64_t columns);
   void Collect(std::span<const kernels::LinearTarget> targets, const float* x, int64_t stride, int64_t m);

@@ -74,9 +74,7 @@ const SmallFloats& E2M1() {
   static const SmallFloats all = Ascending(16, kernels::GroupCode::kMXFP4);
   return all;
 }
-uint8_t NearestE4M3(float x) {
-  return E4M3().codes[static_cast<size_t>(kernels::NearestEntry(x, E4M3().values))];
-}
+uint8_t NearestE4M3(float x) { return E4M3().codes[static_cast<size_t>(kernels::NearestEntry(x, E4M3().values))]; }
 
 float Largest(std::span<const float> x) {
   float largest = 0.0F;
@@ -361,7 +359,9 @@ Json GroupOf(const CompressedScheme& scheme, bool act_order) {
   Json weights = {{"num_bits", scheme.bits},
                   {"type", integers ? "int" : "float"},
                   {"symmetric", scheme.symmetric},
-                  {"strategy", nvfp4 ? "tensor_group" : scheme.group == 0 ? "channel" : "group"},
+                  {"strategy", nvfp4               ? "tensor_group"
+                               : scheme.group == 0 ? "channel"
+                                                   : "group"},
                   {"group_size", scheme.group == 0 ? Json() : Json(scheme.group)},
                   {"block_structure", nullptr},
                   {"dynamic", false},
@@ -370,10 +370,9 @@ Json GroupOf(const CompressedScheme& scheme, bool act_order) {
                   {"observer_kwargs", Json::object()}};
   Json inputs;
   if (scheme.rounds_inputs) {
-    inputs = {{"num_bits", 8},         {"type", integers ? "int" : "float"}, {"symmetric", true},
-              {"strategy", "token"},   {"group_size", nullptr},              {"block_structure", nullptr},
-              {"dynamic", true},       {"actorder", nullptr},                {"observer", nullptr},
-              {"observer_kwargs", Json::object()}};
+    inputs = {{"num_bits", 8},         {"type", integers ? "int" : "float"}, {"symmetric", true}, {"strategy", "token"},
+              {"group_size", nullptr}, {"block_structure", nullptr},         {"dynamic", true},   {"actorder", nullptr},
+              {"observer", nullptr},   {"observer_kwargs", Json::object()}};
   }
   return {{"weights", std::move(weights)},
           {"input_activations", std::move(inputs)},

@@ -19,8 +19,8 @@ struct CompressedScheme {
   SchemeKind kind;
   int bits;
   bool symmetric;
-  int64_t group;        // columns that share a scale; 0: the row
-  bool rounds_inputs;   // to 8 bits, each token by its own scale
+  int64_t group;       // columns that share a scale; 0: the row
+  bool rounds_inputs;  // to 8 bits, each token by its own scale
 };
 
 std::span<const CompressedScheme> CompressedSchemes();

@@ -127,9 +127,8 @@ Encoded EncodeByGptq(TensorPlan& plan, const GptqFactor& factor, const kernels::
   const SourceTensor& tensor = *plan.source;
   const int64_t columns = tensor.columns();
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
-  ForStrips(tensor.rows(), stream.pool, [&](int64_t begin, int64_t end, size_t) {
-    ReadRows(tensor, begin, end, values.data() + begin * columns);
-  });
+  ForStrips(tensor.rows(), stream.pool,
+            [&](int64_t begin, int64_t end, size_t) { ReadRows(tensor, begin, end, values.data() + begin * columns); });
   const std::vector<float> before = values;
   plan.codec->Prepare(LargestOf(tensor, stream.pool));
   const Rounded rounded = RoundWithFactor(values, tensor.rows(), factor, *plan.codec, ops, stream);

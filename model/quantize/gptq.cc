@@ -40,21 +40,20 @@ struct Corner {
 };
 void Multiply(const kernels::Ops& ops, kernels::Stream& stream, Corner x, int64_t m, Corner w, int64_t n, int64_t k,
               float* y) {
-  const kernels::LinearTarget target[] = {
-      {.weight = {.data = reinterpret_cast<const std::byte*>(w.data),
-                  .format = kernels::FormatId::kF32,
-                  .rows = n,
-                  .columns = k,
-                  .row_bytes = w.stride * static_cast<int64_t>(sizeof(float))},
-       .y = y,
-       .y_stride = n}};
+  const kernels::LinearTarget target[] = {{.weight = {.data = reinterpret_cast<const std::byte*>(w.data),
+                                                      .format = kernels::FormatId::kF32,
+                                                      .rows = n,
+                                                      .columns = k,
+                                                      .row_bytes = w.stride * static_cast<int64_t>(sizeof(float))},
+                                           .y = y,
+                                           .y_stride = n}};
   ops.linear(stream, {.x = x.data, .x_stride = x.stride, .m = m, .targets = target});
 }
 
 // ---- The factor --------------------------------------------------------------------------------------
 
-// In place: the lower triangle becomes L of a = L LT. Panels of columns from left to right; false if `a` is not positive
-// definite.
+// In place: the lower triangle becomes L of a = L LT. Panels of columns from left to right; false if `a` is not
+// positive definite.
 bool Cholesky(std::vector<float>& a, int64_t n, const kernels::Ops& ops, kernels::Stream& stream) {
   std::vector<float> update(static_cast<size_t>(n * kPanel));
   for (int64_t begin = 0; begin < n; begin += kPanel) {
@@ -151,8 +150,8 @@ class Rounder {
                  carried.data());
       }
       stream.pool.ParallelFor(rows_, [&](int64_t row, int) {
-        RoundRow(row, panel, std::span(carried).subspan(static_cast<size_t>(row * panel.width),
-                                                        static_cast<size_t>(panel.width)));
+        RoundRow(row, panel,
+                 std::span(carried).subspan(static_cast<size_t>(row * panel.width), static_cast<size_t>(panel.width)));
       });
     }
     return std::move(rounded_);

@@ -18,9 +18,9 @@ namespace causeway::model::quantize {
 
 // Sums of products of a linear layer's inputs.
 struct Hessian {
-  int64_t size = 0;          // columns
-  std::vector<float> sums;   // [size, size], symmetric
-  int64_t rows = 0;          // inputs seen
+  int64_t size = 0;         // columns
+  std::vector<float> sums;  // [size, size], symmetric
+  int64_t rows = 0;         // inputs seen
 };
 
 struct GptqOptions {
@@ -30,9 +30,9 @@ struct GptqOptions {
 
 // What is needed of a Hessian to round any weight that reads these inputs. Const.
 struct GptqFactor {
-  std::vector<int64_t> order;      // column order[t] is the t-th
-  std::vector<float> m;            // [size, size]: M, in processing order
-  std::vector<float> importance;   // by column: D^2, scaled to a mean of 1
+  std::vector<int64_t> order;     // column order[t] is the t-th
+  std::vector<float> m;           // [size, size]: M, in processing order
+  std::vector<float> importance;  // by column: D^2, scaled to a mean of 1
   bool act_order = false;
 };
 

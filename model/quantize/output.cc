@@ -30,10 +30,9 @@ Result<void> CheckReplaceable(const std::string& destination, bool is_folder, bo
   const bool model = fs::is_regular_file(destination + "/config.json", ignored);
   if (is_folder ? !(fs::is_directory(destination, ignored) && (empty || model))
                 : !fs::is_regular_file(destination, ignored)) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("{} is no {} and is not replaced", destination,
-                                 is_folder ? "folder of a model" : "file"),
-                     "DST");
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{} is no {} and is not replaced", destination, is_folder ? "folder of a model" : "file"), "DST");
   }
   return {};
 }
@@ -125,9 +124,9 @@ FileWriter::~FileWriter() {
 
 Error FileWriter::Failed() const {
   const int reason = errno;
-  return MakeError(reason == ENOSPC || reason == EDQUOT ? ErrorCode::kResourceExhausted
-                                                        : ErrorCode::kFailedPrecondition,
-                   fmt::format("cannot write {} beyond {} bytes: {}", path_, written_, std::strerror(reason)));
+  return MakeError(
+      reason == ENOSPC || reason == EDQUOT ? ErrorCode::kResourceExhausted : ErrorCode::kFailedPrecondition,
+      fmt::format("cannot write {} beyond {} bytes: {}", path_, written_, std::strerror(reason)));
 }
 
 Result<void> FileWriter::Write(std::span<const std::byte> bytes) {

@@ -56,10 +56,11 @@ class Planner {
     }
     for (size_t i = 0; i < matched_.size(); ++i) {
       if (!matched_[i]) {
-        return MakeError(ErrorCode::kInvalidArgument,
-                         fmt::format("no matrix is called like '{}'; their names are those of the destination, such as {}",
-                                     options_.overrides[i].pattern, ExampleName()),
-                         "tensor");
+        return MakeError(
+            ErrorCode::kInvalidArgument,
+            fmt::format("no matrix is called like '{}'; their names are those of the destination, such as {}",
+                        options_.overrides[i].pattern, ExampleName()),
+            "tensor");
       }
     }
     return std::move(plan_);

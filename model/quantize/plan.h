@@ -31,11 +31,11 @@ struct PlanOptions {
 
 struct TensorPlan {
   const SourceTensor* source = nullptr;
-  std::unique_ptr<Codec> codec;                // null: floats
-  const CompressedScheme* scheme = nullptr;    // of compressed-tensors
+  std::unique_ptr<Codec> codec;                      // null: floats
+  const CompressedScheme* scheme = nullptr;          // of compressed-tensors
   kernels::FormatId type = kernels::FormatId::kF32;  // where there is no codec
-  bool verbatim = false;                       // bytes as they lie
-  std::vector<Part> parts;                     // their suffixes are whole names
+  bool verbatim = false;                             // bytes as they lie
+  std::vector<Part> parts;                           // their suffixes are whole names
 
   std::string format() const;  // as shown to users
   int64_t bytes() const;

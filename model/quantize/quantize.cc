@@ -18,7 +18,8 @@ namespace {
 // What tokenizers differ by: case, digits, contractions, lines, spaces, scripts, emoji.
 constexpr std::string_view kSampleText =
     "The quick brown fox doesn't jump over 13 lazy dogs; it's 1234567.89% SURE.\n\n\tint main() { return a[i]->b; }\r\n"
-    "   Grüße aus Köln, naïve café – “quoted” … 你好，世界。こんにちは 안녕하세요 Привет мир مرحبا 🙂👍🏽 "
+    "   Grüße aus Köln, naïve café – “quoted” … 你好，世界。こんにちは 안녕하세요 Привет мир مرحبا "
+    "🙂👍🏽 "
     "HTTPServer camelCase snake_case x==y!=z //comment\n\n\n  end ";
 
 class Quantizer {
@@ -29,6 +30,8 @@ class Quantizer {
   Result<QuantizeReport> Run() {
     const Container container = options_.plan.recipe.container;
     TRY(CheckDestination(container));
+    const bool is_folder = container == Container::kHub;
+    ASSIGN_OR_RETURN(Output output, Output::Create(options_.destination, is_folder, options_.replace));
     Progress(0.0, "reading the source");
     ASSIGN_OR_RETURN(source_, Source::Open(options_.source, container));
     if (source_.quantized && !options_.allow_requantize) {
@@ -40,8 +43,6 @@ class Quantizer {
     ASSIGN_OR_RETURN(plan_, MakePlan(source_, options_.plan));
     report_.notes = plan_.notes;
     TRY(PrepareCalibration());
-    const bool is_folder = container == Container::kHub;
-    ASSIGN_OR_RETURN(Output output, Output::Create(options_.destination, is_folder, options_.replace));
     const NextTensor next = [&](size_t index) { return EncodeTensor(index); };
     TRY(is_folder ? WriteHubFolder(output.path(), source_, plan_, options_.plan, options_.gptq.act_order, next)
                   : WriteGguf(output.path(), source_, plan_, options_.plan.recipe, next));
@@ -74,8 +75,8 @@ class Quantizer {
 
   Result<void> PrepareCalibration() {
     if (options_.method == Method::kGptq && options_.calibration_text.empty()) {
-      return MakeError(ErrorCode::kInvalidArgument, "GPTQ needs --calibration: a text like those that the model will see",
-                       "calibration");
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "GPTQ needs --calibration: a text like those that the model will see", "calibration");
     }
     if (options_.calibration_text.empty()) {
       return {};

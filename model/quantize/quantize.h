@@ -27,8 +27,8 @@ struct QuantizeOptions {
   std::string calibration_text;
   CalibrationOptions calibration;
   GptqOptions gptq;
-  bool replace = false;             // a destination that is there
-  bool allow_requantize = false;    // a source that is quantized already
+  bool replace = false;           // a destination that is there
+  bool allow_requantize = false;  // a source that is quantized already
   std::function<void(double fraction, std::string_view what)> progress;
 };
 

@@ -76,26 +76,16 @@ struct Row {
   Type (*mix)(const TensorPlace&);
 };
 constexpr Row kRows[] = {
-    {"f32", "", FormatId::kF32, 0, nullptr},
-    {"f16", "", FormatId::kF16, 1, nullptr},
-    {"bf16", "", FormatId::kBF16, 32, nullptr},
-    {"q8_0", "", FormatId::kQ8_0, 7, nullptr},
-    {"q6_k", "", FormatId::kQ6_K, 18, nullptr},
-    {"q5_k_m", "q5_k", FormatId::kQ5_K, 17, MixQ5KM},
-    {"q5_k_s", "", FormatId::kQ5_K, 16, MixHead},
-    {"q5_1", "", FormatId::kQ5_1, 9, MixHead},
-    {"q5_0", "", FormatId::kQ5_0, 8, MixHead},
-    {"q4_k_m", "q4_k", FormatId::kQ4_K, 15, MixQ4KM},
-    {"q4_k_s", "", FormatId::kQ4_K, 14, MixQ4KS},
-    {"q4_1", "", FormatId::kQ4_1, 3, MixHead},
-    {"q4_0", "", FormatId::kQ4_0, 2, MixHead},
-    {"iq4_nl", "", FormatId::kIQ4_NL, 25, MixIq4},
-    {"iq4_xs", "", FormatId::kIQ4_XS, 30, MixIq4},
-    {"q3_k_l", "", FormatId::kQ3_K, 13, MixQ3KL},
-    {"q3_k_m", "q3_k", FormatId::kQ3_K, 12, MixQ3KM},
-    {"q3_k_s", "", FormatId::kQ3_K, 11, MixHead},
-    {"q2_k", "", FormatId::kQ2_K, 10, MixQ2K},
-    {"q2_k_s", "", FormatId::kQ2_K, 21, MixQ2KS},
+    {"f32", "", FormatId::kF32, 0, nullptr},          {"f16", "", FormatId::kF16, 1, nullptr},
+    {"bf16", "", FormatId::kBF16, 32, nullptr},       {"q8_0", "", FormatId::kQ8_0, 7, nullptr},
+    {"q6_k", "", FormatId::kQ6_K, 18, nullptr},       {"q5_k_m", "q5_k", FormatId::kQ5_K, 17, MixQ5KM},
+    {"q5_k_s", "", FormatId::kQ5_K, 16, MixHead},     {"q5_1", "", FormatId::kQ5_1, 9, MixHead},
+    {"q5_0", "", FormatId::kQ5_0, 8, MixHead},        {"q4_k_m", "q4_k", FormatId::kQ4_K, 15, MixQ4KM},
+    {"q4_k_s", "", FormatId::kQ4_K, 14, MixQ4KS},     {"q4_1", "", FormatId::kQ4_1, 3, MixHead},
+    {"q4_0", "", FormatId::kQ4_0, 2, MixHead},        {"iq4_nl", "", FormatId::kIQ4_NL, 25, MixIq4},
+    {"iq4_xs", "", FormatId::kIQ4_XS, 30, MixIq4},    {"q3_k_l", "", FormatId::kQ3_K, 13, MixQ3KL},
+    {"q3_k_m", "q3_k", FormatId::kQ3_K, 12, MixQ3KM}, {"q3_k_s", "", FormatId::kQ3_K, 11, MixHead},
+    {"q2_k", "", FormatId::kQ2_K, 10, MixQ2K},        {"q2_k_s", "", FormatId::kQ2_K, 21, MixQ2KS},
 };
 
 std::string Lower(std::string_view text) {
@@ -154,10 +144,10 @@ Result<TensorFormat> FindTensorFormat(std::string_view name, Container container
       known.emplace_back(scheme.name);
     }
   }
-  return MakeError(ErrorCode::kInvalidArgument,
-                   fmt::format("unknown format '{}' of a tensor; known here: {}", std::string(name),
-                               fmt::join(known, ", ")),
-                   "format");
+  return MakeError(
+      ErrorCode::kInvalidArgument,
+      fmt::format("unknown format '{}' of a tensor; known here: {}", std::string(name), fmt::join(known, ", ")),
+      "format");
 }
 
 FormatId FittingType(FormatId type, int64_t columns) {

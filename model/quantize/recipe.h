@@ -19,7 +19,7 @@ struct TensorPlace {
   std::string_view name;  // "blk.3.ffn_down.weight"
   int64_t layer = 0;
   int64_t layers = 1;
-  bool is_head = false;    // the output, or the embedding that stands for it
+  bool is_head = false;     // the output, or the embedding that stands for it
   int64_t group_query = 1;  // query heads that share a key head
 };
 

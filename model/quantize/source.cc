@@ -42,9 +42,8 @@ std::string HubName(const TensorMap& tensors, std::string_view name) {
     if (name == "lm_head.weight" || name == "language_model.lm_head.weight") {
       return "lm_head.weight";
     }
-    return name.starts_with(naming.prefix)
-               ? std::string(naming.hub) + std::string(name.substr(naming.prefix.size()))
-               : std::string();
+    return name.starts_with(naming.prefix) ? std::string(naming.hub) + std::string(name.substr(naming.prefix.size()))
+                                           : std::string();
   }
   return std::string(name);
 }
@@ -55,8 +54,8 @@ bool IsBuffer(std::string_view name) {
 }
 
 bool IsTransposed(std::string_view name, const Tensor& tensor) {
-  const bool conv1d = name.ends_with(".c_attn.weight") || name.ends_with(".c_proj.weight") ||
-                      name.ends_with(".c_fc.weight");
+  const bool conv1d =
+      name.ends_with(".c_attn.weight") || name.ends_with(".c_proj.weight") || name.ends_with(".c_fc.weight");
   return conv1d && tensor.shape.size() == 2 && kernels::FindFormat(tensor.dtype)->block_elements == 1;
 }
 
@@ -219,7 +218,8 @@ Result<Source> Source::Open(const LoadOptions& options, Container destination) {
     source.container = Container::kGguf;
     if (destination == Container::kHub) {
       return MakeError(ErrorCode::kInvalidArgument,
-                       "a GGUF file is quantized to a GGUF file; for compressed-tensors give the original folder", "SRC");
+                       "a GGUF file is quantized to a GGUF file; for compressed-tensors give the original folder",
+                       "SRC");
     }
     TRY(OpenGguf(place.gguf, source));
   } else {

@@ -1,5 +1,5 @@
-// What is quantized: the tensors of a model that is already there, in the order in which they are written, each readable
-// row by row as float32 in the words of the destination.
+// What is quantized: the tensors of a model that is already there, in the order in which they are written, each
+// readable row by row as float32 in the words of the destination.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ namespace causeway::model::quantize {
 enum class Container : uint8_t { kGguf, kHub };
 
 struct SourceTensor {
-  std::string name;            // as the destination calls it
-  std::vector<int64_t> shape;  // as the destination has it: [rows, columns], [size]
+  std::string name;               // as the destination calls it
+  std::vector<int64_t> shape;     // as the destination has it: [rows, columns], [size]
   std::optional<Role> role = {};  // of matrices that a layer multiplies with
   // Where the values come from.
   Tensor stored;
@@ -55,8 +55,8 @@ struct Source {
   std::vector<SourceTensor> tensors;
   const gguf::Architecture* architecture = nullptr;  // of a GGUF destination
 
-  // kUnsupported for a model that the destination has no words for, kInvalidArgument for a GGUF file that is to become a
-  // folder. Other errors are those of LoadModel.
+  // kUnsupported for a model that the destination has no words for, kInvalidArgument for a GGUF file that is to become
+  // a folder. Other errors are those of LoadModel.
   static Result<Source> Open(const LoadOptions& options, Container destination);
 };
 

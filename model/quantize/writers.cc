@@ -76,8 +76,8 @@ Json QuantizationConfig(const Source& source, const Plan& plan, const PlanOption
       }
       continue;
     }
-    const auto row = std::find_if(groups.begin(), groups.end(),
-                                  [&](const auto& group) { return group.first == tensor.scheme; });
+    const auto row =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == tensor.scheme; });
     Json& targets = row != groups.end() ? row->second : groups.emplace_back(tensor.scheme, Json::array()).second;
     targets.push_back(module);
   }

@@ -61,11 +61,10 @@ Result<Quality> Evaluate(const QuantizeFlags& flags, const std::string& model_na
   Quality quality;
   {
     ProgressBar bar("perplexity of " + model_name);
-    ASSIGN_OR_RETURN(const auto result,
-                     model::EvalPerplexity(*model, ops, pool, kernels::KvFormat::kF32, text, window, window / 2,
-                                           [&](double fraction, std::string_view detail) {
-                                             bar.Show(fraction, detail);
-                                           }));
+    ASSIGN_OR_RETURN(
+        const auto result,
+        model::EvalPerplexity(*model, ops, pool, kernels::KvFormat::kF32, text, window, window / 2,
+                              [&](double fraction, std::string_view detail) { bar.Show(fraction, detail); }));
     quality.perplexity = result.perplexity;
   }
   if (flags.options.source.model.empty() || flags.options.source.model == "fable") {  // the items are its tokens
@@ -223,8 +222,9 @@ void AddChoices(CLI::App& command, QuantizeFlags& flags) {
   command.add_option("--token-embedding-type", plan.embedding_type, "Format of the token embedding");
   command.add_flag("--leave-output-tensor", plan.leave_output, "Leave the head as it is");
   command.add_flag("--pure", plan.pure, "One type for all matrices: no mixture");
-  command.add_option("--group-size", plan.group_size,
-                     "Of compressed-tensors: columns that share a scale; -1: the row; 0: as usual for the format")
+  command
+      .add_option("--group-size", plan.group_size,
+                  "Of compressed-tensors: columns that share a scale; -1: the row; 0: as usual for the format")
       ->check(CLI::Range(-1, 1 << 24))
       ->capture_default_str();
 }

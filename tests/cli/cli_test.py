@@ -23,7 +23,7 @@ def run(*arguments, text="", **variables):
 
 
 class HelpTest(unittest.TestCase):
-    COMMANDS = ["", "serve", "generate", "inspect", "eval", "eval perplexity", "eval retrieval", "verify", "verify model",
+    COMMANDS = ["", "serve", "generate", "inspect", "eval", "eval perplexity", "eval retrieval", "quantize", "verify", "verify model",
                 "verify tokenizer", "verify template", "bench", "bench engine", "bench kv", "bench serve", "bench make-model"]
 
     def test_every_command_has_help_that_fits_its_terminal(self):
@@ -64,6 +64,8 @@ class WrongUsageTest(unittest.TestCase):
         self.expect("not in range 0 to 1024", "bench", "engine", "--threads", "5000")
         self.expect("known:", "inspect", "--force-kernels", "nope")
         self.expect("--rounds", "bench", "kv", "--rounds", "0")
+        self.expect("unknown format 'q9'; known: f32", "quantize", "fable", "/nonexistent/x.gguf", "--format", "q9")
+        self.expect("--tensor a: PATTERN=FORMAT is wanted", "quantize", "fable", "x.gguf", "--format", "q8_0", "--tensor", "a")
         self.expect("--system goes with --chat", "generate", "--system", "x", "y")
         self.expect("'ftp://x'", "bench", "serve", "ftp://x")
         self.expect("no such bound 'foo'", "bench", "serve", "--slo", "foo:1")
@@ -81,6 +83,7 @@ class WrongUsageTest(unittest.TestCase):
     def test_what_the_world_does_wrong_is_1(self):
         self.expect("no model '/nonexistent/m'", "inspect", "/nonexistent/m", code=1)
         self.expect("cannot read /nonexistent/t", "eval", "perplexity", "--text", "/nonexistent/t", code=1)
+        self.expect("there is no folder /nonexistent", "quantize", "fable", "/nonexistent/x.gguf", "--format", "q8_0", code=1)
         self.expect("cannot reach 127.0.0.1:1", "bench", "serve", "http://127.0.0.1:1", code=1)
 
 
@@ -202,6 +205,32 @@ class JsonTest(unittest.TestCase):
         table = run("bench", "kv", GOLDEN + "/models/llama", *small)
         self.assertIn("goal", table.stdout)
         self.assertIn("first tokens behind 256", table.stderr)
+
+    def test_quantize(self):
+        with tempfile.TemporaryDirectory() as folder:
+            text = folder + "/text"
+            with open(text, "w", encoding="utf-8") as file:
+                file.write("Once upon a time there was a goose that laid a golden egg every day. " * 20)
+            calibration = ["--method", "gptq", "--calibration", "model/builtin/fable/SOURCES.md", "--samples", "4",
+                           "--sequence-length", "64"]
+            for name, allowed, *flags in [
+                    ("q8.gguf", 0.01, "--format", "q8_0"),
+                    ("q4k.gguf", 0.08, "--format", "Q4_K", "--tensor", "blk.0.attn_v.weight=q8_0"),
+                    ("w4a16", 0.15, "--format", "w4a16", *calibration),
+            ]:
+                report = self.load("quantize", "fable", f"{folder}/{name}", *flags, "--json")
+                self.assertEqual(report["weights"], 5770496, name)
+                self.assertEqual(sum(one["weights"] for one in report["formats"]), report["weights"])
+                before, after = (self.load("eval", "perplexity", model, "--text", text, "--window", "128", "--stride", "64", "--json")
+                                 for model in ("fable", f"{folder}/{name}"))
+                self.assertLess(abs(after["nll_per_token"] - before["nll_per_token"]), allowed, name)
+                chat = self.load("generate", "Tell me a story.", "--chat", "--model", f"{folder}/{name}", "--max-tokens", "4", "--json")
+                self.assertGreater(len(chat["text"]), 0)
+            again = run("quantize", "fable", folder + "/q8.gguf", "--format", "q8_0")
+            self.assertEqual(again.returncode, 1)
+            self.assertIn("is there already; --force replaces it", again.stderr)
+            self.assertEqual(sorted(os.listdir(folder)), ["q4k.gguf", "q8.gguf", "text", "w4a16"])
+            self.assertIn("--allow-requantize", run("quantize", folder + "/q8.gguf", folder + "/x.gguf", "--format", "q4_0").stderr)
 
     def test_verify(self):
         report = self.load("verify", "tokenizer", GOLDEN + "/tokenizers", "--json")
