@@ -32,7 +32,8 @@ class Codec {
   // Values of a row that share a grid; it divides `columns` if Fits.
   virtual int64_t Block(int64_t columns) const = 0;
   virtual bool Fits(int64_t columns) const { return columns % Block(columns) == 0; }
-  // Before the first Fit of a tensor, with its largest magnitude.
+  // Where it is wanted, before the first Fit of a tensor: its largest magnitude.
+  virtual bool WantsLargest() const { return false; }
   virtual void Prepare(float /*largest*/) {}
   virtual void Fit(std::span<const float> x, std::span<const float> importance, kernels::BlockGrid& grid) const = 0;
 

@@ -46,7 +46,10 @@ std::vector<std::vector<std::byte>> MakeParts(const TensorPlan& plan) {
   return parts;
 }
 
-float LargestOf(const SourceTensor& tensor, ThreadPool& pool) {
+void Prepare(const SourceTensor& tensor, ThreadPool& pool, Codec& codec) {
+  if (!codec.WantsLargest()) {
+    return;
+  }
   std::vector<float> largest(static_cast<size_t>(tensor.rows() / Codec::kStripRows + 1));
   ForStrips(tensor.rows(), pool, [&](int64_t begin, int64_t end, size_t strip) {
     std::vector<float> values(static_cast<size_t>((end - begin) * tensor.columns()));
@@ -55,7 +58,7 @@ float LargestOf(const SourceTensor& tensor, ThreadPool& pool) {
       largest[strip] = std::max(largest[strip], std::fabs(value));
     }
   });
-  return *std::max_element(largest.begin(), largest.end());
+  codec.Prepare(*std::max_element(largest.begin(), largest.end()));
 }
 
 }  // namespace
@@ -93,7 +96,7 @@ Encoded EncodeNearest(TensorPlan& plan, std::span<const float> importance, Threa
   const int64_t block = codec.Block(columns);
   const std::vector<float> equal(importance.empty() ? static_cast<size_t>(columns) : 0, 1.0F);
   const std::span<const float> weights = importance.empty() ? std::span<const float>(equal) : importance;
-  codec.Prepare(LargestOf(tensor, pool));
+  Prepare(tensor, pool, codec);
   Encoded encoded;
   encoded.parts = MakeParts(plan);
   StripSums sums(tensor.rows());
@@ -130,7 +133,7 @@ Encoded EncodeByGptq(TensorPlan& plan, const GptqFactor& factor, const kernels::
   ForStrips(tensor.rows(), stream.pool,
             [&](int64_t begin, int64_t end, size_t) { ReadRows(tensor, begin, end, values.data() + begin * columns); });
   const std::vector<float> before = values;
-  plan.codec->Prepare(LargestOf(tensor, stream.pool));
+  Prepare(tensor, stream.pool, *plan.codec);
   const Rounded rounded = RoundWithFactor(values, tensor.rows(), factor, *plan.codec, ops, stream);
   Encoded encoded;
   encoded.parts = MakeParts(plan);

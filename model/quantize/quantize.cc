@@ -162,6 +162,7 @@ class Quantizer {
     ASSIGN_OR_RETURN(Encoded encoded, Encode(tensor));
     Note(tensor, encoded);
     done_weights_ += tensor.source->elements();
+    source_.files->Evict();  // what was read is not read again
     Progress(static_cast<double>(done_weights_) / static_cast<double>(std::max<int64_t>(TotalWeights(), 1)),
              tensor.source->name);
     return std::move(encoded.parts);
