@@ -38,7 +38,7 @@ class Runner final : public scheduler::Executor {
   // hidden: [plan.total_tokens, hidden], read and overwritten; a begin of 0 starts from the embeddings of the plan's
   // tokens instead.
   void RunLayers(const scheduler::Plan& plan, int64_t begin, int64_t end, std::span<float> hidden);
-  // Called for the linear layers of blocks (not the head), before they are computed; may put other weights in.
+  // Called for linear layers before they are computed; may put other weights in.
   using LinearHook =
       std::function<void(std::span<kernels::LinearTarget> targets, const float* x, int64_t x_stride, int64_t m)>;
   void SetLinearHook(LinearHook hook);

@@ -268,9 +268,7 @@ class E2M1Codec final : public CompressedCodec {
   using CompressedCodec::CompressedCodec;
 
   bool WantsLargest() const override { return nvfp4(); }
-  void Prepare(float largest) override {
-    global_ = largest > 0.0F ? kE4M3Largest * kE2M1Largest / largest : 1.0F;
-  }
+  void Prepare(float largest) override { global_ = largest > 0.0F ? kE4M3Largest * kE2M1Largest / largest : 1.0F; }
   // The nearest scale and its neighbours, the one that leaves least.
   void Fit(std::span<const float> x, std::span<const float> importance, BlockGrid& grid) const override {
     grid.group = static_cast<int>(x.size());

@@ -1,6 +1,7 @@
 #include "model/quantize/quantize.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 
@@ -160,6 +161,11 @@ class Quantizer {
   Result<std::vector<std::vector<std::byte>>> EncodeTensor(size_t index) {
     TensorPlan& tensor = plan_.tensors[index];
     ASSIGN_OR_RETURN(Encoded encoded, Encode(tensor));
+    if (!std::isfinite(encoded.squared_error)) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       fmt::format("tensor {} holds values that are not finite, or beyond what {} can hold",
+                                   tensor.source->name, tensor.format()));
+    }
     Note(tensor, encoded);
     done_weights_ += tensor.source->elements();
     source_.files->Evict();  // what was read is not read again

@@ -13,6 +13,7 @@
 #include "model/gguf/reader.h"
 #include "model/make_model.h"
 #include "model/network.h"
+#include "model/quantize/output.h"
 #include "model/quantize/recipe.h"
 #include "model/sequence_runner.h"
 #include "tests/support/model_folders.h"
@@ -224,6 +225,27 @@ TEST_F(QuantizeTest, MistakesAreNamedAndNothingIsLeftBehind) {
     left.push_back(entry.path().filename().string());
   }
   EXPECT_THAT(left, ::testing::UnorderedElementsAre("source", "x.gguf", "y.gguf", "w"));
+}
+
+TEST_F(QuantizeTest, WeightsThatAreNoNumbersAreNamed) {
+  std::string bytes = folder_.Read("source/model.safetensors");
+  bytes.replace(bytes.size() - 2, 2, "\xc0\x7f");  // NaN, of the head: the last tensor
+  folder_.Write("source/model.safetensors", bytes);
+  for (const char* const name : {"q8_0", "q4_k"}) {
+    EXPECT_THAT(ErrorOf(Options(name)), HasSubstr("tensor output.weight holds values that are not finite"));
+  }
+}
+
+TEST(OutputTest, DisksThatAreFullAndPlacesThatCannotBeWritten) {
+  auto file = FileWriter::Open("/dev/full");
+  ASSERT_TRUE(file.ok());
+  const auto written = file->Write("some bytes");
+  ASSERT_FALSE(written.ok());
+  EXPECT_EQ(written.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_THAT(written.error().message, HasSubstr("cannot write /dev/full beyond 0 bytes: No space left"));
+  const auto output = Output::Create("/proc/x.gguf", false, false);
+  ASSERT_FALSE(output.ok());
+  EXPECT_THAT(output.error().message, HasSubstr("cannot write /proc/x.gguf"));
 }
 
 // Logits of a short prompt.
