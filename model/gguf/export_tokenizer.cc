@@ -200,24 +200,43 @@ Result<void> WriteSentencePieces(const Json& tokenizer, Lists& lists, HeaderWrit
 
 // ---- Around ------------------------------------------------------------------------------------------
 
-Result<void> WriteSpecialTokens(const Model& model, HeaderWriter& header) {
+// What the post-processor puts around a text, and which tokens begin and end one. A file without tokenizer_config.json
+// names none; then those that are added are they.
+struct Around {
+  std::optional<Token> bos, eos;
+  bool adds_bos = false;
+  bool adds_eos = false;
+};
+Result<Around> AroundOf(const Model& model) {
   const Tokenizer& tokenizer = *model.tokenizer;
-  const auto bos = tokenizer.TokenId(model.chat.bos_token);
-  const auto eos = tokenizer.TokenId(model.chat.eos_token);
-  const auto padding = tokenizer.TokenId(model.chat.pad_token);
-  ASSIGN_OR_RETURN(const std::vector<Token> around, tokenizer.Encode("", {}));
-  const bool adds_bos = bos && !around.empty() && around.front() == *bos;
-  const bool adds_eos = eos && around.size() > (adds_bos ? 1U : 0U) && around.back() == *eos;
-  if (around.size() != (adds_bos ? 1U : 0U) + (adds_eos ? 1U : 0U)) {
+  Around around{tokenizer.TokenId(model.chat.bos_token), tokenizer.TokenId(model.chat.eos_token)};
+  ASSIGN_OR_RETURN(std::vector<Token> added, tokenizer.Encode("", {}));
+  if (!added.empty() && (!around.bos || added.front() == *around.bos) && added.front() != around.eos) {
+    around.bos = added.front();
+    around.adds_bos = true;
+    added.erase(added.begin());
+  }
+  if (!added.empty() && (!around.eos || added.back() == *around.eos)) {
+    around.eos = added.back();
+    around.adds_eos = true;
+    added.pop_back();
+  }
+  if (!added.empty()) {
     return Unsupported("the tokenizer adds special tokens other than bos and eos, which GGUF cannot say");
   }
-  if (bos) {
-    header.Size("tokenizer.ggml.bos_token_id", *bos);
+  return around;
+}
+
+Result<void> WriteSpecialTokens(const Model& model, HeaderWriter& header) {
+  ASSIGN_OR_RETURN(const Around around, AroundOf(model));
+  const auto padding = model.tokenizer->TokenId(model.chat.pad_token);
+  if (around.bos) {
+    header.Size("tokenizer.ggml.bos_token_id", *around.bos);
   }
   std::vector<Token> ends = model.generation.eos_ids;
-  if (eos) {
-    std::erase(ends, *eos);
-    ends.insert(ends.begin(), *eos);
+  if (around.eos) {
+    std::erase(ends, *around.eos);
+    ends.insert(ends.begin(), *around.eos);
   }
   constexpr const char* kEndKeys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                       "tokenizer.ggml.eom_token_id"};
@@ -227,8 +246,8 @@ Result<void> WriteSpecialTokens(const Model& model, HeaderWriter& header) {
   if (padding) {
     header.Size("tokenizer.ggml.padding_token_id", *padding);
   }
-  header.Flag("tokenizer.ggml.add_bos_token", adds_bos);
-  header.Flag("tokenizer.ggml.add_eos_token", adds_eos);
+  header.Flag("tokenizer.ggml.add_bos_token", around.adds_bos);
+  header.Flag("tokenizer.ggml.add_eos_token", around.adds_eos);
   return {};
 }
 

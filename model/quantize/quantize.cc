@@ -239,8 +239,22 @@ class Quantizer {
       if (before != after) {
         return MakeError(ErrorCode::kUnsupported, "this model's tokenizer cannot be said in a GGUF file");
       }
+      NoteLostFlags(model);
     }
     return {};
+  }
+
+  void NoteLostFlags(const Model& written) {
+    const auto flagged = [](const Model& model) {
+      const auto tokens = model.tokenizer->added_tokens();
+      return std::count_if(tokens.begin(), tokens.end(), [](const AddedToken& token) {
+        return token.lstrip || token.rstrip || token.single_word;
+      });
+    };
+    if (const auto lost = flagged(*source_.model) - flagged(written); lost > 0) {
+      report_.notes.push_back(fmt::format(
+          "GGUF files cannot say that {} added tokens take white space with them or stand as words only", lost));
+    }
   }
 
   const QuantizeOptions& options_;

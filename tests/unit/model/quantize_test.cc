@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "model/quantize/output.h"
 #include "model/quantize/recipe.h"
 #include "model/sequence_runner.h"
+#include "model/tokenizer/tokenizer.h"
 #include "tests/support/model_folders.h"
 
 namespace causeway::model::quantize {
@@ -291,6 +293,38 @@ TEST_F(QuantizeTest, FamiliesKeepTheirLogitsInGguf) {
     EXPECT_LT(difference, 1e-3);
   }
   EXPECT_GE(written, 8);
+}
+
+// A tokenizer in GGUF's words cuts every text of the goldens as the one of the folder does.
+TEST_F(QuantizeTest, TokenizersReadTextsAlikeInGguf) {
+  constexpr ModelShape kSmall = {"small", 64, 1, 2, 1, 32, 64, 1024, 256};
+  for (const auto& entry : fs::directory_iterator("tests/golden/tokenizers")) {
+    const std::string name = entry.path().filename().string();
+    SCOPED_TRACE(name);
+    ASSERT_TRUE(MakeModel(kSmall, At(name), [](double) {}).ok());
+    fs::remove(At(name) + "/tokenizer_config.json");
+    fs::copy(entry.path() / "tokenizer.json", At(name) + "/tokenizer.json", fs::copy_options::overwrite_existing);
+    const QuantizeOptions options = Options("q8_0", At(name), At(name + ".gguf"));
+    const auto report = Quantize(options, ops_, pool_);
+    ASSERT_TRUE(report.ok()) << report.error().message;
+    if (name == "added-tokens") {
+      EXPECT_THAT(report->notes, ::testing::Contains(HasSubstr("take white space with them")));
+      continue;
+    }
+    const auto before = LoadModel(From(At(name)));
+    const auto after = LoadModel(From(options.destination));
+    ASSERT_TRUE(before.ok() && after.ok());
+    std::ifstream cases(entry.path() / "cases.jsonl");
+    int texts = 0;
+    for (std::string line; std::getline(cases, line); ++texts) {
+      const std::string text = (*ParseJson(line))["text"].get<std::string>();
+      const auto wanted = (*before)->tokenizer->Encode(text, {});
+      const auto got = (*after)->tokenizer->Encode(text, {});
+      ASSERT_TRUE(wanted.ok() && got.ok());
+      EXPECT_EQ(*got, *wanted) << text;
+    }
+    EXPECT_GT(texts, 20);
+  }
 }
 
 }  // namespace
