@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/check.h"
-
 namespace causeway::kernels {
 namespace {
 
@@ -158,23 +156,19 @@ float FitTable(std::span<const float> x, std::span<const float> importance, std:
   if (largest == 0.0F) {
     return 0.0F;
   }
-  // The nearest entry without a branch: every threshold that x is above adds its step.
-  constexpr size_t kMaxEntries = 16;
-  CHECK(table.size() <= kMaxEntries);
-  float thresholds[kMaxEntries - 1];
-  float steps[kMaxEntries - 1];
-  for (size_t i = 0; i + 1 < kMaxEntries; ++i) {
-    const bool inside = i + 1 < table.size();
-    thresholds[i] = inside ? 0.5F * (table[i] + table[i + 1]) : INFINITY;
-    steps[i] = inside ? table[i + 1] - table[i] : 0.0F;
-  }
-  const auto code = [&](float value) {
-    float entry = table.front();
-    for (size_t i = 0; i + 1 < kMaxEntries; ++i) {
-      entry += value > thresholds[i] ? steps[i] : 0.0F;
+  // The entry nearest to each whole number: what x / scale is rounded to before it is looked up, which is near enough
+  // for a search. Its scale is then the best for the entries that were found.
+  constexpr int kReach = 128;
+  float nearest[2 * kReach + 1];
+  size_t entry = 0;
+  for (int i = -kReach; i <= kReach; ++i) {
+    const auto whole = static_cast<float>(i);
+    while (entry + 1 < table.size() && whole - table[entry] > table[entry + 1] - whole) {
+      ++entry;
     }
-    return entry;
-  };
+    nearest[i + kReach] = table[entry];
+  }
+  const auto code = [&](float value) { return nearest[NearestCode(value, -kReach, kReach) + kReach]; };
   const auto best_at = [&](float edge) {
     return BestScale(x, importance, largest, edge, kTableSteps, kTableStep * edge, code);
   };

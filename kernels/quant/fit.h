@@ -21,7 +21,7 @@ struct AffineFit {
 // `reach_zero`: low is at most zero, as formats want that store it as a minimum to be taken off.
 AffineFit FitAffine(std::span<const float> x, std::span<const float> importance, int high, bool reach_zero);
 
-// The scale for values that are a table's entries times it. `table` ascends and has at most 16 entries, whole numbers.
+// The scale for values that are a table's entries times it. `table` ascends, in whole numbers from -128 to 128.
 float FitTable(std::span<const float> x, std::span<const float> importance, std::span<const float> table);
 
 }  // namespace causeway::kernels
