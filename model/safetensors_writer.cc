@@ -10,7 +10,7 @@
 namespace causeway::model {
 
 std::string SafetensorsHeader(std::span<const TensorToWrite> tensors) {
-  OrderedJson header = OrderedJson::object();
+  OrderedJson header = {{"__metadata__", {{"format", "pt"}}}};  // older readers of the hub's files insist on it
   int64_t at = 0;
   for (const TensorToWrite& tensor : tensors) {
     header[tensor.name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {at, at + tensor.bytes}}};

@@ -247,9 +247,8 @@ class Quantizer {
   void NoteLostFlags(const Model& written) {
     const auto flagged = [](const Model& model) {
       const auto tokens = model.tokenizer->added_tokens();
-      return std::count_if(tokens.begin(), tokens.end(), [](const AddedToken& token) {
-        return token.lstrip || token.rstrip || token.single_word;
-      });
+      return std::count_if(tokens.begin(), tokens.end(),
+                           [](const AddedToken& token) { return token.lstrip || token.rstrip || token.single_word; });
     };
     if (const auto lost = flagged(*source_.model) - flagged(written); lost > 0) {
       report_.notes.push_back(fmt::format(
