@@ -1,93 +1,63 @@
 #include "base/thread_pool.h"
 
-#include <algorithm>
-#include <fstream>
-#include <set>
-#include <string>
-#include <utility>
+#include <chrono>
 
 #include <pthread.h>
-#include <sched.h>
 
 #include "base/check.h"
+#include "fmt/format.h"
 
 namespace causeway {
 namespace {
 
-// Long enough to bridge the gap between two ops of a step, short enough to leave the CPU to the I/O
-// threads when the engine is idle (about 20 us).
-constexpr int kSpinIterations = 4000;
+// Long enough to bridge what one thread does alone between two ops of a step, short enough to leave the CPU to others
+// when the engine is idle.
+constexpr std::chrono::microseconds kSpinTime{50};
+constexpr int kPausesPerLook = 32;  // at the clock
 
 void Pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb");  // `yield` does nothing on most cores; this waits some 10 ns
 #endif
 }
 
 // Waits until `value` differs from `old`.
-void SpinThenWait(const std::atomic<uint32_t>& value, uint32_t old) {
-  for (int i = 0; i < kSpinIterations; ++i) {
-    if (value.load(std::memory_order_acquire) != old) {
-      return;
-    }
-    Pause();
+void SpinThenWait(const std::atomic<uint32_t>& value, uint32_t old, bool spin) {
+  if (spin) {
+    const auto end = std::chrono::steady_clock::now() + kSpinTime;
+    do {
+      for (int i = 0; i < kPausesPerLook; ++i) {
+        if (value.load(std::memory_order_acquire) != old) {
+          return;
+        }
+        Pause();
+      }
+    } while (std::chrono::steady_clock::now() < end);
   }
   while (value.load(std::memory_order_acquire) == old) {
     value.wait(old, std::memory_order_acquire);
   }
 }
 
-void PinTo(pthread_t thread, int cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(static_cast<size_t>(cpu), &set);
-  pthread_setaffinity_np(thread, sizeof(set), &set);  // best effort: a container may forbid it
-}
-
-std::string ReadLine(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
 }  // namespace
-
-std::vector<int> PhysicalCores() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
-    return {0};
-  }
-  std::vector<int> cores;
-  std::set<std::pair<std::string, std::string>> seen;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(static_cast<size_t>(cpu), &allowed)) {
-      continue;
-    }
-    const std::string topology = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-    const std::string package = ReadLine(topology + "physical_package_id");
-    const std::string core = ReadLine(topology + "core_id");
-    if (core.empty() || seen.emplace(package, core).second) {
-      cores.push_back(cpu);
-    }
-  }
-  return cores;
-}
 
 ThreadPool::ThreadPool(const ThreadPoolOptions& options) {
   CHECK(options.threads >= 0);
-  const std::vector<int> cores = PhysicalCores();
-  const int threads = options.threads > 0 ? options.threads : static_cast<int>(cores.size());
-  const bool pin = options.pin && static_cast<size_t>(threads) <= cores.size();
-  if (pin) {
-    PinTo(pthread_self(), cores[0]);
+  const int threads = options.threads > 0 ? options.threads : DefaultThreads();
+  spin_ = static_cast<size_t>(threads) <= AllowedCpus().size();
+  if (options.pin && !options.cpus.empty()) {
+    CHECK(options.cpus.size() == static_cast<size_t>(threads));
+    cpus_ = options.cpus;
+  } else if (options.pin) {
+    claims_ = ClaimCores(threads);
+    for (const CpuClaim& claim : claims_) {
+      cpus_.push_back(claim.cpu());
+    }
   }
   for (int worker = 1; worker < threads; ++worker) {
     workers_.emplace_back([this, worker] { WorkerLoop(worker); });
-    if (pin) {
-      PinTo(workers_.back().native_handle(), cores[static_cast<size_t>(worker)]);
-    }
   }
 }
 
@@ -98,6 +68,11 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) {
     worker.join();
   }
+}
+
+std::string ThreadPool::Describe() const {
+  return fmt::format("{} thread{}{}", threads(), threads() == 1 ? "" : "s",
+                     cpus_.empty() ? ", not pinned" : " on CPUs " + FormatCpuList(cpus_));
 }
 
 void ThreadPool::RunErased(void* context, ErasedBody body) {
@@ -113,14 +88,17 @@ void ThreadPool::RunErased(void* context, ErasedBody body) {
   body(context, 0);
   for (uint32_t left = pending_.load(std::memory_order_acquire); left != 0;
        left = pending_.load(std::memory_order_acquire)) {
-    SpinThenWait(pending_, left);
+    SpinThenWait(pending_, left, spin_);
   }
 }
 
 void ThreadPool::WorkerLoop(int worker) {
+  // Unpinned too: who made the pool may be bound, and a new thread inherits that. Where a container forbids it, the
+  // kernel places the thread.
+  BindThread(pthread_self(), cpus_.empty() ? AllowedCpus() : std::vector{cpus_[static_cast<size_t>(worker)]});
   uint32_t seen = 0;
   while (true) {
-    SpinThenWait(epoch_, seen);
+    SpinThenWait(epoch_, seen, spin_);
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) {
       return;

@@ -8,15 +8,19 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <thread>
 #include <type_traits>
 #include <vector>
 
+#include "base/cpu_affinity.h"
+
 namespace causeway {
 
 struct ThreadPoolOptions {
-  int threads = 0;   // workers including the caller; 0: one per physical core of this process's CPU set
-  bool pin = false;  // bind worker i to the i-th physical core
+  int threads = 0;             // workers including the caller; 0: DefaultThreads()
+  bool pin = false;            // bind every worker to a CPU of its own
+  std::vector<int> cpus = {};  // which: one for each worker. Empty: physical cores that no other pool has claimed
 };
 
 class ThreadPool {
@@ -27,6 +31,20 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
+  // What worker i is bound to; empty if the kernel places them.
+  const std::vector<int>& cpus() const { return cpus_; }
+  // "2 threads on CPUs 0-1", for the log.
+  std::string Describe() const;
+
+  // Binds the calling thread, worker 0 from now on, to its CPU; nothing if the pool is not pinned. Threads that it
+  // makes later inherit that. Not done by the constructor: who makes a pool often makes the threads that serve beside
+  // it.
+  void BindCaller() {
+    if (!cpus_.empty() && bound_caller_ != std::this_thread::get_id()) {
+      bound_caller_ = std::this_thread::get_id();
+      BindThread(pthread_self(), {cpus_[0]});
+    }
+  }
 
   // Calls body(worker) once for each worker in [0, threads()); the caller is worker 0.
   template <typename Body>
@@ -60,16 +78,20 @@ class ThreadPool {
   void WorkerLoop(int worker);
 
   // A job is published by bumping `epoch_`; workers count down `pending_`. Both sides spin briefly, then
-  // sleep in the kernel, so an idle pool costs no CPU.
+  // sleep in the kernel, so an idle pool costs no CPU. What a worker reads of a job is one cache line.
   alignas(64) std::atomic<uint32_t> epoch_{0};
-  alignas(64) std::atomic<uint32_t> pending_{0};
-  std::atomic<bool> stop_{false};
   void* context_ = nullptr;    // published by epoch_
   ErasedBody body_ = nullptr;  // published by epoch_
-  std::vector<std::thread> workers_;
-};
+  alignas(64) std::atomic<uint32_t> pending_{0};
+  alignas(64) std::atomic<bool> stop_{false};
 
-// CPUs of distinct physical cores that this process may run on, in ascending order.
-std::vector<int> PhysicalCores();
+  // Constant after construction.
+  bool spin_ = true;  // not if threads share CPUs: who spins keeps another from its work
+  std::vector<CpuClaim> claims_;
+  std::vector<int> cpus_;
+  std::vector<std::thread> workers_;
+
+  std::thread::id bound_caller_;  // owned by the calling thread
+};
 
 }  // namespace causeway

@@ -538,6 +538,7 @@ Runner::~Runner() = default;
 void Runner::Launch(const scheduler::Plan& plan) {
   CHECK(impl_->launched == nullptr);
   impl_->launched = &plan;
+  impl_->stream.pool.BindCaller();  // the thread that runs steps, not the one that loaded the model
 }
 
 Result<const scheduler::StepResult*> Runner::Await() {

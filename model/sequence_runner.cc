@@ -1,6 +1,7 @@
 #include "model/sequence_runner.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace causeway::model {
 
@@ -93,6 +94,22 @@ Result<void> SequenceRunner::RunLayers(std::span<const Token> tokens, int64_t be
   runner_->RunLayers(plan_, begin, end, hidden);
   plan_.rows.clear();
   plan_.total_tokens = 0;
+  return {};
+}
+
+Result<void> SequenceRunner::Assume(int64_t index, int64_t positions) {
+  constexpr int kSmallPositive = 0x2c;  // as every byte of a number, in each of the formats
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  slot = Slot{};
+  ASSIGN_OR_RETURN(slot.span, cache_->CreateSpan(options_.max_positions));
+  slot.tokens.reserve(static_cast<size_t>(options_.max_positions));
+  slot.tokens.assign(static_cast<size_t>(positions), 0);
+  slot.length_limit = positions;
+  TRY(Extend(slot));
+  const memory::KvGeometry& geometry = cache_->geometry();
+  std::memset(slot.span.base(), kSmallPositive,
+              static_cast<size_t>(geometry.PagesFor(positions) * geometry.page_bytes));
+  slot.computed = positions;
   return {};
 }
 

@@ -38,6 +38,9 @@ class SequenceRunner {
   void SetAdapter(int64_t slot, const scheduler::Adapter* adapter) { adapters_[static_cast<size_t>(slot)] = adapter; }
   // Runs layers [begin, end) over a whole sequence, at most a chunk, in slot 0: Runner::RunLayers.
   Result<void> RunLayers(std::span<const Token> tokens, int64_t begin, int64_t end, std::span<float> hidden);
+  // Starts a slot anew as if so many tokens had been computed; their rows of the cache hold some constant. For
+  // measuring steps at a long context, whose speed does not depend on what they read.
+  Result<void> Assume(int64_t slot, int64_t positions);
   // One step for slots [0, tokens.size()): appends tokens[i] and draws the next one greedily.
   Result<std::vector<Token>> Decode(std::span<const Token> tokens);
 

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <thread>
+#include <vector>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -69,6 +71,12 @@ constexpr MultiplyAdd kMultiplyAdds[] = {
     {"scalar", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
     {"ref", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
 };
+constexpr MultiplyAdd kFloatMultiplyAdds[] = {
+    {"avx512_bf16", "vfmadd231ps zmm", int64_t{12} * 32, RunFma512},
+    {"avx512", "vfmadd231ps zmm", int64_t{12} * 32, RunFma512},
+    {"avx2", "vfmadd231ps ymm", int64_t{12} * 16, RunFma256},
+    {"ref", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
+};
 // Products of codes. The tables without an integer kernel of their own multiply them as the compiler likes.
 constexpr MultiplyAdd kInt8MultiplyAdds[] = {
     {"avx512_bf16", "vpdpbusd zmm", int64_t{12} * 128, RunDotInt8},
@@ -92,6 +100,7 @@ constexpr MultiplyAdd kMultiplyAdds[] = {
     {"scalar", "portable multiply and add", int64_t{16} * 2, RunPortable},
     {"ref", "portable multiply and add", int64_t{16} * 2, RunPortable},
 };
+constexpr MultiplyAdd kFloatMultiplyAdds[] = {{"ref", "portable multiply and add", int64_t{16} * 2, RunPortable}};
 constexpr MultiplyAdd kInt8MultiplyAdds[] = {{"ref", "portable multiply and add", int64_t{16} * 2, RunPortable}};
 #endif
 
@@ -222,6 +231,19 @@ void MeasureUnit(ThreadPool& pool, const MultiplyAdd& unit, double& one_thread, 
   });
 }
 
+// Median of many.
+double MeasureForkJoin(ThreadPool& pool, int calls, Duration pause) {
+  std::vector<double> seconds;
+  for (int i = 0; i < calls; ++i) {
+    std::this_thread::sleep_for(pause);
+    const Instant start = Clock::now();
+    pool.Run([](int) {});
+    seconds.push_back(ToSeconds(Clock::now() - start));
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + calls / 2, seconds.end());
+  return seconds[static_cast<size_t>(calls / 2)];
+}
+
 }  // namespace
 
 MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops) {
@@ -236,9 +258,14 @@ MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops) {
   const MultiplyAdd& unit = RowOf(kMultiplyAdds, ops);
   limits.instruction = unit.name;
   MeasureUnit(pool, unit, limits.flops_one_thread, limits.flops_all_threads);
+  const MultiplyAdd& float_unit = RowOf(kFloatMultiplyAdds, ops);
+  limits.float_instruction = float_unit.name;
+  MeasureUnit(pool, float_unit, limits.float_flops_one_thread, limits.float_flops_all_threads);
   const MultiplyAdd& int8_unit = RowOf(kInt8MultiplyAdds, ops);
   limits.int8_instruction = int8_unit.name;
   MeasureUnit(pool, int8_unit, limits.int8_ops_one_thread, limits.int8_ops_all_threads);
+  limits.fork_join_seconds = MeasureForkJoin(pool, 10001, Duration::zero());
+  limits.fork_join_asleep_seconds = MeasureForkJoin(pool, 51, std::chrono::milliseconds(1));
   return limits;
 }
 

@@ -21,9 +21,14 @@ struct MachineLimits {
   std::string_view instruction;   // the multiply-add that the table's linear uses for 16-bit weights
   double flops_one_thread = 0.0;  // of it; a multiply and an add count as two
   double flops_all_threads = 0.0;
+  std::string_view float_instruction;  // what it multiplies float32 with: attention
+  double float_flops_one_thread = 0.0;
+  double float_flops_all_threads = 0.0;
   std::string_view int8_instruction;  // what it multiplies codes of weights in panels with
   double int8_ops_one_thread = 0.0;
   double int8_ops_all_threads = 0.0;
+  double fork_join_seconds = 0.0;         // of an empty job, one right after the other
+  double fork_join_asleep_seconds = 0.0;  // after a millisecond's pause, in which the workers have gone to sleep
 
   // The limit of decode: the better way to read.
   double ReadBytesPerSecond() const {

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "model/adapter/adapter.h"
 #include "model/network.h"
 #include "model/sequence_runner.h"
+#include "server/cli/bench_engine_ops.h"
 #include "server/cli/bench_kv.h"
 #include "server/cli/bench_serve/bench_serve.h"
 #include "server/cli/commands.h"
@@ -30,9 +32,11 @@ constexpr double kMiB = 1024.0 * 1024;
 struct EngineBench : ModelOptions {
   int64_t prompt_tokens = 128;
   int64_t gen_tokens = 32;
+  int64_t context = 0;  // positions before the first generated token; 0: the prompt
   std::vector<int64_t> batch = {1, 4, 16};
   std::string kv_format = "f16";
   std::vector<std::string> lora;
+  bool ops = false;
   bool json = false;
 };
 
@@ -42,6 +46,8 @@ struct Figures {
   int64_t batch = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
+  std::vector<kernels::TracedOp> prefill_ops;  // both empty without --ops
+  std::vector<kernels::TracedOp> decode_ops;
 };
 
 // Bytes of weights that one decode step reads: all but the embedding rows, which are looked up.
@@ -54,42 +60,86 @@ double Seconds(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-Result<Figures> Measure(const Workbench& bench, const EngineBench& options, const Adapters& adapters, int64_t batch) {
-  const kernels::KvFormat format = options.kv_format == "f32" ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16;
-  ASSIGN_OR_RETURN(const auto runner,
-                   model::SequenceRunner::Create(*bench.model, *bench.ops, *bench.pool,
-                                                 {.kv_format = format,
-                                                  .max_positions = options.prompt_tokens + options.gen_tokens + 1,
-                                                  .max_sequences = batch,
-                                                  .chunk = 512}));
-  Figures figures{.batch = batch};
-  std::vector<Token> next;
-  for (int64_t i = 0; i < batch; ++i) {
+// One measurement: a runner with as many sequences as the batch, through a trace where one is wanted.
+class Measurement {
+ public:
+  Measurement(const Workbench& bench, const EngineBench& options, const Adapters& adapters, int64_t batch)
+      : bench_(bench), options_(options), adapters_(adapters), figures_{.batch = batch, .prefill_ops = {}, .decode_ops = {}} {
+    if (options.ops) {
+      trace_.emplace(*bench.ops);
+      NameWeights(*bench.model->network, *trace_);
+    }
+  }
+
+  Result<Figures> Run() {
+    const int64_t positions = std::max(options_.prompt_tokens, options_.context) + options_.gen_tokens + 1;
+    ASSIGN_OR_RETURN(runner_,
+                     model::SequenceRunner::Create(
+                         *bench_.model, trace_ ? trace_->ops() : *bench_.ops, *bench_.pool,
+                         {.kv_format = options_.kv_format == "f32" ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16,
+                          .max_positions = positions,
+                          .max_sequences = figures_.batch,
+                          .chunk = 512}));
+    for (int64_t i = 0; !adapters_.empty() && i < figures_.batch; ++i) {  // in turn
+      runner_->SetAdapter(i, adapters_[static_cast<size_t>(i) % adapters_.size()].get());
+    }
+    TRY(runner_->Prefill(0, Prompt(0), true));  // touches weights, scratch and pages for the first time
+    const int64_t prompts = options_.context > 0 ? 1 : figures_.batch;
+    std::vector<Token> next(static_cast<size_t>(figures_.batch));
+    for (int64_t i = 0; i < prompts; ++i) {
+      ASSIGN_OR_RETURN(next[static_cast<size_t>(i)], Prefill(i));
+    }
+    for (int64_t i = 0; options_.context > 0 && i < figures_.batch; ++i) {
+      TRY(runner_->Assume(i, options_.context));
+    }
+    TRY(Decode(std::move(next)));
+    return std::move(figures_);
+  }
+
+ private:
+  std::vector<Token> Prompt(int64_t sequence) const {
     std::vector<Token> prompt;
-    for (int64_t t = 0; t < options.prompt_tokens; ++t) {
-      prompt.push_back(static_cast<Token>(RandomBits(1, static_cast<uint64_t>(i), static_cast<uint64_t>(t)) %
-                                          static_cast<uint64_t>(bench.model->info.vocab)));
+    for (int64_t t = 0; t < options_.prompt_tokens; ++t) {
+      prompt.push_back(static_cast<Token>(RandomBits(1, static_cast<uint64_t>(sequence), static_cast<uint64_t>(t)) %
+                                          static_cast<uint64_t>(bench_.model->info.vocab)));
     }
-    if (!adapters.empty()) {  // in turn
-      runner->SetAdapter(i, adapters[static_cast<size_t>(i) % adapters.size()].get());
-    }
-    if (i == 0) {  // touches weights, scratch and pages for the first time
-      TRY(runner->Prefill(i, prompt, true));
-    }
+    return prompt;
+  }
+
+  std::vector<kernels::TracedOp> TakeOps() { return trace_ ? trace_->Take() : std::vector<kernels::TracedOp>(); }
+
+  // The best prompt stands for all.
+  Result<Token> Prefill(int64_t sequence) {
+    const std::vector<Token> prompt = Prompt(sequence);
+    TakeOps();
     const auto start = std::chrono::steady_clock::now();
-    ASSIGN_OR_RETURN(const Token token, runner->Prefill(i, prompt, true));
+    ASSIGN_OR_RETURN(const Token token, runner_->Prefill(sequence, prompt, true));
     const double seconds = Seconds(start);
-    // The best prompt stands for all.
-    figures.prefill_seconds = i == 0 ? seconds : std::min(figures.prefill_seconds, seconds);
-    next.push_back(token);
+    if (sequence == 0 || seconds < figures_.prefill_seconds) {
+      figures_.prefill_seconds = seconds;
+      figures_.prefill_ops = TakeOps();
+    }
+    return token;
   }
-  const auto start = std::chrono::steady_clock::now();
-  for (int64_t step = 0; step < options.gen_tokens; ++step) {
-    ASSIGN_OR_RETURN(next, runner->Decode(next));
+
+  Result<void> Decode(std::vector<Token> next) {
+    TakeOps();
+    const auto start = std::chrono::steady_clock::now();
+    for (int64_t step = 0; step < options_.gen_tokens; ++step) {
+      ASSIGN_OR_RETURN(next, runner_->Decode(next));
+    }
+    figures_.decode_seconds = Seconds(start);
+    figures_.decode_ops = TakeOps();
+    return {};
   }
-  figures.decode_seconds = Seconds(start);
-  return figures;
-}
+
+  const Workbench& bench_;
+  const EngineBench& options_;
+  const Adapters& adapters_;
+  std::optional<kernels::OpTrace> trace_;
+  std::unique_ptr<model::SequenceRunner> runner_;
+  Figures figures_;
+};
 
 // Of what most weights are multiplied with.
 double PeakOf(const Workbench& bench, const kernels::MachineLimits& limits) {
@@ -106,16 +156,22 @@ OrderedJson ResultJson(const Workbench& bench, const EngineBench& options, const
   const double weights =
       static_cast<double>(bench.model->info.parameters - (bench.model->network->tied ? 1 : 2) * head);
   const double flops = 2 * weights * prefill;
-  return {{"prompt_tokens", options.prompt_tokens},
-          {"gen_tokens", options.gen_tokens},
-          {"batch", figures.batch},
-          {"prefill_tokens_per_s", prefill},
-          {"prefill_gflops", flops / 1e9},
-          {"prefill_share_of_peak", flops / PeakOf(bench, limits)},
-          {"decode_tokens_per_s", static_cast<double>(figures.batch) * steps_per_second},
-          {"decode_weight_bytes_per_step", BytesPerStep(*bench.model)},
-          {"decode_gb_per_s", bytes_per_second / 1e9},
-          {"decode_share_of_read_bandwidth", bytes_per_second / limits.ReadBytesPerSecond()}};
+  OrderedJson row = {{"prompt_tokens", options.prompt_tokens},
+                     {"gen_tokens", options.gen_tokens},
+                     {"context", options.context > 0 ? options.context : options.prompt_tokens},
+                     {"batch", figures.batch},
+                     {"prefill_tokens_per_s", prefill},
+                     {"prefill_gflops", flops / 1e9},
+                     {"prefill_share_of_peak", flops / PeakOf(bench, limits)},
+                     {"decode_tokens_per_s", static_cast<double>(figures.batch) * steps_per_second},
+                     {"decode_weight_bytes_per_step", BytesPerStep(*bench.model)},
+                     {"decode_gb_per_s", bytes_per_second / 1e9},
+                     {"decode_share_of_read_bandwidth", bytes_per_second / limits.ReadBytesPerSecond()}};
+  if (options.ops) {
+    row["prefill_ops"] = OpsJson(figures.prefill_ops, 1, figures.prefill_seconds, limits);
+    row["decode_ops"] = OpsJson(figures.decode_ops, options.gen_tokens, figures.decode_seconds, limits);
+  }
+  return row;
 }
 
 // Of the rows that were packed, for each thread: a core repacks so much.
@@ -157,14 +213,43 @@ void PrintLoad(const OrderedJson& load) {
 OrderedJson MachineJson(const Workbench& bench, const kernels::MachineLimits& limits) {
   return {{"kernels", std::string(bench.ops->name)},
           {"threads", limits.threads},
+          {"cpus", bench.pool->cpus()},
+          {"fork_join_us", limits.fork_join_seconds * 1e6},
+          {"fork_join_asleep_us", limits.fork_join_asleep_seconds * 1e6},
           {"read_gb_per_s_one_thread", limits.read_one_thread.far_streams / 1e9},
           {"read_gb_per_s_one_stream", limits.read_all_threads.one_stream / 1e9},
           {"read_gb_per_s_far_streams", limits.read_all_threads.far_streams / 1e9},
           {"multiply_add", std::string(limits.instruction)},
           {"gflops", limits.flops_all_threads / 1e9},
+          {"float_multiply_add", std::string(limits.float_instruction)},
+          {"float_gflops", limits.float_flops_all_threads / 1e9},
           {"int8_multiply_add", std::string(limits.int8_instruction)},
           {"int8_gops", limits.int8_ops_all_threads / 1e9},
           {"packed_weight_bytes", bench.model->info.packed_bytes}};
+}
+
+void PrintReport(const Workbench& bench, const kernels::MachineLimits& limits, const OrderedJson& report) {
+  const bool int8 = bench.model->info.packed_bytes > 0;
+  std::cout << fmt::format(
+      "{} kernels, {}, read {:.1f} GB/s, {} {:.0f} GOP/s, fork and join {:.1f} us ({:.0f} asleep)\n",
+      std::string(bench.ops->name), bench.pool->Describe(), limits.ReadBytesPerSecond() / 1e9,
+      std::string(int8 ? limits.int8_instruction : limits.instruction), PeakOf(bench, limits) / 1e9,
+      limits.fork_join_seconds * 1e6, limits.fork_join_asleep_seconds * 1e6);
+  for (const OrderedJson& row : report["results"]) {
+    const auto batch = row["batch"].get<int64_t>();
+    std::cout << fmt::format(
+        "batch {:3}: prefill {:8.1f} tokens/s ({:3.0f}% of the peak), decode {:8.1f} tokens/s ({:3.0f}% of the read "
+        "rate)\n",
+        batch, row["prefill_tokens_per_s"].get<double>(), 100 * row["prefill_share_of_peak"].get<double>(),
+        row["decode_tokens_per_s"].get<double>(), 100 * row["decode_share_of_read_bandwidth"].get<double>());
+    if (row.contains("decode_ops")) {
+      std::cout << OpsTable(fmt::format("a prefill of {} tokens", row["prompt_tokens"].get<int64_t>()),
+                            row["prefill_ops"])
+                << OpsTable(fmt::format("a decode step of batch {} from position {} on", batch,
+                                        row["context"].get<int64_t>()),
+                            row["decode_ops"]);
+    }
+  }
 }
 
 Result<void> RunEngine(const EngineBench& options) {
@@ -176,6 +261,7 @@ Result<void> RunEngine(const EngineBench& options) {
                      model::LoadAdapter(*bench.model->network, {.name = path, .path = path, .max_rank = 4096}));
   }
   std::cerr << "measuring the machine\n";
+  bench.pool->BindCaller();
   const kernels::MachineLimits limits = kernels::MeasureLimits(*bench.pool, *bench.ops);
   OrderedJson report = {{"model", bench.model->info.name},
                         {"load", std::move(load)},
@@ -183,27 +269,15 @@ Result<void> RunEngine(const EngineBench& options) {
                         {"results", OrderedJson::array()}};
   for (const int64_t batch : options.batch) {
     std::cerr << fmt::format("batch {}\n", batch);
-    ASSIGN_OR_RETURN(const Figures figures, Measure(bench, options, adapters, batch));
+    ASSIGN_OR_RETURN(const Figures figures, Measurement(bench, options, adapters, batch).Run());
     report["results"].push_back(ResultJson(bench, options, limits, figures));
   }
   if (options.json) {
     std::cout << DumpJson(report) << '\n';
     return {};
   }
-  const bool int8 = bench.model->info.packed_bytes > 0;
   PrintLoad(report["load"]);
-  std::cout << fmt::format("{} kernels, {} threads, read {:.1f} GB/s, {} {:.0f} GOP/s\n", std::string(bench.ops->name),
-                           limits.threads, limits.ReadBytesPerSecond() / 1e9,
-                           std::string(int8 ? limits.int8_instruction : limits.instruction),
-                           PeakOf(bench, limits) / 1e9);
-  for (const OrderedJson& row : report["results"]) {
-    std::cout << fmt::format(
-        "batch {:3}: prefill {:8.1f} tokens/s ({:3.0f}% of the peak), decode {:8.1f} tokens/s ({:3.0f}% of the read "
-        "rate)\n",
-        row["batch"].get<int64_t>(), row["prefill_tokens_per_s"].get<double>(),
-        100 * row["prefill_share_of_peak"].get<double>(), row["decode_tokens_per_s"].get<double>(),
-        100 * row["decode_share_of_read_bandwidth"].get<double>());
-  }
+  PrintReport(bench, limits, report);
   return {};
 }
 
@@ -222,11 +296,18 @@ void AddEngine(CLI::App& bench, int& exit_code) {
       ->delimiter(',')
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  engine
+      ->add_option(
+          "--context", options->context,
+          "Positions of each sequence before the first generated one, assumed instead of computed; 0: the prompt")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
   engine->add_option("--kv-cache-dtype", options->kv_format, "Number format of the KV cache")
       ->check(CLI::IsMember({"f32", "f16"}))
       ->capture_default_str();
   engine->add_option("--lora", options->lora, "LoRA adapters, which sequences use in turn; may be given several times")
       ->allow_extra_args(false);
+  engine->add_flag("--ops", options->ops, "Show where the time of a prefill and of a decode step goes");
   engine->add_flag("--json", options->json, "Print JSON");
   engine->callback([options, &exit_code] {
     if (const auto done = RunEngine(*options); !done.ok()) {

@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 #include "fmt/format.h"
 
+#include "server/config/compute_threads.h"
 #include "server/config/environment.h"
 
 namespace causeway::server {
@@ -66,6 +67,10 @@ void AddModelOptions(CLI::App& command, ModelOptions& options, const ModelFlags&
     command.add_option("--threads", options.threads, "Threads that compute; 0: one a core")
         ->check(CLI::Range(0, 1024))
         ->capture_default_str();
+    command
+        .add_option("--cpu-affinity", options.cpu_affinity,
+                    "CPUs to bind them to: auto (free physical cores), off, or a list like 0-3,8")
+        ->capture_default_str();
   }
   command.add_option("--force-kernels", options.force_kernels, "Use this set of kernels instead of the fastest");
   AddActivationsOption(command, options.activations);
@@ -110,7 +115,8 @@ void ProgressBar::Show(double fraction, std::string_view detail) {
 Result<Workbench> MakeWorkbench(const ModelOptions& options) {
   Workbench bench;
   ASSIGN_OR_RETURN(bench.ops, kernels::SelectOps(options.force_kernels));
-  bench.pool = std::make_unique<ThreadPool>(ThreadPoolOptions{.threads = options.threads, .pin = false});
+  ASSIGN_OR_RETURN(const ThreadPoolOptions pool, ToThreadPoolOptions(options.threads, options.cpu_affinity));
+  bench.pool = std::make_unique<ThreadPool>(pool);
   model::LoadOptions load;
   load.model = options.model;
   load.hub_caches = HubCaches();

@@ -45,12 +45,14 @@ class ProgressBar {
 struct ModelOptions {
   std::string model;
   int threads = 0;
+  std::string cpu_affinity = "auto";
   std::string force_kernels;
   std::string activations = "int8";
   std::string repack_cache;
 };
 
-// MODEL or --model, --force-kernels, --activations, --repack-cache, and --threads for commands that compute.
+// MODEL or --model, --force-kernels, --activations, --repack-cache, and --threads and --cpu-affinity for commands that
+// compute.
 struct ModelFlags {
   bool threads = true;
 };

@@ -9,6 +9,7 @@
 #include "model/network.h"
 #include "model/tokenizer/tokenizer.h"
 #include "server/cli/wire_cache.h"
+#include "server/config/compute_threads.h"
 #include "server/config/derive.h"
 
 namespace causeway::server {
@@ -109,7 +110,8 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
   LOG_INFO("kernels: {} ({})", server->ops->name, server->ops->description);
   model::LoadOptions load = ToLoadOptions(options);
   load.progress = [](double fraction, std::string_view what) { LOG_INFO("model: {:3.0f}% {}", 100 * fraction, what); };
-  server->pool = std::make_unique<ThreadPool>(ToThreadPoolOptions(options));
+  ASSIGN_OR_RETURN(const ThreadPoolOptions pool, ToThreadPoolOptions(options.threads, options.cpu_affinity));
+  server->pool = std::make_unique<ThreadPool>(pool);
   load.pack_on = options.activations == "int8" ? server->pool.get() : nullptr;
   ASSIGN_OR_RETURN(server->model, model::LoadModel(load));
   const model::ModelInfo& info = server->model->info;
@@ -137,8 +139,8 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
       .kv_format = format,
       .max_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs),
       .max_num_seqs = options.max_num_seqs};
-  LOG_INFO("activations: {:.1f} MiB, {} compute threads",
-           static_cast<double>(RunnerBytes(*server->model, runner)) / kMiB, server->pool->threads());
+  LOG_INFO("activations: {:.1f} MiB, computed by {}", static_cast<double>(RunnerBytes(*server->model, runner)) / kMiB,
+           server->pool->Describe());
   server->runner = std::make_unique<model::Runner>(*server->model, *server->ops, *server->pool, runner);
   server->metrics =
       std::make_unique<Metrics>(options.served_model_name.empty() ? info.name : options.served_model_name.front());

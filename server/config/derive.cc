@@ -12,10 +12,6 @@ LogOptions ToLogOptions(const Options& options) {
   return {.level = options.log_level, .format = options.log_format == "json" ? LogFormat::kJson : LogFormat::kText};
 }
 
-ThreadPoolOptions ToThreadPoolOptions(const Options& options) {
-  return {.threads = static_cast<int>(options.threads), .pin = options.pin_threads};
-}
-
 ServerLimits ToServerLimits(const Options& options) {
   ServerLimits limits;
   limits.max_body_bytes = options.max_body_size;

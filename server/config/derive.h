@@ -4,7 +4,6 @@
 #include <string>
 
 #include "base/log.h"
-#include "base/thread_pool.h"
 #include "kernels/ops.h"
 #include "memory/tenant.h"
 #include "model/model.h"
@@ -16,7 +15,6 @@
 namespace causeway::server {
 
 LogOptions ToLogOptions(const Options& options);
-ThreadPoolOptions ToThreadPoolOptions(const Options& options);
 ServerLimits ToServerLimits(const Options& options);
 // In pages, of a cache of `pages`; floors are rounded up, quotas down. kInvalidArgument where the floors leave nothing
 // to share, or a quota no page.

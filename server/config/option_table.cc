@@ -99,14 +99,18 @@ constexpr OptionRow kOptions[] = {
      .group = OptionGroup::kMachine,
      .member = &Options::threads,
      .fallback = "0",
-     .doc = "Threads that compute; 0: one for each physical core that this process may use.",
+     .doc =
+         "Threads that compute; 0: one for each physical core that this process may use, or fewer where a container's "
+         "quota pays for less.",
      .min = 0,
      .max = 1024},
-    {.name = "pin-threads",
+    {.name = "cpu-affinity",
      .group = OptionGroup::kMachine,
-     .member = &Options::pin_threads,
-     .fallback = "false",
-     .doc = "Bind each compute thread to a core of its own."},
+     .member = &Options::cpu_affinity,
+     .fallback = "auto",
+     .doc =
+         "CPUs that compute threads are bound to, one each. auto: physical cores that no other causeway computes on; "
+         "none where there are too few or a quota limits the process. off: none. Or a list like 0-3,8."},
     {.name = "force-kernels",
      .group = OptionGroup::kMachine,
      .member = &Options::force_kernels,

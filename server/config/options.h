@@ -36,7 +36,7 @@ struct Options {
   std::optional<double> repetition_penalty;
   // Machine
   int64_t threads = 0;
-  bool pin_threads = false;
+  std::string cpu_affinity;
   std::string force_kernels;
   std::string activations;
   std::string repack_cache;

@@ -21,13 +21,13 @@ Resolution Parse(std::vector<std::string> arguments) {
 TEST(FlagsTest, CollectsEachType) {
   const Resolution resolution =
       Parse({"--model", "m", "--served-model-name", "a", "--served-model-name=b", "--temperature", "0.5", "--top-k",
-             "-1", "--pin-threads", "--no-grpc", "--kv-cache-memory", "2GiB", "--shutdown-timeout=5s"});
+             "-1", "--enable-admin-endpoints", "--no-grpc", "--kv-cache-memory", "2GiB", "--shutdown-timeout=5s"});
   EXPECT_THAT(resolution.errors, ElementsAre());
   EXPECT_EQ(resolution.options.model, "m");
   EXPECT_THAT(resolution.options.served_model_name, ElementsAre("a", "b"));
   EXPECT_EQ(resolution.options.temperature, 0.5);
   EXPECT_EQ(resolution.options.top_k, -1);
-  EXPECT_TRUE(resolution.options.pin_threads);
+  EXPECT_TRUE(resolution.options.enable_admin_endpoints);
   EXPECT_FALSE(resolution.options.grpc);
   EXPECT_EQ(resolution.options.kv_cache_memory, 2LL << 30);
   EXPECT_EQ(resolution.options.shutdown_timeout, std::chrono::seconds(5));

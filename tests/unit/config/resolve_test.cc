@@ -88,7 +88,7 @@ TEST(ResolveTest, ReportsEveryErrorAtOnceWithItsSource) {
   world.sources.flags["port"] = {"x"};
   world.sources.flags["threads"] = {"1", "2"};
   world.environment["CAUSEWAY_GRPC_PORT"] = "70000";
-  world.environment["CAUSEWAY_PIN_THREADS"] = "perhaps";
+  world.environment["CAUSEWAY_GRPC"] = "perhaps";
   world.file =
       "max-num-seq = 3\n"
       "log-level = loud\n"
@@ -102,7 +102,7 @@ TEST(ResolveTest, ReportsEveryErrorAtOnceWithItsSource) {
   EXPECT_THAT(all, HasSubstr("--port must be a whole number, and is x"));
   EXPECT_THAT(all, HasSubstr("--threads takes one value"));
   EXPECT_THAT(all, HasSubstr("CAUSEWAY_GRPC_PORT: grpc-port must be at least 0 and at most 65535, and is 70000"));
-  EXPECT_THAT(all, HasSubstr("CAUSEWAY_PIN_THREADS: pin-threads must be true or false"));
+  EXPECT_THAT(all, HasSubstr("CAUSEWAY_GRPC: grpc must be true or false"));
   EXPECT_THAT(all, HasSubstr("here.toml line 1: unknown setting max-num-seq; is it max-num-seqs?"));
   EXPECT_THAT(all, HasSubstr("here.toml line 2: log-level must be one of trace|debug|info|warning|error"));
   EXPECT_THAT(all, HasSubstr("here.toml line 3: unknown setting config"));

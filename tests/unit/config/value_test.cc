@@ -63,8 +63,8 @@ TEST(ValueTest, ChecksBoundsAndTypes) {
   EXPECT_FALSE(Set("temperature", {"nan"}).ok());
   EXPECT_FALSE(Set("kv-cache-memory", {"1KiB"}).ok());
   EXPECT_EQ(Set("kv-cache-dtype", {"f8"}).error().message, "must be one of auto|f32|f16|bf16");
-  EXPECT_FALSE(Set("pin-threads", {"maybe"}).ok());
-  EXPECT_TRUE(Set("pin-threads", {"ON"}).ok());
+  EXPECT_FALSE(Set("enable-prefix-caching", {"maybe"}).ok());
+  EXPECT_TRUE(Set("enable-prefix-caching", {"ON"}).ok());
   EXPECT_FALSE(Set("model", {"a\nb"}).ok());
   EXPECT_FALSE(Set("api-key", {""}).ok());
 }
