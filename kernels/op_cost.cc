@@ -4,6 +4,7 @@
 #include <map>
 
 #include "kernels/attention_plan.h"
+#include "kernels/low_rank.h"
 #include "kernels/packed.h"
 
 namespace causeway::kernels {
@@ -12,9 +13,8 @@ namespace {
 constexpr double kFloatBytes = sizeof(float);
 
 int64_t WeightBytes(const WeightView& weight) {
-  return weight.layout == WeightLayout::kPanels
-             ? PackedBytes(PackedKindOf(weight.format), weight.rows, weight.columns)
-             : weight.rows * weight.row_bytes;
+  return weight.layout == WeightLayout::kPanels ? PackedBytes(PackedKindOf(weight.format), weight.rows, weight.columns)
+                                                : weight.rows * weight.row_bytes;
 }
 
 MultiplyUnit UnitOf(const Ops& ops, const WeightView& weight) {
@@ -83,6 +83,24 @@ OpCost CostOf(const Ops& ops, const LinearArgs& args) {
   return cost;
 }
 
+OpCost CostOf(const Ops&, const LowRankArgs& args) {
+  OpCost cost;
+  for (const LowRankSegment& segment : args.segments) {
+    const auto rows = static_cast<double>(segment.rows.size());
+    cost.activation_bytes += kFloatBytes * rows * static_cast<double>(args.k);
+    const std::byte* last = nullptr;
+    for (const LowRankTerm& term : segment.terms) {
+      // Neighbouring terms with the same A share A x.
+      const int64_t values = term.rank * (term.n + (term.a == last ? 0 : args.k));
+      last = term.a;
+      cost.streamed_bytes += static_cast<double>(BytesOf(term.format, values));
+      cost.OperationsOf(MultiplyUnit::kFloat) += 2 * rows * static_cast<double>(values);
+      cost.activation_bytes += 2 * kFloatBytes * rows * static_cast<double>(term.n);
+    }
+  }
+  return cost;
+}
+
 OpCost CostOf(const Ops&, const RmsNormArgs& args) { return Elementwise(args.m * args.groups * args.dim, 2, 4); }
 OpCost CostOf(const Ops&, const LayerNormArgs& args) { return Elementwise(args.m * args.dim, 2, 7); }
 OpCost CostOf(const Ops&, const RopeArgs& args) { return Elementwise(args.m * args.heads * args.rotary_dim, 2, 3); }
@@ -111,8 +129,7 @@ OpCost CostOf(const Ops&, const AttentionArgs& args) {
     const Visible visible = VisibleTo(args, sequence);
     cost.OperationsOf(MultiplyUnit::kFloat) +=
         4 * visible.pairs * static_cast<double>(args.heads * args.layer.head_dim);
-    cost.activation_bytes +=
-        2 * kFloatBytes * static_cast<double>(sequence.rows * args.heads * args.layer.head_dim);
+    cost.activation_bytes += 2 * kFloatBytes * static_cast<double>(sequence.rows * args.heads * args.layer.head_dim);
     int64_t own = visible.positions;
     if (sequence.share_group >= 0 && visible.first < sequence.shared_positions) {
       own -= sequence.shared_positions - visible.first;

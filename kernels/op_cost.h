@@ -26,6 +26,7 @@ struct OpCost {
 // `ops` is the table that is called: which unit multiplies depends on it.
 OpCost CostOf(const Ops& ops, const EmbedArgs& args);
 OpCost CostOf(const Ops& ops, const LinearArgs& args);
+OpCost CostOf(const Ops& ops, const LowRankArgs& args);
 OpCost CostOf(const Ops& ops, const RmsNormArgs& args);
 OpCost CostOf(const Ops& ops, const LayerNormArgs& args);
 OpCost CostOf(const Ops& ops, const RopeArgs& args);

@@ -49,10 +49,58 @@ std::vector<RandomTensor> TensorsOf(const LlamaShape& shape, const kernels::Weig
   return tensors;
 }
 
+// "general.file_type", by which some readers choose how to convert a file; llama.cpp's numbers.
+struct FileType {
+  std::string_view dtype;
+  int64_t number;
+};
+constexpr FileType kFileTypes[] = {{"F32", 0},   {"F16", 1},   {"Q4_0", 2},    {"Q4_1", 3},    {"Q8_0", 7},
+                                   {"Q5_0", 8},  {"Q5_1", 9},  {"Q2_K", 10},   {"Q3_K", 11},   {"Q4_K", 14},
+                                   {"Q5_K", 16}, {"Q6_K", 18}, {"IQ4_NL", 25}, {"IQ4_XS", 30}, {"BF16", 32}};
+
+// Pieces in SentencePiece's manner: the special ones, every byte, then made-up words. Some readers refuse a file
+// without a tokenizer, so one that has room for the bytes gets this.
+void AddVocabulary(int64_t vocab, HeaderWriter& header) {
+  constexpr int64_t kBytes = 256;
+  constexpr int32_t kNormal = 1, kUnknown = 2, kControl = 3, kByte = 6;
+  std::vector<std::string> pieces = {"<unk>", "<s>", "</s>"};
+  std::vector<int32_t> types = {kUnknown, kControl, kControl};
+  const auto specials = static_cast<int64_t>(pieces.size());
+  if (vocab < specials + kBytes) {
+    header.Text("tokenizer.ggml.model", "none");
+    return;
+  }
+  std::vector<float> scores(static_cast<size_t>(vocab), 0.0F);
+  for (int64_t i = specials; i < vocab; ++i) {
+    const int64_t word = i - specials - kBytes;
+    pieces.push_back(word < 0    ? fmt::format("<0x{:02X}>", i - specials)
+                     : word == 0 ? "\xe2\x96\x81"  // a space
+                                 : fmt::format("w{}", word));
+    types.push_back(word < 0 ? kByte : kNormal);
+    scores[static_cast<size_t>(i)] = -static_cast<float>(std::max<int64_t>(0, word));
+  }
+  header.Text("tokenizer.ggml.model", "llama");
+  header.Texts("tokenizer.ggml.tokens", pieces);
+  header.Numbers("tokenizer.ggml.scores", scores);
+  header.Ints("tokenizer.ggml.token_type", types);
+  header.Size("tokenizer.ggml.unknown_token_id", 0);
+  header.Size("tokenizer.ggml.bos_token_id", 1);
+  header.Size("tokenizer.ggml.eos_token_id", 2);
+}
+
 std::string HeaderOf(const LlamaShape& shape, const kernels::WeightFormat& format,
                      const std::vector<RandomTensor>& tensors) {
   HeaderWriter header;
   header.Text("general.architecture", "llama");
+  header.Text("general.name", "random");
+  for (const FileType& type : kFileTypes) {
+    if (type.dtype == format.dtype) {
+      header.Size("general.file_type", type.number);
+    }
+  }
+  header.Size("general.quantization_version", 2);
+  header.Size("llama.vocab_size", shape.vocab);
+  header.Size("llama.rope.dimension_count", shape.head_dim);
   header.Size("llama.context_length", shape.context);
   header.Size("llama.embedding_length", shape.hidden);
   header.Size("llama.block_count", shape.layers);
@@ -63,7 +111,7 @@ std::string HeaderOf(const LlamaShape& shape, const kernels::WeightFormat& forma
   header.Size("llama.attention.value_length", shape.head_dim);
   header.Number("llama.attention.layer_norm_rms_epsilon", 1e-5);
   header.Number("llama.rope.freq_base", 10000.0);
-  header.Text("tokenizer.ggml.model", "none");
+  AddVocabulary(shape.vocab, header);
   for (const RandomTensor& tensor : tensors) {
     header.Tensor(tensor.name, tensor.shape, tensor.shape.size() == 1 ? "F32" : format.dtype, tensor.bytes);
   }

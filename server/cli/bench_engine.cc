@@ -64,7 +64,10 @@ double Seconds(std::chrono::steady_clock::time_point start) {
 class Measurement {
  public:
   Measurement(const Workbench& bench, const EngineBench& options, const Adapters& adapters, int64_t batch)
-      : bench_(bench), options_(options), adapters_(adapters), figures_{.batch = batch, .prefill_ops = {}, .decode_ops = {}} {
+      : bench_(bench),
+        options_(options),
+        adapters_(adapters),
+        figures_{.batch = batch, .prefill_ops = {}, .decode_ops = {}} {
     if (options.ops) {
       trace_.emplace(*bench.ops);
       NameWeights(*bench.model->network, *trace_);

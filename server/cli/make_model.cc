@@ -52,7 +52,7 @@ void AddMakeModel(CLI::App& bench, int& exit_code) {
   const auto format = std::make_shared<std::string>("bf16");
   const auto out = std::make_shared<std::string>();
   make->add_option("--shape", *shape, "One of the shapes below")->capture_default_str();
-  make->add_option("--format", *format, "Of the matrices: bf16 (safetensors), or q4_0, q8_0, ... (GGUF, no tokenizer)")
+  make->add_option("--format", *format, "Of the matrices: bf16 (safetensors), or q4_0, q8_0, ... (GGUF)")
       ->capture_default_str();
   make->add_option("OUT,--out", *out, "Folder to write; it is made if it is not there")->required();
   make->footer(ShapesTable());

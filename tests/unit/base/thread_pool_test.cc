@@ -1,7 +1,9 @@
 #include "base/thread_pool.h"
 
 #include <atomic>
+#include <chrono>
 #include <numeric>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -28,7 +30,22 @@ TEST(ThreadPoolTest, ParallelForCoversEveryTaskOnce) {
   pool.ParallelFor(0, [&](int64_t, int) { FAIL(); });
 }
 
-TEST(ThreadPoolTest, ThisMachineHasACore) { EXPECT_FALSE(PhysicalCores().empty()); }
+// Workers that have gone to sleep, and more of them than there are CPUs.
+TEST(ThreadPoolTest, WakesSleepersAndOutnumbersTheCpus) {
+  ThreadPool pool({.threads = static_cast<int>(AllowedCpus().size()) + 3, .pin = false});
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> calls{0};
+    pool.Run([&](int) { ++calls; });
+    ASSERT_EQ(calls.load(), pool.threads());
+    std::this_thread::sleep_for(std::chrono::microseconds(round * 50));
+  }
+}
+
+TEST(ThreadPoolTest, ByItselfItHasAThreadForEachCoreAtMost) {
+  const ThreadPool pool({.threads = 0, .pin = false});
+  EXPECT_GE(pool.threads(), 1);
+  EXPECT_LE(pool.threads(), static_cast<int>(OnePerCore(AllowedCpus()).size()));
+}
 
 }  // namespace
 }  // namespace causeway

@@ -439,6 +439,22 @@ TEST(RandomLlamaTest, ErrorsAreAboutTheMetadata) {
               HasSubstr("model.gguf: its metadata, in config.json's words: num_attention_heads 4"));
 }
 
+TEST(RandomLlamaTest, AFileWithRoomForBytesHasAVocabulary) {
+  const TestFolder folder;
+  const std::string path = folder.path() + "/model.gguf";
+  const auto written = WriteRandomLlama(path, {32, 1, 1, 1, 32, 32, 300, 64},
+                                        kernels::FormatOf(kernels::FormatId::kQ4_0), [](double) {});
+  ASSERT_TRUE(written.ok()) << written.error().message;
+  LoadOptions load;
+  load.model = path;
+  const auto model = LoadModel(load);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  ASSERT_NE((*model)->tokenizer, nullptr);
+  const auto tokens = (*model)->tokenizer->Encode("w7 h\xc3\xb6", {});
+  ASSERT_TRUE(tokens.ok());
+  EXPECT_EQ((*model)->tokenizer->Decode(*tokens, true), "w7 h\xc3\xb6");
+}
+
 TEST(RandomLlamaTest, RowsThatAreNoWholeBlocksAreRefused) {
   const TestFolder folder;
   const auto written = WriteRandomLlama(folder.path() + "/model.gguf", {96, 1, 3, 3, 32, 256, 40, 128},
