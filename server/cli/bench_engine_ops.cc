@@ -79,9 +79,9 @@ OrderedJson OpsJson(const std::vector<kernels::TracedOp>& ops, int64_t steps, do
 }
 
 std::string OpsTable(std::string_view title, const OrderedJson& ops) {
-  std::string text = fmt::format("{}: {:.2f} ms\n  {:<16}{:>6}{:>10}{:>9}{:>10}{:>8}{:>9}  {}\n", title,
-                                 ops["step_ms"].get<double>(), "op", "calls", "ms", "of step", "MB", "GB/s", "GOP/s",
-                                 "of its limit");
+  std::string text =
+      fmt::format("{}: {:.2f} ms\n  {:<16}{:>6}{:>10}{:>9}{:>10}{:>8}{:>9}  {}\n", title, ops["step_ms"].get<double>(),
+                  "op", "calls", "ms", "of step", "MB", "GB/s", "GOP/s", "of its limit");
   for (const OrderedJson& row : ops["ops"]) {
     text += fmt::format("  {:<16}", row["op"].get<std::string>());
     text += row.contains("calls") ? fmt::format("{:>6.0f}", row["calls"].get<double>()) : std::string(6, ' ');

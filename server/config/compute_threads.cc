@@ -23,10 +23,10 @@ Result<ThreadPoolOptions> ToThreadPoolOptions(int64_t threads, const std::string
     }
   }
   if (threads != 0 && static_cast<size_t>(threads) != pool.cpus.size()) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("--cpu-affinity {} names {} CPUs for {} threads", cpu_affinity, pool.cpus.size(),
-                                 threads),
-                     "cpu-affinity");
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--cpu-affinity {} names {} CPUs for {} threads", cpu_affinity, pool.cpus.size(), threads),
+        "cpu-affinity");
   }
   pool.threads = static_cast<int>(pool.cpus.size());
   return pool;
