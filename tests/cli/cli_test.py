@@ -62,6 +62,8 @@ class WrongUsageTest(unittest.TestCase):
         self.expect("causeway inspect: unexpected argument 'b'", "inspect", "a", "b")
         self.expect("PATH is required", "verify", "model")
         self.expect("not in range 0 to 1024", "bench", "engine", "--threads", "5000")
+        self.expect("'x' is no list of CPUs", "bench", "engine", "--cpu-affinity", "x")
+        self.expect("may not use CPU 8191", "generate", "--cpu-affinity", "8191", "x")
         self.expect("known:", "inspect", "--force-kernels", "nope")
         self.expect("--rounds", "bench", "kv", "--rounds", "0")
         self.expect("unknown format 'q9'; known: f32", "quantize", "fable", "/nonexistent/x.gguf", "--format", "q9")
@@ -186,6 +188,21 @@ class JsonTest(unittest.TestCase):
             score = self.load("eval", "perplexity", "--text", file.name, "--window", "64", "--stride", "32", "--json")
         self.assertEqual((score["window"], score["stride"]), (64, 32))
         self.assertGreater(score["perplexity"], 1)
+
+    def test_bench_engine_says_where_the_time_goes(self):
+        small = ("--prompt-tokens", "8", "--gen-tokens", "2", "--batch", "2", "--context", "40", "--threads", "1")
+        report = self.load("bench", "engine", GOLDEN + "/models/llama", *small, "--ops", "--json")
+        self.assertGreater(report["machine"]["fork_join_us"], 0)
+        row = report["results"][0]
+        self.assertEqual((row["batch"], row["context"]), (2, 40))
+        for part in ("prefill_ops", "decode_ops"):
+            ops = {op["op"]: op for op in row[part]["ops"]}
+            self.assertLessEqual({"embed", "attention", "linear qkv", "linear o", "linear gate_up", "linear down",
+                                  "linear head", "sample", "outside ops"}, set(ops))
+            self.assertAlmostEqual(sum(op["ms"] for op in ops.values()), row[part]["step_ms"], places=6)
+            self.assertGreater(ops["linear head"]["share_of_limit"], 0)
+            self.assertNotIn("share_of_limit", ops["rms_norm"])
+        self.assertIn("of its limit", run("bench", "engine", GOLDEN + "/models/llama", *small, "--ops").stdout)
 
     def test_bench_kv(self):
         small = ["--fork-tokens", "512", "--lookup-tokens", "2000", "--prompt-tokens", "256", "--requests", "50", "--pool-mib", "64",
