@@ -75,22 +75,22 @@ def causeway(args, name):
     return points, dict(limit, prefill=most), machine
 
 
-def llama(folder, path, threads, extra):
+def llama(folder, path, threads, bench_options, batched_options):
     """llama.cpp and its forks: prefill and batch 1 by llama-bench, all batches by llama-batched-bench."""
-    common = ["-m", path, "-t", str(threads), *extra]
-    rows = json_lines(output_of([os.path.join(folder, "llama-bench"), *common, "-p", str(PREFILL), "-n", str(TOKENS),
-                                 "-r", "2", "-o", "jsonl"]))
+    common = ["-m", path, "-t", str(threads), "-fa", "1"]
+    rows = json.loads(output_of([os.path.join(folder, "llama-bench"), *common, *bench_options, "-p", str(PREFILL), "-n",
+                                 str(TOKENS), "-r", "2", "-o", "json"]))
     points = {}
     for row in rows:
         points["prefill" if row["n_prompt"] else "b=1"] = row["avg_ts"]
-    batches = ",".join(map(str, BATCHES))
     capacity = str(max(BATCHES) * (CONTEXT + TOKENS))
-    rows = json_lines(output_of([os.path.join(folder, "llama-batched-bench"), *common, "-c", capacity, "-b", "2048",
-                                 "-npp", str(CONTEXT), "-ntg", str(TOKENS), "-npl", batches,
-                                 "--output-format", "jsonl"]))
-    for row in rows:
-        point = f"b={row['pl']}"
-        points[point] = max(points.get(point, 0), row["speed_tg"])
+    text = output_of([os.path.join(folder, "llama-batched-bench"), *common, *batched_options, "-c", capacity, "-b",
+                      "2048", "-npp", str(CONTEXT), "-ntg", str(TOKENS), "-npl", ",".join(map(str, BATCHES))])
+    for line in text.splitlines():  # | PP | TG | B | N_KV | T_PP s | S_PP t/s | T_TG s | S_TG t/s | T s | S t/s |
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 10 and cells[0].isdigit():
+            point = f"b={cells[2]}"
+            points[point] = max(points.get(point, 0), float(cells[7]))
     return points
 
 
@@ -121,10 +121,10 @@ def measure(args, results):
             results["machine"] = machine
         if name in GGUF_FORMATS:
             if args.llama:
-                keep(name, "llama.cpp", llama(args.llama, model_file(args, name), args.threads, ["-fa", "1"]))
+                keep(name, "llama.cpp", llama(args.llama, model_file(args, name), args.threads, [], []))
             if args.ik:
-                repacked = ["-fa", "1", "-rtr", "1"]
-                keep(name, "ik_llama.cpp", llama(args.ik, model_file(args, name), args.threads, repacked))
+                keep(name, "ik_llama.cpp",
+                     llama(args.ik, model_file(args, name), args.threads, ["-rtr", "1"], ["-rtr"]))
         elif args.openvino:
             for group, engine in ((0, "OpenVINO"), (128, "OpenVINO, groups of 128")):
                 keep(name, engine, openvino(args, group))
