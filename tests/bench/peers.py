@@ -30,6 +30,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 
 GGUF_FORMATS = ("q4_0", "q8_0", "q4_K")
 INT4 = "int4_g128"  # OpenVINO has its own files; causeway's is a folder of that name, where there is one
@@ -41,11 +42,12 @@ POINTS = ["prefill"] + [f"b={batch}" for batch in BATCHES]
 TIMEOUT_S = 600
 
 
-def output_of(command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S,
-                          check=False)
+def output_of(command, stderr=subprocess.PIPE):
+    with tempfile.TemporaryDirectory() as folder:  # some leave logs where they run
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=TIMEOUT_S, check=False,
+                              cwd=folder)
     if done.returncode != 0:
-        raise SystemExit(f"peers: {' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise SystemExit(f"peers: {' '.join(command)} ended with {done.returncode}:\n{(done.stderr or done.stdout)[-2000:]}")
     return done.stdout
 
 
@@ -85,7 +87,8 @@ def llama(folder, path, threads, bench_options, batched_options):
         points["prefill" if row["n_prompt"] else "b=1"] = row["avg_ts"]
     capacity = str(max(BATCHES) * (CONTEXT + TOKENS))
     text = output_of([os.path.join(folder, "llama-batched-bench"), *common, *batched_options, "-c", capacity, "-b",
-                      "2048", "-npp", str(CONTEXT), "-ntg", str(TOKENS), "-npl", ",".join(map(str, BATCHES))])
+                      "2048", "-npp", str(CONTEXT), "-ntg", str(TOKENS), "-npl", ",".join(map(str, BATCHES))],
+                     stderr=subprocess.STDOUT)  # where the fork prints its table
     for line in text.splitlines():  # | PP | TG | B | N_KV | T_PP s | S_PP t/s | T_TG s | S_TG t/s | T s | S t/s |
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 10 and cells[0].isdigit():
@@ -168,6 +171,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--report", action="store_true", help="only print what the file holds")
     args = parser.parse_args()
+    for name in ("causeway", "llama", "ik", "openvino", "models", "results"):
+        if getattr(args, name):
+            setattr(args, name, os.path.abspath(getattr(args, name)))
     results = {}
     if os.path.exists(args.results):
         with open(args.results, encoding="utf-8") as file:
