@@ -13,7 +13,7 @@ namespace {
 constexpr double kFloatBytes = sizeof(float);
 
 int64_t WeightBytes(const WeightView& weight) {
-  return weight.layout == WeightLayout::kPanels ? PackedBytes(PackedKindOf(weight.format), weight.rows, weight.columns)
+  return weight.layout == WeightLayout::kPanels ? PackedBytes(PackingOf(weight.format), weight.rows, weight.columns)
                                                 : weight.rows * weight.row_bytes;
 }
 
@@ -98,6 +98,15 @@ OpCost CostOf(const Ops&, const LowRankArgs& args) {
       cost.activation_bytes += 2 * kFloatBytes * rows * static_cast<double>(term.n);
     }
   }
+  return cost;
+}
+
+OpCost CostOf(const Ops&, const SparseArgs& args) {
+  const auto entries = static_cast<double>(args.weight.offsets[args.rows] - args.weight.offsets[0]);
+  OpCost cost = Elementwise(args.m * args.rows, 2, 1);
+  cost.activation_bytes += kFloatBytes * static_cast<double>(args.m * args.columns);
+  cost.streamed_bytes = entries * static_cast<double>(sizeof(SparseEntry));
+  cost.OperationsOf(MultiplyUnit::kFloat) += 2 * entries * static_cast<double>(args.m);
   return cost;
 }
 

@@ -27,6 +27,7 @@ struct OpCost {
 OpCost CostOf(const Ops& ops, const EmbedArgs& args);
 OpCost CostOf(const Ops& ops, const LinearArgs& args);
 OpCost CostOf(const Ops& ops, const LowRankArgs& args);
+OpCost CostOf(const Ops& ops, const SparseArgs& args);
 OpCost CostOf(const Ops& ops, const RmsNormArgs& args);
 OpCost CostOf(const Ops& ops, const LayerNormArgs& args);
 OpCost CostOf(const Ops& ops, const RopeArgs& args);

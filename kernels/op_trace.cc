@@ -29,7 +29,7 @@ void Timed(Stream& stream, const Args& args) {
 }
 
 // An entry without a row here would run untraced, and its time count as outside of all ops.
-constexpr size_t kEntries = 13;
+constexpr size_t kEntries = 14;
 static_assert(sizeof(Ops) == offsetof(Ops, embed) + kEntries * sizeof(Ops::embed), "a new op needs a row below");
 
 Ops Decorate(Ops ops) {
@@ -41,6 +41,7 @@ Ops Decorate(Ops ops) {
   CAUSEWAY_TRACE(EmbedArgs, embed)
   CAUSEWAY_TRACE(LinearArgs, linear)
   CAUSEWAY_TRACE(LowRankArgs, low_rank)
+  CAUSEWAY_TRACE(SparseArgs, sparse)
   CAUSEWAY_TRACE(RmsNormArgs, rms_norm)
   CAUSEWAY_TRACE(LayerNormArgs, layer_norm)
   CAUSEWAY_TRACE(RopeArgs, rope)

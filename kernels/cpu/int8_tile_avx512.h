@@ -3,7 +3,7 @@
 // start (-8 or -128 times the sum of x's codes), exactly. Included by linear_int8.cc only.
 #pragma once
 
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/int8_vec_avx512.h"
 #include "kernels/packed.h"
 #include "kernels/quantized_x.h"
 
@@ -13,96 +13,13 @@ namespace {
 constexpr int kMaxHeight = 6;  // rows of x in a tile
 // Panels in a tile: about a dozen sums of integers keep the multipliers busy, and as many of floats fit beside them.
 constexpr int WidthOf(int height) { return height <= 2 ? 4 : height <= 4 ? 3 : 2; }
-using Sums = __m512;                      // one panel's outputs of a row of x
-constexpr int64_t kAheadInStream = 3072;  // bytes of its own panel that a tile asks for beforehand
-using LaneMask = __mmask16;
-
-inline LaneMask MaskOf(int64_t valid) { return static_cast<LaneMask>((1U << valid) - 1); }
-inline void ClearSums(Sums& sums) { sums = _mm512_setzero_ps(); }
-#if defined(CAUSEWAY_EMULATE_AVX512)
-// SIMDe lacks the masked forms: the mask's set bits are the first lanes.
-inline void AddBias(const float* p, LaneMask mask, Sums& sums) {
-  float values[kLanes] = {};
-  std::memcpy(values, p, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
-  sums = Add(sums, Load(values));
-}
-inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
-  float values[kLanes];
-  Store(values, sums);
-  std::memcpy(p, values, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
-}
-#else
-inline void AddBias(const float* p, LaneMask mask, Sums& sums) { sums = Add(sums, _mm512_maskz_loadu_ps(mask, p)); }
-// Masked stores are slow, and most panels are whole.
-inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
-  if (mask == 0xffff) {
-    _mm512_storeu_ps(p, sums);
-  } else {
-    _mm512_mask_storeu_ps(p, mask, sums);
-  }
-}
-#endif
-
-inline __m512i LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
-inline __m512i BroadcastFour(const int8_t* p) {
-  int32_t four;
-  std::memcpy(&four, p, sizeof(four));
-  return _mm512_set1_epi32(four);
-}
-#if defined(CAUSEWAY_EMULATE_AVX512)
-inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) {
-  alignas(64) int32_t sums[16];
-  alignas(64) uint8_t us[64];
-  alignas(64) int8_t ss[64];
-  _mm512_storeu_si512(sums, acc);
-  _mm512_storeu_si512(us, u);
-  _mm512_storeu_si512(ss, s);
-  for (int i = 0; i < 64; ++i) {
-    sums[i / 4] += us[i] * ss[i];
-  }
-  return _mm512_loadu_si512(sums);
-}
-inline Vec ToFloats(__m512i whole) {
-  alignas(64) int32_t from[kLanes];
-  float values[kLanes];
-  _mm512_storeu_si512(from, whole);
-  for (int i = 0; i < kLanes; ++i) {
-    values[i] = static_cast<float>(from[i]);
-  }
-  return Load(values);
-}
-inline Vec WidenBytes(const std::byte* p) {
-  float values[kLanes];
-  for (int i = 0; i < kLanes; ++i) {
-    values[i] = static_cast<float>(p[i]);
-  }
-  return Load(values);
-}
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  float values[kLanes];
-  Store(values, rounded);
-  for (int i = 0; i < kLanes; ++i) {
-    p[i] = static_cast<int8_t>(values[i]);
-  }
-}
-#else
-inline Vec ToFloats(__m512i whole) { return _mm512_cvtepi32_ps(whole); }
-inline Vec WidenBytes(const std::byte* p) {
-  return ToFloats(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
-// kLanes values, already whole numbers in [-127, 127].
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(ToInt(rounded)));
-}
-inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) { return _mm512_dpbusd_epi32(acc, u, s); }
-#endif
 
 // What the integers of a group start from: the offset of unsigned codes, and the zero points, times the sum of x's
-// codes, taken off. `zeros` are of the rows, as unsigned 16-bit numbers in 32.
+// codes, taken off.
 template <PackedKind kKind>
 CAUSEWAY_INLINE __m512i StartOf(int32_t sum, __m512i zeros) {
   if constexpr (HasZero(kKind)) {
-    return _mm512_madd_epi16(zeros, _mm512_set1_epi32(-sum));
+    return MultiplySmall(zeros, -sum);
   } else if constexpr (kKind == PackedKind::kNibblesSixBit) {
     return _mm512_setzero_si512();
   } else {
@@ -113,10 +30,8 @@ CAUSEWAY_INLINE __m512i StartOf(int32_t sum, __m512i zeros) {
 template <PackedKind kKind>
 CAUSEWAY_INLINE __m512i LoadZeros(const std::byte* panel, const PanelShape& shape, int64_t scale_group) {
   if constexpr (HasZero(kKind)) {
-    const __m128i bytes = _mm_loadu_si128(
-        reinterpret_cast<const __m128i*>(panel + shape.params + scale_group * ParamBytes(kKind) + kPanelRows * 4));
-    return kKind == PackedKind::kBytesZero ? _mm512_xor_si512(_mm512_cvtepu8_epi32(bytes), _mm512_set1_epi32(0x80))
-                                           : _mm512_cvtepu8_epi32(bytes);
+    const __m512i zeros = SixteenBytes(panel + shape.params + scale_group * ParamBytes(kKind) + kPanelRows * 4);
+    return kKind == PackedKind::kBytesZero ? _mm512_xor_si512(zeros, _mm512_set1_epi32(0x80)) : zeros;
   } else {
     return _mm512_setzero_si512();
   }
@@ -131,8 +46,8 @@ CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape,
     scale = Load(reinterpret_cast<const float*>(params));
   } else if constexpr (kKind == PackedKind::kNibblesSixBit) {
     const std::byte* const super = panel + shape.supers + g / kSuperGroups * kSuperBytes;
-    scale = Mul(LoadF16(super), WidenBytes(params));
-    minimum = Mul(LoadF16(super + kSuperBytes / 2), WidenBytes(params + kPanelRows));
+    scale = Mul(LoadF16(super), ToFloats(SixteenBytes(params)));
+    minimum = Mul(LoadF16(super + kSuperBytes / 2), ToFloats(SixteenBytes(params + kPanelRows)));
   } else {
     scale = LoadF16(params);
   }

@@ -140,7 +140,11 @@ void DecodeSPQR3(const std::byte* source, float* values, int64_t count) {
 }
 
 void EncodeSPQR3(const float* values, std::byte* target, int64_t count) {
-  EncodeBlocks<BlockSPQR3, kValues, EncodeOneSPQR3>(values, target, count);
+  for (int64_t i = 0; i < count; i += kValues, target += sizeof(BlockSPQR3)) {
+    BlockSPQR3 block{};
+    EncodeOneSPQR3(values + i, block);
+    std::memcpy(target, &block, sizeof(block));
+  }
 }
 
 }  // namespace causeway::kernels

@@ -64,7 +64,7 @@ Result<MachineMemory> ReadMachineMemory(const std::string& root) {
 }
 
 int64_t PeakMemoryBytes(const std::string& root) {
-  const auto status = Read(root + "/proc/self/status");
+  const auto status = ReadSystemFile(root + "/proc/self/status");
   return status ? Field(*status, "VmHWM:").value_or(0) * 1024 : 0;
 }
 

@@ -75,7 +75,7 @@ TEST(OpCostTest, LinearCountsTheBytesAsTheyLie) {
   weight.layout = WeightLayout::kPanels;
   const LinearTarget panels{weight};
   OpCost cost = CostOf(*AllOps().back(), LinearArgs{nullptr, 64, 1, {&panels, 1}});
-  EXPECT_EQ(cost.streamed_bytes, PackedBytes(PackedKindOf(FormatId::kQ4_0), 16, 64));
+  EXPECT_EQ(cost.streamed_bytes, PackedBytes(PackingOf(FormatId::kQ4_0), 16, 64));
   EXPECT_EQ(cost.OperationsOf(MultiplyUnit::kInt8), 2 * 16 * 64);
 }
 
