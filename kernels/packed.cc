@@ -13,8 +13,8 @@ namespace {
 // i (low) and i + 16 (high).
 struct SourceGroup {
   alignas(32) uint8_t codes[kGroup];
-  uint16_t scale;    // half precision, or a six-bit number
-  uint16_t minimum;  // a six-bit number
+  uint16_t scale;    // half precision, or a byte: of the first half of the group where halves have their own
+  uint16_t minimum;  // a six-bit number; or the scale of the second half
   uint16_t d, dmin;  // of six-bit scales
   float wide_scale;  // of zero points
   uint8_t zero;
@@ -43,13 +43,8 @@ void ReadQ4_0(const std::byte* row, int64_t group, SourceGroup& out) {
   out.scale = HalfAt(block);
   std::memcpy(out.codes, block + 2, 16);
 }
-// Two groups lie in the low and the high nibbles of the same 32 bytes; six-bit scales as in quant/k_quants.cc.
-void ReadQ4_K(const std::byte* row, int64_t group, SourceGroup& out) {
-  const std::byte* const block = row + group / kSuperGroups * 144;
-  const int at = static_cast<int>(group % kSuperGroups);
-  out.d = HalfAt(block);
-  out.dmin = HalfAt(block + 2);
-  const std::byte* const six = block + 4;
+// Six-bit scales as in quant/k_quants.cc.
+void ReadSixBits(const std::byte* six, int at, SourceGroup& out) {
   if (at < 4) {
     out.scale = ByteAt(six + at) & 63;
     out.minimum = ByteAt(six + at + 4) & 63;
@@ -57,11 +52,54 @@ void ReadQ4_K(const std::byte* row, int64_t group, SourceGroup& out) {
     out.scale = static_cast<uint16_t>((ByteAt(six + at + 4) & 0xf) | (ByteAt(six + at - 4) >> 6 << 4));
     out.minimum = static_cast<uint16_t>((ByteAt(six + at + 4) >> 4) | (ByteAt(six + at) >> 6 << 4));
   }
+}
+// Two groups lie in the low and the high nibbles of the same 32 bytes.
+void ReadQ4_K(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group / kSuperGroups * 144;
+  const int at = static_cast<int>(group % kSuperGroups);
+  out.d = HalfAt(block);
+  out.dmin = HalfAt(block + 2);
+  ReadSixBits(block + 4, at, out);
   uint8_t bytes[32];
   std::memcpy(bytes, block + 16 + at / 2 * 32, sizeof(bytes));
   const int shift = at % 2 * 4;
   for (int i = 0; i < 16; ++i) {
     out.codes[i] = static_cast<uint8_t>(((bytes[i] >> shift) & 0xf) | (((bytes[i + 16] >> shift) & 0xf) << 4));
+  }
+}
+// As Q4_K; bit `group` of byte i is the fifth of value i.
+void ReadQ5_K(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group / kSuperGroups * 176;
+  const int at = static_cast<int>(group % kSuperGroups);
+  out.d = HalfAt(block);
+  out.dmin = HalfAt(block + 2);
+  ReadSixBits(block + 4, at, out);
+  uint8_t fifths[32];
+  uint8_t nibbles[32];
+  std::memcpy(fifths, block + 16, sizeof(fifths));
+  std::memcpy(nibbles, block + 48 + at / 2 * 32, sizeof(nibbles));
+  const int shift = at % 2 * 4;
+  for (int i = 0; i < 32; ++i) {
+    out.codes[i] = static_cast<uint8_t>(((nibbles[i] >> shift) & 0xf) | (((fifths[i] >> at) & 1) << 4));
+  }
+}
+// 128 values have their nibbles in 64 bytes, low ones first, and their upper pairs of bits in 32.
+void ReadQ6_K(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group / kSuperGroups * 210;
+  const int at = static_cast<int>(group % kSuperGroups);
+  const int quarter = at % 4;  // of its 128 values
+  out.scale = ByteAt(block + 192 + 2 * at);
+  out.minimum = ByteAt(block + 192 + 2 * at + 1);
+  out.d = HalfAt(block + 208);
+  out.dmin = 0;
+  uint8_t nibbles[32];
+  uint8_t pairs[32];
+  std::memcpy(nibbles, block + at / 4 * 64 + quarter % 2 * 32, sizeof(nibbles));
+  std::memcpy(pairs, block + 128 + at / 4 * 32, sizeof(pairs));
+  for (int i = 0; i < 32; ++i) {
+    const int low = (nibbles[i] >> (quarter / 2 * 4)) & 0xf;
+    const int high = (pairs[i] >> (quarter * 2)) & 3;
+    out.codes[i] = static_cast<uint8_t>((low | (high << 4)) - 32);
   }
 }
 
@@ -86,6 +124,8 @@ constexpr PackedFormat kPackedFormats[] = {
     {FormatId::kQ8_0, {PackedKind::kBytes, 1}, ReadQ8_0},
     {FormatId::kQ4_0, {PackedKind::kNibbles, 1}, ReadQ4_0},
     {FormatId::kQ4_K, {PackedKind::kNibblesSixBit, 1}, ReadQ4_K},
+    {FormatId::kQ5_K, {PackedKind::kBytesSixBit, 1}, ReadQ5_K},
+    {FormatId::kQ6_K, {PackedKind::kBytesHalves, 1}, ReadQ6_K},
     {FormatId::kU8G128, {PackedKind::kBytesZero, 4}, ReadUniform<8, 128>},
     {FormatId::kU8G64, {PackedKind::kBytesZero, 2}, ReadUniform<8, 64>},
     {FormatId::kU8G32, {PackedKind::kBytesZero, 1}, ReadUniform<8, 32>},
@@ -119,7 +159,7 @@ void PackRow(const PackedFormat& format, const std::byte* row, int64_t columns, 
     if (HasZero(kind)) {
       std::memcpy(params + lane * 4, &group.wide_scale, 4);
       params[kPanelRows * 4 + lane] = static_cast<std::byte>(group.zero);
-    } else if (kind == PackedKind::kNibblesSixBit) {
+    } else if (HasSupers(kind)) {
       params[lane] = static_cast<std::byte>(group.scale);
       params[kPanelRows + lane] = static_cast<std::byte>(group.minimum);
       std::byte* const super = panel + shape.supers + g / kSuperGroups * kSuperBytes;
@@ -178,7 +218,12 @@ UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group) 
   }
   if (HasZero(kind)) {
     std::memcpy(&out.scale, params + lane * 4, sizeof(out.scale));
-  } else if (kind == PackedKind::kNibblesSixBit) {
+  } else if (HasHalves(kind)) {
+    const float d = HalfToFloat(HalfAt(panel + shape.supers + group / kSuperGroups * kSuperBytes + lane * 2));
+    out.scale = d * static_cast<float>(static_cast<int8_t>(params[lane]));
+    out.second_scale = d * static_cast<float>(static_cast<int8_t>(params[kPanelRows + lane]));
+    return out;
+  } else if (HasSixBit(kind)) {
     const std::byte* const super = panel + shape.supers + group / kSuperGroups * kSuperBytes;
     out.scale = HalfToFloat(HalfAt(super + lane * 2)) * static_cast<float>(ByteAt(params + lane));
     out.minimum =
@@ -186,6 +231,7 @@ UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group) 
   } else {
     out.scale = HalfToFloat(HalfAt(params + lane * 2));
   }
+  out.second_scale = out.scale;
   return out;
 }
 

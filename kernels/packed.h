@@ -7,9 +7,11 @@
 //                                      4 bit: vector j holds k = 4j .. 4j + 3 in the low nibbles, 16 more in the high
 //                                      ones
 //   params  [G / scale_groups][...]    16 half-precision scales; or 16 six-bit scales, then 16 six-bit minima, a byte
-//                                      each; or 16 float32 scales, then 16 zero points, a byte each
-//   supers  [G / 8][64 bytes]          with six-bit scales only: 16 half-precision d, then 16 dmin
+//                                      each; or 16 float32 scales, then 16 zero points, a byte each; or 16 signed
+//                                      bytes that scale the first halves of the groups, then 16 of the second ones
+//   supers  [G / 8][64 bytes]          with scales in bytes only: 16 half-precision d, then 16 dmin
 // Four bits stay 4.5 bits a weight (4.31 with a zero point for 128), 8 bits 8.5 (8.31); Q4_K grows from 4.5 to 4.625.
+// Five and six bits are bytes (Q5_K from 5.5 to 9.13, Q6_K from 6.56 to 9.13): decoding them on the way costs more.
 // Every table of kernels reads this layout.
 #pragma once
 
@@ -22,7 +24,7 @@
 namespace causeway::kernels {
 
 // Of what is described above. Any change of the packed bytes raises it: caches of older ones are then packed anew.
-inline constexpr uint32_t kPackedVersion = 2;
+inline constexpr uint32_t kPackedVersion = 3;
 
 inline constexpr int64_t kPanelRows = 16;
 inline constexpr int64_t kGroup = 32;       // values of k that share a scale, of the weight and of x alike
@@ -36,8 +38,17 @@ enum class PackedKind : uint8_t {
   kNibblesSixBit,  // (d * scale) * code - (dmin * minimum)
   kBytesZero,      // scale * (code - zero), both less 128 so that they are signed bytes
   kNibblesZero,    // scale * (code - zero)
+  kBytesSixBit,    // as kNibblesSixBit
+  kBytesHalves,    // (d * scale of the half group) * code, code signed
 };
-constexpr bool HasBytes(PackedKind kind) { return kind == PackedKind::kBytes || kind == PackedKind::kBytesZero; }
+constexpr bool HasSixBit(PackedKind kind) {
+  return kind == PackedKind::kNibblesSixBit || kind == PackedKind::kBytesSixBit;
+}
+constexpr bool HasHalves(PackedKind kind) { return kind == PackedKind::kBytesHalves; }
+constexpr bool HasSupers(PackedKind kind) { return HasSixBit(kind) || HasHalves(kind); }
+constexpr bool HasBytes(PackedKind kind) {
+  return kind != PackedKind::kNibbles && kind != PackedKind::kNibblesSixBit && kind != PackedKind::kNibblesZero;
+}
 constexpr bool HasZero(PackedKind kind) { return kind == PackedKind::kBytesZero || kind == PackedKind::kNibblesZero; }
 
 // What a format is packed as.
@@ -61,7 +72,7 @@ constexpr PanelShape ShapeOfPanel(const Packing& packing, int64_t columns) {
   const int64_t groups = columns / kGroup;
   const int64_t params = groups * GroupCodeBytes(packing.kind);
   const int64_t supers = params + groups / packing.scale_groups * ParamBytes(packing.kind);
-  const int64_t end = supers + (packing.kind == PackedKind::kNibblesSixBit ? groups / kSuperGroups * kSuperBytes : 0);
+  const int64_t end = supers + (HasSupers(packing.kind) ? groups / kSuperGroups * kSuperBytes : 0);
   return {params, supers, (end + 63) / 64 * 64, packing.scale_groups};
 }
 
@@ -83,7 +94,8 @@ void PackPanels(const WeightView& rows, std::byte* target, ThreadPool& pool);
 
 // One group of one row of a packed weight, as numbers: value = scale * code - minimum. For the slow tables and tests.
 struct UnpackedGroup {
-  float scale;
+  float scale;         // of the first half
+  float second_scale;  // of the second one: another only where halves have scales of their own
   float minimum;
   int16_t codes[kGroup];
 };

@@ -12,18 +12,20 @@ namespace causeway::kernels {
 
 struct XGroup {
   float scale;
-  int32_t sum;  // of the codes: takes the offset of unsigned codes of the weight off, exactly
+  int16_t half_sums[2];  // of the codes of each half: take the offset of unsigned codes of the weight off, exactly
+
+  int32_t Sum() const { return half_sums[0] + half_sums[1]; }
 };
 // What a weight's minimum is multiplied with.
-inline float ScaledSum(const XGroup& group) { return group.scale * static_cast<float>(group.sum); }
+inline float ScaledSum(const XGroup& group) { return group.scale * static_cast<float>(group.Sum()); }
 
 inline constexpr float kLeastMaximum = 0x1p-100F;
 
-inline XGroup MakeXGroup(float maximum, bool finite, int32_t sum) {
+inline XGroup MakeXGroup(float maximum, bool finite, int first_sum, int second_sum) {
   const float scale = !finite                    ? std::numeric_limits<float>::quiet_NaN()
                       : maximum >= kLeastMaximum ? maximum / 127.0F
                                                  : 0.0F;
-  return {scale, sum};
+  return {scale, {static_cast<int16_t>(first_sum), static_cast<int16_t>(second_sum)}};
 }
 // What x is multiplied with before rounding.
 inline float InverseXScale(float maximum, bool finite) {

@@ -59,6 +59,10 @@ inline __m256 WidenBytes(const std::byte* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
 
+inline __m256 WidenSignedBytes(const std::byte* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
 // Scales (and minima) of rows 8 * half and on of a panel in group g.
 template <PackedKind kKind>
 CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape, int64_t g, int64_t scale_group,
@@ -66,7 +70,11 @@ CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape,
   const std::byte* const params = panel + shape.params + scale_group * ParamBytes(kKind);
   if constexpr (HasZero(kKind)) {
     scale = _mm256_loadu_ps(reinterpret_cast<const float*>(params) + half * 8);
-  } else if constexpr (kKind == PackedKind::kNibblesSixBit) {
+  } else if constexpr (HasHalves(kKind)) {  // the second one in the minimum's place
+    const __m256 d = HalfFloats(panel + shape.supers + g / kSuperGroups * kSuperBytes + half * 16);
+    scale = _mm256_mul_ps(d, WidenSignedBytes(params + half * 8));
+    minimum = _mm256_mul_ps(d, WidenSignedBytes(params + kPanelRows + half * 8));
+  } else if constexpr (HasSixBit(kKind)) {
     const std::byte* const super = panel + shape.supers + g / kSuperGroups * kSuperBytes + half * 16;
     scale = _mm256_mul_ps(HalfFloats(super), WidenBytes(params + half * 8));
     minimum = _mm256_mul_ps(HalfFloats(super + kSuperBytes / 2), WidenBytes(params + kPanelRows + half * 8));
@@ -118,8 +126,11 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       }
     }
     __m256i acc[R][2][C];
+    __m256i halves[R][2][C];  // of second halves of groups that have their own scales
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { acc[r][0][c] = acc[r][1][c] = _mm256_setzero_si256(); }
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+        acc[r][0][c] = acc[r][1][c] = halves[r][0][c] = halves[r][1][c] = _mm256_setzero_si256();
+      }
     }
     CAUSEWAY_UNROLL for (int64_t j = 0; j < kCodeBytes / 64; ++j) {
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
@@ -130,7 +141,8 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
         CAUSEWAY_UNROLL for (int half = 0; half < 2; ++half) {
           const __m256i stored = LoadHalf(at + half * 32);
           CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-            AddProducts<kKind>(stored, x.codes + c * x.stride + g * kGroup + j * 4, acc[r][half][c]);
+            __m256i& sum = HasHalves(kKind) && j >= kCodeBytes / 128 ? halves[r][half][c] : acc[r][half][c];
+            AddProducts<kKind>(stored, x.codes + c * x.stride + g * kGroup + j * 4, sum);
           }
         }
       }
@@ -148,14 +160,18 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
             dot = _mm256_madd_epi16(dot, _mm256_set1_epi16(1));
           }
           if constexpr (kKind == PackedKind::kNibbles) {
-            dot = _mm256_add_epi32(dot, _mm256_set1_epi32(-8 * group.sum));
+            dot = _mm256_add_epi32(dot, _mm256_set1_epi32(-8 * group.Sum()));
           }
           if constexpr (HasZero(kKind)) {
-            dot = _mm256_add_epi32(dot, _mm256_madd_epi16(zeros, _mm256_set1_epi32(-group.sum & 0xffff)));
+            dot = _mm256_add_epi32(dot, _mm256_madd_epi16(zeros, _mm256_set1_epi32(-group.Sum() & 0xffff)));
           }
           __m256& sum = sums[r][c].half[half];
           sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(scale, _mm256_set1_ps(group.scale)), sum);
-          if constexpr (kKind == PackedKind::kNibblesSixBit) {
+          if constexpr (HasHalves(kKind)) {
+            sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(halves[r][half][c]),
+                                  _mm256_mul_ps(minimum, _mm256_set1_ps(group.scale)), sum);
+          }
+          if constexpr (HasSixBit(kKind)) {
             sum = _mm256_fnmadd_ps(minimum, _mm256_set1_ps(ScaledSum(group)), sum);
           }
         }

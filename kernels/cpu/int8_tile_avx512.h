@@ -17,14 +17,14 @@ constexpr int WidthOf(int height) { return height <= 2 ? 4 : height <= 4 ? 3 : 2
 // What the integers of a group start from: the offset of unsigned codes, and the zero points, times the sum of x's
 // codes, taken off.
 template <PackedKind kKind>
-CAUSEWAY_INLINE __m512i StartOf(int32_t sum, __m512i zeros) {
+CAUSEWAY_INLINE __m512i StartOf(__m512i sum, __m512i zeros) {
   if constexpr (HasZero(kKind)) {
-    return MultiplySmall(zeros, -sum);
-  } else if constexpr (kKind == PackedKind::kNibblesSixBit) {
+    return _mm512_sub_epi32(_mm512_setzero_si512(), MultiplySmall(zeros, sum));
+  } else if constexpr (HasSixBit(kKind)) {
     return _mm512_setzero_si512();
   } else {
-    constexpr int kShift = kKind == PackedKind::kBytes ? 7 : 3;
-    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_set1_epi32(sum), kShift));
+    constexpr int kShift = HasBytes(kKind) ? 7 : 3;
+    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, kShift));
   }
 }
 template <PackedKind kKind>
@@ -44,12 +44,42 @@ CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape,
   const std::byte* const params = panel + shape.params + scale_group * ParamBytes(kKind);
   if constexpr (HasZero(kKind)) {
     scale = Load(reinterpret_cast<const float*>(params));
-  } else if constexpr (kKind == PackedKind::kNibblesSixBit) {
+  } else if constexpr (HasHalves(kKind)) {  // the second one in the minimum's place
+    const Vec d = LoadF16(panel + shape.supers + g / kSuperGroups * kSuperBytes);
+    scale = Mul(d, ToFloats(SixteenSignedBytes(params)));
+    minimum = Mul(d, ToFloats(SixteenSignedBytes(params + kPanelRows)));
+  } else if constexpr (HasSixBit(kKind)) {
     const std::byte* const super = panel + shape.supers + g / kSuperGroups * kSuperBytes;
     scale = Mul(LoadF16(super), ToFloats(SixteenBytes(params)));
     minimum = Mul(LoadF16(super + kSuperBytes / 2), ToFloats(SixteenBytes(params + kPanelRows)));
   } else {
     scale = LoadF16(params);
+  }
+}
+
+// Adds a group's integers, scaled, to the sums.
+template <PackedKind kKind, int R, int C>
+CAUSEWAY_INLINE void FinishGroup(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
+                                 int64_t g, int64_t scale_group, const __m512i (&acc)[R][C],
+                                 const __m512i (&halves)[R][C], Sums (&sums)[R][C]) {
+  Vec scale[R];
+  Vec minimum[R];
+  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+    LoadScales<kKind>(panels[r], shape, g, scale_group, scale[r], minimum[r]);
+  }
+  CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+    const XGroup& group = x.groups[c * x.per_row + g];
+    const Vec x_scale = Set1(group.scale);
+    const Vec minus_sum = Mul(x_scale, ToFloats(_mm512_sub_epi32(_mm512_setzero_si512(), PairSums(group.half_sums))));
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+      sums[r][c] = Fma(ToFloats(acc[r][c]), Mul(scale[r], x_scale), sums[r][c]);
+      if constexpr (HasSixBit(kKind)) {
+        sums[r][c] = Fma(minimum[r], minus_sum, sums[r][c]);
+      }
+      if constexpr (HasHalves(kKind)) {
+        sums[r][c] = Fma(ToFloats(halves[r][c]), Mul(minimum[r], x_scale), sums[r][c]);
+      }
+    }
   }
 }
 
@@ -68,10 +98,17 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
     }
     const int64_t scale_group = HasZero(kKind) ? g >> scale_shift : g;
     __m512i acc[R][C];
+    __m512i halves[R][C];  // of second halves of groups that have their own scales
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
       const __m512i zeros = LoadZeros<kKind>(panels[r], shape, scale_group);
       CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-        acc[r][c] = StartOf<kKind>(x.groups[c * x.per_row + g].sum, zeros);
+        const XGroup& group = x.groups[c * x.per_row + g];
+        if constexpr (HasHalves(kKind)) {
+          acc[r][c] = StartOf<kKind>(_mm512_set1_epi32(group.half_sums[0]), zeros);
+          halves[r][c] = StartOf<kKind>(_mm512_set1_epi32(group.half_sums[1]), zeros);
+        } else {
+          acc[r][c] = StartOf<kKind>(PairSums(group.half_sums), zeros);
+        }
       }
     }
     CAUSEWAY_UNROLL for (int64_t j = 0; j < kCodeBytes / 64; ++j) {
@@ -84,7 +121,9 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
         if (ahead.each < 0) {
           __builtin_prefetch(at + kAheadInStream, 0, 3);
         }
-        if constexpr (HasBytes(kKind)) {
+        if constexpr (kKind == PackedKind::kBytesSixBit) {
+          first[r] = stored;
+        } else if constexpr (HasBytes(kKind)) {
           first[r] = _mm512_xor_si512(stored, _mm512_set1_epi8(static_cast<char>(0x80)));
         } else {
           first[r] = _mm512_and_si512(stored, nibble);
@@ -93,7 +132,10 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       }
       CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
         const __m512i four = BroadcastFour(codes + c * x.stride);
-        CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = DotBytes(acc[r][c], first[r], four); }
+        CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+          __m512i& sum = HasHalves(kKind) && j >= kCodeBytes / 128 ? halves[r][c] : acc[r][c];
+          sum = DotBytes(sum, first[r], four);
+        }
       }
       if constexpr (!HasBytes(kKind)) {
         CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
@@ -102,22 +144,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
         }
       }
     }
-    Vec scale[R];
-    Vec minimum[R];
-    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-      LoadScales<kKind>(panels[r], shape, g, scale_group, scale[r], minimum[r]);
-    }
-    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-      const XGroup& group = x.groups[c * x.per_row + g];
-      const Vec x_scale = Set1(group.scale);
-      const Vec minus_sum = Mul(x_scale, ToFloats(_mm512_set1_epi32(-group.sum)));
-      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-        sums[r][c] = Fma(ToFloats(acc[r][c]), Mul(scale[r], x_scale), sums[r][c]);
-        if constexpr (kKind == PackedKind::kNibblesSixBit) {
-          sums[r][c] = Fma(minimum[r], minus_sum, sums[r][c]);
-        }
-      }
-    }
+    FinishGroup<kKind, R, C>(panels, shape, x, g, scale_group, acc, halves, sums);
   }
 }
 

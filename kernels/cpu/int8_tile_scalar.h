@@ -69,10 +69,14 @@ void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, con
     const std::byte* const params = panels[0] + shape.params + g / shape.scale_groups * ParamBytes(kKind);
     const std::byte* const super = panels[0] + shape.supers + g / kSuperGroups * kSuperBytes;
     for (int64_t lane = 0; lane < kPanelRows; ++lane) {
-      constexpr bool six = kKind == PackedKind::kNibblesSixBit;
+      constexpr bool six = HasSixBit(kKind);
       float scale;
+      float second = 0.0F;  // of second halves that have their own
       if constexpr (HasZero(kKind)) {
         std::memcpy(&scale, params + lane * 4, sizeof(scale));
+      } else if constexpr (HasHalves(kKind)) {
+        scale = HalfAt(super + lane * 2) * static_cast<float>(static_cast<int8_t>(params[lane]));
+        second = HalfAt(super + lane * 2) * static_cast<float>(static_cast<int8_t>(params[kPanelRows + lane]));
       } else {
         scale = six ? HalfAt(super + lane * 2) * static_cast<float>(params[lane]) : HalfAt(params + lane * 2);
       }
@@ -82,12 +86,16 @@ void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, con
       for (int c = 0; c < C; ++c) {
         const XGroup& group = x.groups[c * x.per_row + g];
         const int8_t* const xs = x.codes + c * x.stride + g * kGroup;
-        int dot = -offset * group.sum;
+        int dot = -offset * group.Sum();
+        int second_dot = 0;
         for (int64_t k = 0; k < kGroup; ++k) {
-          dot += CodeAt<kKind>(codes, lane, k) * xs[k];
+          (HasHalves(kKind) && k >= kGroup / 2 ? second_dot : dot) += CodeAt<kKind>(codes, lane, k) * xs[k];
         }
         float& sum = sums[0][c][static_cast<size_t>(lane)];
         sum += static_cast<float>(dot) * (scale * group.scale);
+        if constexpr (HasHalves(kKind)) {
+          sum += static_cast<float>(second_dot) * (second * group.scale);
+        }
         sum = six ? sum - minimum * ScaledSum(group) : sum;
       }
     }

@@ -55,20 +55,30 @@ inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) {
   }
   return _mm512_loadu_si512(sums);
 }
+inline __m512i PairSums(const int16_t* pair) { return _mm512_set1_epi32(pair[0] + pair[1]); }
+inline __m512i MultiplySmall(__m512i lanes, __m512i by) {
+  alignas(64) int32_t products[16];
+  alignas(64) int32_t factors[16];
+  _mm512_storeu_si512(products, lanes);
+  _mm512_storeu_si512(factors, by);
+  for (int i = 0; i < 16; ++i) {
+    products[i] *= factors[i];
+  }
+  return _mm512_loadu_si512(products);
+}
+inline __m512i SixteenSignedBytes(const std::byte* p) {
+  alignas(64) int32_t lanes[16];
+  for (int i = 0; i < 16; ++i) {
+    lanes[i] = static_cast<int8_t>(p[i]);
+  }
+  return _mm512_loadu_si512(lanes);
+}
 inline __m512i SixteenBytes(const std::byte* p) {
   alignas(64) int32_t lanes[16];
   for (int i = 0; i < 16; ++i) {
     lanes[i] = static_cast<int32_t>(p[i]);
   }
   return _mm512_loadu_si512(lanes);
-}
-inline __m512i MultiplySmall(__m512i lanes, int32_t by) {
-  alignas(64) int32_t products[16];
-  _mm512_storeu_si512(products, lanes);
-  for (int32_t& product : products) {
-    product *= by;
-  }
-  return _mm512_loadu_si512(products);
 }
 inline Vec ToFloats(__m512i whole) {
   alignas(64) int32_t from[kLanes];
@@ -91,8 +101,17 @@ inline void StoreCodes(int8_t* p, Vec rounded) {
 inline __m512i SixteenBytes(const std::byte* p) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-// lanes in [0, 255] times a number that 16 bits hold.
-inline __m512i MultiplySmall(__m512i lanes, int32_t by) { return _mm512_madd_epi16(lanes, _mm512_set1_epi32(by)); }
+inline __m512i SixteenSignedBytes(const std::byte* p) {
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+// The sum of two, in all lanes.
+inline __m512i PairSums(const int16_t* pair) {
+  int32_t both;
+  std::memcpy(&both, pair, sizeof(both));
+  return _mm512_madd_epi16(_mm512_set1_epi32(both), _mm512_set1_epi16(1));
+}
+// Lanes in [0, 255] times lanes that 16 bits hold.
+inline __m512i MultiplySmall(__m512i lanes, __m512i by) { return _mm512_madd_epi16(lanes, by); }
 inline Vec ToFloats(__m512i whole) { return _mm512_cvtepi32_ps(whole); }
 // kLanes values, already whole numbers in [-127, 127].
 inline void StoreCodes(int8_t* p, Vec rounded) {

@@ -40,7 +40,7 @@ void QuantizeRow(const float* x, int64_t row, const QuantizedX& out) {
     }
     const bool finite = ReduceAdd(difference) == 0.0F;
     const float maximum = ReduceMax(largest);
-    Vec sum = Zero();
+    Vec sums[2] = {Zero(), Zero()};  // of whole numbers: exact in any order
     const float inverse = InverseXScale(maximum, finite);
     if (inverse == 0.0F) {
       std::memset(codes + g * kGroup, 0, kGroup);
@@ -48,10 +48,11 @@ void QuantizeRow(const float* x, int64_t row, const QuantizedX& out) {
       for (int64_t i = 0; i < kGroup; i += kLanes) {
         const Vec rounded = RoundNearest(Mul(Load(values + i), Set1(inverse)));
         StoreCodes(codes + g * kGroup + i, rounded);
-        sum = Add(sum, rounded);  // whole numbers: exact in any order
+        sums[i / (kGroup / 2)] = Add(sums[i / (kGroup / 2)], rounded);
       }
     }
-    out.groups[row * out.per_row + g] = MakeXGroup(maximum, finite, static_cast<int32_t>(ReduceAdd(sum)));
+    out.groups[row * out.per_row + g] =
+        MakeXGroup(maximum, finite, static_cast<int>(ReduceAdd(sums[0])), static_cast<int>(ReduceAdd(sums[1])));
   }
 }
 
@@ -136,6 +137,8 @@ Tile TileFor(int64_t width, int64_t height) {
 Tile TileFor(PackedKind kind, int64_t width, int64_t height) {
   switch (kind) {
     case PackedKind::kBytes: return TileFor<PackedKind::kBytes>(width, height);
+    case PackedKind::kBytesSixBit: return TileFor<PackedKind::kBytesSixBit>(width, height);
+    case PackedKind::kBytesHalves: return TileFor<PackedKind::kBytesHalves>(width, height);
     case PackedKind::kBytesZero: return TileFor<PackedKind::kBytesZero>(width, height);
     case PackedKind::kNibblesZero: return TileFor<PackedKind::kNibblesZero>(width, height);
     case PackedKind::kNibblesSixBit: return TileFor<PackedKind::kNibblesSixBit>(width, height);

@@ -23,12 +23,12 @@ std::vector<Group> Quantize(const float* x, int64_t columns) {
       maximum = std::fabs(x[i]) > maximum ? std::fabs(x[i]) : maximum;
     }
     const float inverse = InverseXScale(maximum, finite);
-    int32_t sum = 0;
+    int sums[2] = {};
     for (int64_t i = 0; i < kGroup; ++i) {
       group.codes[i] = static_cast<int8_t>(inverse == 0.0F ? 0.0F : std::nearbyint(x[i] * inverse));
-      sum += group.codes[i];
+      sums[i / (kGroup / 2)] += group.codes[i];
     }
-    group.x = MakeXGroup(maximum, finite, sum);
+    group.x = MakeXGroup(maximum, finite, sums[0], sums[1]);
     x += kGroup;
   }
   return groups;
@@ -52,11 +52,13 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
         const UnpackedGroup weight = UnpackGroup(target.weight, n, g);
         for (size_t m = 0; m < sums.size(); ++m) {
           const Group& group = x[m][static_cast<size_t>(g)];
-          int32_t dot = 0;
+          int32_t dots[2] = {};
           for (int64_t k = 0; k < kGroup; ++k) {
-            dot += weight.codes[k] * group.codes[k];
+            dots[k / (kGroup / 2)] += weight.codes[k] * group.codes[k];
           }
-          sums[m] += static_cast<double>(weight.scale) * static_cast<double>(group.x.scale) * dot -
+          const auto x_scale = static_cast<double>(group.x.scale);
+          sums[m] += x_scale * (static_cast<double>(weight.scale) * dots[0] +
+                                static_cast<double>(weight.second_scale) * dots[1]) -
                      static_cast<double>(weight.minimum) * static_cast<double>(ScaledSum(group.x));
         }
       }

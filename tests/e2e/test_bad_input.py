@@ -361,7 +361,12 @@ def test_a_full_queue_is_429_with_a_time_to_retry(start):
     assert_error(status, body, 429, code="rate_limit_exceeded")
     assert 1 <= int(headers["Retry-After"]) <= 60
     server.wait_until_idle()
-    assert server.post("/v1/completions", OK)[0] == 200
+    for _ in range(200):  # what was given up holds its place until the engine has seen it
+        if server.post("/v1/completions", OK)[0] == 200:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("a queue that is empty again refuses requests")
 
 
 def test_deadlines_are_errors_and_not_short_answers(start):

@@ -101,7 +101,7 @@ def test_sigint_ends_an_idle_server(start):
 
 def test_start_up_says_what_an_operator_asks(start):
     text = start().log_text()
-    for wanted in ("kernels:", "model: fable", "context 2048", "compute threads", "KV cache:", "ready: http://",
+    for wanted in ("kernels:", "model: fable", "context 2048", "computed by", "KV cache:", "ready: http://",
                    "no API key"):
         assert wanted in text, text
 

@@ -22,8 +22,10 @@ std::vector<FormatId> PackedFormats() {
   return formats;
 }
 
-// Every packed format's blocks begin with their scale: of those with a zero point a float, of the others a half.
+// Packed formats' blocks begin with their scale, but Q6_K's end with it: of those with a zero point a float, of the
+// others a half.
 void SetScale(FormatId format, float scale, std::byte* block) {
+  block += format == FormatId::kQ6_K ? 208 : 0;
   if (HasZero(PackingOf(format).kind)) {
     std::memcpy(block, &scale, sizeof(scale));
   } else {
@@ -87,7 +89,8 @@ TEST_P(PackedTest, PanelsHoldTheNumbersOfTheFormat) {
         for (int64_t g = 0; g < 512 / kGroup; ++g) {
           const UnpackedGroup group = UnpackGroup(weight.panels, row, g);
           for (int64_t k = 0; k < kGroup; ++k) {
-            ASSERT_EQ(group.scale * static_cast<float>(group.codes[k]) - group.minimum,
+            const float scale = k < kGroup / 2 ? group.scale : group.second_scale;
+            ASSERT_EQ(scale * static_cast<float>(group.codes[k]) - group.minimum,
                       values[static_cast<size_t>(g * kGroup + k)])
                 << FormatOf(id).name << " row " << row << " k " << g * kGroup + k;
           }
@@ -184,8 +187,8 @@ TEST_P(PackedTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
 // The extremes of codes against the extremes of x, every sign: sums in 16 bits must not wrap or saturate.
 TEST_P(PackedTest, LargestCodesDoNotOverflow) {
   for (const FormatId id : PackedFormats()) {
-    if (PackingOf(id).kind == PackedKind::kNibblesSixBit) {
-      continue;  // the same arithmetic as kNibbles
+    if (HasSupers(PackingOf(id).kind)) {
+      continue;  // smaller codes than kBytes, or the same arithmetic as kNibbles
     }
     const int64_t k = WholeBlocks(64, id);
     const int64_t n = 16;
