@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kCascadeFrom = 64;         // shared positions in sight below which each sequence reads its own
 constexpr int64_t kLongPartitions = 4;       // tiles with more may be split
-constexpr int64_t kSplitTasksOfAThread = 4;  // of a wave
+constexpr int64_t kTasksOfAThread = 4;       // of a call, or of a wave of a split tile: so that threads end together
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -85,7 +85,11 @@ class Builder {
     const int64_t first = FirstKey(args_, piece.sequence->first_position + piece.begin) / kAttentionPartition;
     const int64_t end = (piece.sequence->first_position + piece.end - 1) / kAttentionPartition + 1;
     if (opens) {
-      tiles_[tile_count_++] = {{next_piece_, 1}, shared, &prefix, first, end - first};
+      tiles_[tile_count_++] = {.pieces = {next_piece_, 1},
+                               .shared = shared,
+                               .prefix = &prefix,
+                               .first_partition = first,
+                               .partitions = end - first};
     } else {
       AttentionTile& tile = tiles_[tile_count_ - 1];
       const int64_t tile_end = std::max(tile.first_partition + tile.partitions, end);
@@ -93,6 +97,7 @@ class Builder {
       tile.first_partition = std::min(tile.first_partition, first);
       tile.partitions = tile_end - tile.first_partition;
     }
+    tiles_[tile_count_ - 1].rows += piece.end - piece.begin;
     ++next_piece_;
   }
 
@@ -102,6 +107,14 @@ class Builder {
   AttentionTile* tiles_;
   int64_t tile_count_ = 0;
 };
+
+// Kv heads of a task where `units` parts of the call (tiles, or partitions of a tile) can have tasks of their own.
+int64_t TaskHeads(const AttentionArgs& args, const AttentionTile& tile, int64_t units, int64_t threads) {
+  const int64_t kv_heads = args.layer.kv_heads;
+  const int64_t fitting = kAttentionTaskQueries / (tile.rows * (args.heads / kv_heads));
+  const int64_t feeding = threads > 1 ? units * kv_heads / (kTasksOfAThread * threads) : kv_heads;
+  return std::clamp(std::min(fitting, feeding), int64_t{1}, kv_heads);
+}
 
 // Positions of the leading segments that both have in the same memory; a sequence's last one is its own.
 int64_t CommonSegmentPositions(const KvSequence& a, const KvSequence& b) {
@@ -153,14 +166,23 @@ AttentionPlan PlanAttention(const AttentionArgs& args, int threads, Scratch& scr
   }
 
   const std::span<AttentionTile> all = builder.tiles();
+  const auto units = static_cast<int64_t>(all.size());
+  int64_t tasks = 0;  // where each takes all the heads that fit
+  for (AttentionTile& tile : all) {
+    tile.task_heads = TaskHeads(args, tile, units, 1);
+    tasks += tile.HeadTasks(args.layer.kv_heads);
+    tile.task_heads = TaskHeads(args, tile, units, threads);
+  }
   size_t split = 0;
-  if (static_cast<int64_t>(all.size()) * args.layer.kv_heads < 2 * int64_t{threads} && threads > 1) {
+  if (tasks < 2 * int64_t{threads} && threads > 1) {
     const auto is_long = [](const AttentionTile& tile) { return tile.partitions > kLongPartitions; };
     split = static_cast<size_t>(std::partition(all.begin(), all.end(), is_long) - all.begin());
   }
-  return {.split = all.first(split),
-          .whole = all.subspan(split),
-          .split_wave = DivideUp(kSplitTasksOfAThread * threads, args.layer.kv_heads)};
+  for (AttentionTile& tile : all.first(split)) {
+    tile.task_heads = TaskHeads(args, tile, tile.partitions, threads);
+    tile.wave = std::min(tile.partitions, DivideUp(kTasksOfAThread * threads, tile.HeadTasks(args.layer.kv_heads)));
+  }
+  return {.split = all.first(split), .whole = all.subspan(split)};
 }
 
 void GroupBySegments(std::span<KvSequence> sequences, int32_t first_group) {

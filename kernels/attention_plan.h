@@ -13,6 +13,7 @@ class Scratch;
 
 inline constexpr int64_t kAttentionTileRows = 16;       // query rows of a tile, at most
 inline constexpr int64_t kAttentionTileQueries = 1024;  // rows times heads of one kv head, at most
+inline constexpr int64_t kAttentionTaskQueries = 128;   // of a task of several kv heads, at most: they stay in the L2
 
 // Rows [begin, end) of a sequence.
 struct AttentionPiece {
@@ -21,20 +22,25 @@ struct AttentionPiece {
   int64_t end;
 };
 
-// Query rows that go over keys together: of one sequence, or (cascade) of several that share a prefix. Every kv
-// head of a tile is a task.
+// Query rows that go over keys together: of one sequence, or (cascade) of several that share a prefix. A task takes
+// one kv head where rows are many, and several where they are few and what it reads is what it costs: neighbouring
+// heads lie side by side in each row of the cache.
 struct AttentionTile {
   std::span<const AttentionPiece> pieces;
   int64_t shared = 0;                  // positions read once for all pieces; whole blocks
   const KvSequence* prefix = nullptr;  // in whose memory: the same one for all tiles of a group
   int64_t first_partition = 0;         // the first that any of its rows sees
   int64_t partitions = 0;
+  int64_t rows = 0;        // of all pieces
+  int64_t task_heads = 1;  // kv heads of a task
+  int64_t wave = 0;        // of a split tile: partitions that run at once, before they are merged: bounds the scratch
+
+  int64_t HeadTasks(int64_t kv_heads) const { return (kv_heads + task_heads - 1) / task_heads; }
 };
 
 struct AttentionPlan {
   std::span<const AttentionTile> split;  // each partition is a task: long tiles where there are few
   std::span<const AttentionTile> whole;
-  int64_t split_wave = 0;  // partitions of a split tile that run at once, before they are merged: bounds the scratch
 };
 
 // `scratch.Plan` holds the result: valid until the next call.

@@ -7,7 +7,8 @@
 // function of p alone: blocks that it sees in part are masked by position, and rows that no one has written
 // yet are never touched.
 //
-// A task is (tile of query rows, kv head) or, where there are few, also one partition (kernels/attention_plan.h).
+// A task is (tile of query rows, kv heads) or, where there are few, also one partition (kernels/attention_plan.h).
+// It takes a block for one of its heads after the other, so that whole rows are read while they are near.
 // Its queries share each unpacked block of K and V: those of several sequences too, over a prefix that they share
 // (cascade). Each query still absorbs its blocks one by one in ascending order, so sharing shows in no bit.
 #include <algorithm>
@@ -246,12 +247,25 @@ bool Weigh(const AttentionArgs& args, int64_t low, int64_t high, int64_t padded,
   return true;
 }
 
-// Query rows of a tile with the heads of one kv head: queries are [row][head].
+// Neighbouring kv heads.
+struct Heads {
+  int64_t first;
+  int64_t count;
+};
+
+// Query rows of a tile with all heads of some kv heads. Queries are [kv head][row][head of the group].
 struct Queries {
+  Heads kv_heads;
+  int64_t stride;  // queries from one kv head to the next: of the whole tile, where this is a part of its rows
   int64_t rows;
   const int64_t* positions;  // [rows]
-  const float* q;            // [rows * group][padded]
-  State* states;             // [rows * group]
+  const float* q;            // [queries][padded]
+  State* states;             // [queries]
+
+  // Those of the i-th kv head alone.
+  Queries OfHead(const Dims& dims, int64_t i) const {
+    return {{kv_heads.first + i, 1}, stride, rows, positions, q + i * stride * dims.padded, states + i * stride};
+  }
 };
 
 // Worker memory of a task: unpacked block, padded queries, scores, and two states per query.
@@ -261,17 +275,18 @@ struct Workspace {
   float* scores;
   float* states;
 
+  static int64_t MaxQueries(const Dims& dims) {
+    return std::max(kAttentionTileRows * dims.group, kAttentionTaskQueries);
+  }
   static int64_t Bytes(const Dims& dims) {
-    const int64_t queries = kAttentionTileRows * dims.group;
-    const int64_t floats = 2 * kBlock * dims.padded + queries * (dims.padded + kBlock) + 2 * queries * dims.padded;
+    const int64_t floats = 2 * kBlock * dims.padded + MaxQueries(dims) * (3 * dims.padded + kBlock);
     return floats * static_cast<int64_t>(sizeof(float)) + 64;
   }
   Workspace(std::byte* memory, const Dims& dims) {
-    const int64_t queries = kAttentionTileRows * dims.group;
     block = reinterpret_cast<float*>(memory);
     q = block + 2 * kBlock * dims.padded;
-    scores = q + queries * dims.padded;
-    states = scores + queries * kBlock;
+    scores = q + MaxQueries(dims) * dims.padded;
+    states = scores + MaxQueries(dims) * kBlock;
   }
   State StateOf(const Dims& dims, int64_t slot) const { return {kMinusInfinity, 0.0F, states + slot * dims.padded}; }
 };
@@ -288,24 +303,24 @@ void ForEachRow(const AttentionTile& tile, Visit&& visit) {
 }
 
 // Gathers the queries of a tile; their states are the caller's.
-Queries GatherQueries(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, int64_t kv_head, float* q,
+Queries GatherQueries(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, Heads kv_heads, float* q,
                       int64_t* positions, State* states) {
-  int64_t rows = 0;
+  const int64_t rows = tile.rows;
+  const int64_t stride = rows * dims.group;
   ForEachRow(tile, [&](const KvSequence& sequence, int64_t row, int64_t i) {
-    const float* const source =
-        args.q + (sequence.first_row + row) * args.q_stride + kv_head * dims.group * dims.head_dim;
-    for (int64_t head = 0; head < dims.group; ++head) {
-      float* const target = q + (i * dims.group + head) * dims.padded;
-      std::memcpy(target, source + head * dims.head_dim, static_cast<size_t>(dims.head_dim) * sizeof(float));
+    const float* source =
+        args.q + (sequence.first_row + row) * args.q_stride + kv_heads.first * dims.group * dims.head_dim;
+    for (int64_t head = 0; head < kv_heads.count * dims.group; ++head, source += dims.head_dim) {
+      float* const target = q + (head / dims.group * stride + i * dims.group + head % dims.group) * dims.padded;
+      std::memcpy(target, source, static_cast<size_t>(dims.head_dim) * sizeof(float));
       std::memset(target + dims.head_dim, 0, static_cast<size_t>(dims.padded - dims.head_dim) * sizeof(float));
     }
     positions[i] = sequence.first_position + row;
-    ++rows;
   });
-  return {rows, positions, q, states};
+  return {kv_heads, stride, rows, positions, q, states};
 }
 
-// Folds rows of a block, whose scores are at hand, into the states of all queries that see some of it.
+// Folds rows of a block, whose scores are at hand, into the states of all queries of one kv head that see some of it.
 // Queries that see all of it share the loads of V.
 void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const Queries& queries, const Block& block,
                  float* scores) {
@@ -337,33 +352,37 @@ void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const Queries& que
 }
 
 // Runs queries over the blocks of a sequence's positions [from, to).
-void RunBlocks(const AttentionArgs& args, const Dims& dims, const KvSequence& sequence, int64_t kv_head, int64_t from,
-               int64_t to, const Workspace& work, const Queries& queries) {
+void RunBlocks(const AttentionArgs& args, const Dims& dims, const KvSequence& sequence, int64_t from, int64_t to,
+               const Workspace& work, const Queries& queries) {
   for (int64_t first = from / kBlock * kBlock; first < to; first += kBlock) {
-    Block block{};
-    AskForBlock(args, sequence, kv_head, first + 2 * kBlock, to);
-    UnpackBlock(args, sequence, kv_head, first, std::min(kBlock, to - first), dims.padded, work.block, block);
-    AllScores(queries.q, queries.rows * dims.group, dims.padded, block, work.scores);
-    AbsorbBlock(args, dims, queries, block, work.scores);
+    for (int64_t i = 0; i < queries.kv_heads.count; ++i) {
+      const Queries own = queries.OfHead(dims, i);
+      const int64_t kv_head = own.kv_heads.first;
+      Block block{};
+      AskForBlock(args, sequence, kv_head, first + kBlock, to);
+      UnpackBlock(args, sequence, kv_head, first, std::min(kBlock, to - first), dims.padded, work.block, block);
+      AllScores(own.q, own.rows * dims.group, dims.padded, block, work.scores);
+      AbsorbBlock(args, dims, own, block, work.scores);
+    }
   }
 }
 
 // Runs a tile's queries over one partition: all of them over what they share, then each piece's over its own rest.
-void RunPartition(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, int64_t kv_head,
-                  int64_t partition, const Workspace& work, const Queries& queries) {
+void RunPartition(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, int64_t partition,
+                  const Workspace& work, const Queries& queries) {
   const int64_t begin = partition * kAttentionPartition;
   const int64_t end = begin + kAttentionPartition;
   if (begin < tile.shared) {
     const int64_t first = *std::min_element(queries.positions, queries.positions + queries.rows);
-    RunBlocks(args, dims, *tile.prefix, kv_head, std::max(begin, FirstKey(args, first)), std::min(end, tile.shared),
-              work, queries);
+    RunBlocks(args, dims, *tile.prefix, std::max(begin, FirstKey(args, first)), std::min(end, tile.shared), work,
+              queries);
   }
   Queries own = queries;
   for (const AttentionPiece& piece : tile.pieces) {
     own.rows = piece.end - piece.begin;
     const int64_t first = std::max(tile.shared, FirstKey(args, own.positions[0]));
-    RunBlocks(args, dims, *piece.sequence, kv_head, std::max(begin, first),
-              std::min(end, own.positions[own.rows - 1] + 1), work, own);
+    RunBlocks(args, dims, *piece.sequence, std::max(begin, first), std::min(end, own.positions[own.rows - 1] + 1), work,
+              own);
     own.positions += own.rows;
     own.q += own.rows * dims.group * dims.padded;
     own.states += own.rows * dims.group;
@@ -388,14 +407,14 @@ void WriteTile(const AttentionArgs& args, const Dims& dims, const AttentionTile&
   });
 }
 
-void RunTile(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, int64_t kv_head,
+void RunTile(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, Heads kv_heads,
              std::byte* memory) {
   const Workspace work(memory, dims);
   State whole[kMaxQueries];
   State part[kMaxQueries];
   int64_t positions[kAttentionTileRows];
-  const Queries queries = GatherQueries(args, dims, tile, kv_head, work.q, positions, part);
-  const int64_t count = queries.rows * dims.group;
+  const Queries queries = GatherQueries(args, dims, tile, kv_heads, work.q, positions, part);
+  const int64_t count = kv_heads.count * queries.stride;
   for (int64_t query = 0; query < count; ++query) {
     Clear(work.StateOf(dims, 2 * query), whole[query], dims.padded);
   }
@@ -403,12 +422,14 @@ void RunTile(const AttentionArgs& args, const Dims& dims, const AttentionTile& t
     for (int64_t query = 0; query < count; ++query) {
       Clear(work.StateOf(dims, 2 * query + 1), part[query], dims.padded);
     }
-    RunPartition(args, dims, tile, kv_head, tile.first_partition + p, work, queries);
+    RunPartition(args, dims, tile, tile.first_partition + p, work, queries);
     for (int64_t query = 0; query < count; ++query) {
       Merge(whole[query], part[query], dims.padded);
     }
   }
-  WriteTile(args, dims, tile, kv_head, [&](int64_t query) { return whole[query]; });
+  for (int64_t i = 0; i < kv_heads.count; ++i) {
+    WriteTile(args, dims, tile, kv_heads.first + i, [&](int64_t query) { return whole[i * queries.stride + query]; });
+  }
 }
 
 // The states of a split tile, side by side in shared scratch: of each partition of a wave, and of all before it.
@@ -442,29 +463,33 @@ class SplitStates {
   int64_t wave_;
 };
 
+// The kv heads of the `part`-th of a tile's tasks.
+Heads HeadsOf(const AttentionArgs& args, const AttentionTile& tile, int64_t part) {
+  const int64_t first = part * tile.task_heads;
+  return {first, std::min(tile.task_heads, args.layer.kv_heads - first)};
+}
+
 // A long tile where there are few: one task a partition, in waves that are merged before the next.
-void RunSplit(Stream& stream, const AttentionArgs& args, const Dims& dims, const AttentionTile& tile,
-              int64_t largest_wave) {
+void RunSplit(Stream& stream, const AttentionArgs& args, const Dims& dims, const AttentionTile& tile) {
   const int64_t kv_heads = args.layer.kv_heads;
-  const int64_t wave = std::min(largest_wave, tile.partitions);
-  int64_t count = 0;  // of queries
-  ForEachRow(tile, [&](const KvSequence&, int64_t, int64_t) { count += dims.group; });
+  const int64_t wave = tile.wave;
+  const int64_t count = tile.rows * dims.group;  // queries of a kv head
   const SplitStates states(stream.scratch, dims, kv_heads, count, wave);
   for (int64_t begin = 0; begin < tile.partitions; begin += wave) {
     const int64_t partitions = std::min(wave, tile.partitions - begin);
-    stream.pool.ParallelFor(kv_heads * partitions, [&](int64_t task, int worker) {
-      const int64_t kv_head = task / partitions;
+    stream.pool.ParallelFor(tile.HeadTasks(kv_heads) * partitions, [&](int64_t task, int worker) {
+      const Heads heads = HeadsOf(args, tile, task / partitions);
       const int64_t p = task % partitions;
       const Workspace work(stream.scratch.Worker(worker, Workspace::Bytes(dims)), dims);
       State part[kMaxQueries];
       int64_t positions[kAttentionTileRows];
-      const Queries queries = GatherQueries(args, dims, tile, kv_head, work.q, positions, part);
-      for (int64_t query = 0; query < count; ++query) {
-        Clear({0, 0, states.SumOf(kv_head, p, query)}, part[query], dims.padded);
+      const Queries queries = GatherQueries(args, dims, tile, heads, work.q, positions, part);
+      for (int64_t query = 0; query < heads.count * count; ++query) {
+        Clear({0, 0, states.SumOf(heads.first + query / count, p, query % count)}, part[query], dims.padded);
       }
-      RunPartition(args, dims, tile, kv_head, tile.first_partition + begin + p, work, queries);
-      for (int64_t query = 0; query < count; ++query) {
-        states.Put(kv_head, p, query, part[query]);
+      RunPartition(args, dims, tile, tile.first_partition + begin + p, work, queries);
+      for (int64_t query = 0; query < heads.count * count; ++query) {
+        states.Put(heads.first + query / count, p, query % count, part[query]);
       }
     });
     stream.pool.ParallelFor(kv_heads, [&](int64_t kv_head, int) {
@@ -491,12 +516,16 @@ void Attention(Stream& stream, const AttentionArgs& args) {
   const Dims dims = DimsOf(args);
   const AttentionPlan plan = PlanAttention(args, stream.pool.threads(), stream.scratch);
   for (const AttentionTile& tile : plan.split) {
-    RunSplit(stream, args, dims, tile, plan.split_wave);
+    RunSplit(stream, args, dims, tile);
   }
+  // A tile has at most one task a kv head; those that it does not need are empty.
   const auto tiles = static_cast<int64_t>(plan.whole.size());
   stream.pool.ParallelFor(tiles * args.layer.kv_heads, [&](int64_t task, int worker) {
-    RunTile(args, dims, plan.whole[static_cast<size_t>(task / args.layer.kv_heads)], task % args.layer.kv_heads,
-            stream.scratch.Worker(worker, Workspace::Bytes(dims)));
+    const AttentionTile& tile = plan.whole[static_cast<size_t>(task / args.layer.kv_heads)];
+    const Heads heads = HeadsOf(args, tile, task % args.layer.kv_heads);
+    if (heads.count > 0) {
+      RunTile(args, dims, tile, heads, stream.scratch.Worker(worker, Workspace::Bytes(dims)));
+    }
   });
 }
 

@@ -1,6 +1,6 @@
 // What reading a shared prefix once per batch gains: attention of one decode step over all layers, for sequences that
 // share a prefix as aliases (the same pages at addresses of their own) or as segments (one range for all), with and
-// without cascade. attention_bench [THREADS [SEQUENCES [PREFIX]]] (default 2 16 4096). kernels/README.md has the
+// without cascade; and how near 8 sequences of PREFIX positions that share nothing come to the read rate. attention_bench [THREADS [SEQUENCES [PREFIX]]] (default 2 16 4096). kernels/README.md has the
 // figures of one machine.
 #include <algorithm>
 #include <charconv>
@@ -13,7 +13,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/rng.h"
-#include "kernels/attention_plan.h"
+#include "kernels/cpu/peak.h"
 #include "kernels/ops.h"
 #include "kernels/scratch.h"
 #include "memory/kv_geometry.h"
@@ -24,6 +24,7 @@ namespace causeway {
 namespace {
 
 constexpr int64_t kTail = 100;  // positions of each sequence behind the prefix
+constexpr int64_t kAlone = 8;   // sequences that share nothing
 
 struct Shape {
   const char* name;
@@ -33,10 +34,10 @@ struct Shape {
 // Sequences whose first pages are mapped at several addresses, and what kernels need to know of them.
 class Batch {
  public:
-  Batch(const Shape& shape, int64_t sequences, int64_t prefix)
-      : geometry_(memory::ChooseGeometry({shape.layers, shape.kv_heads, shape.head_dim, 2}, 4096).value()) {
+  Batch(const Shape& shape, int64_t sequences, int64_t prefix, int64_t tail)
+      : tail_(tail), geometry_(memory::ChooseGeometry({shape.layers, shape.kv_heads, shape.head_dim, 2}, 4096).value()) {
     const int64_t shared_pages = prefix / geometry_.tokens_per_page;
-    const int64_t tail_pages = geometry_.PagesFor(kTail);
+    const int64_t tail_pages = geometry_.PagesFor(tail);
     shared_ = shared_pages * geometry_.tokens_per_page;
     const int64_t pages = shared_pages + sequences * tail_pages;
     const int64_t range = (shared_pages + tail_pages) * geometry_.page_bytes;
@@ -73,10 +74,10 @@ class Batch {
       return &segments_.back();
     };
     const kernels::KvSegment* const whole = keep({base, 0, shared_ + tail});
-    aliases_.push_back({.segments = {whole, 1}, .first_row = i, .rows = 1, .first_position = shared_ + kTail - 1});
+    aliases_.push_back({.segments = {whole, 1}, .first_row = i, .rows = 1, .first_position = shared_ + tail_ - 1});
     const kernels::KvSegment* const head = keep({canonical, 0, shared_});
     keep({base + shared_ / geometry_.tokens_per_page * geometry_.page_bytes, shared_, tail});
-    spelled_.push_back({.segments = {head, 2}, .first_row = i, .rows = 1, .first_position = shared_ + kTail - 1});
+    spelled_.push_back({.segments = {head, 2}, .first_row = i, .rows = 1, .first_position = shared_ + tail_ - 1});
   }
 
   std::vector<kernels::KvSequence> WithGroups(std::vector<kernels::KvSequence> sequences, bool cascade) const {
@@ -97,6 +98,7 @@ class Batch {
     }
   }
 
+  const int64_t tail_;  // positions of each behind the shared ones
   const memory::KvGeometry geometry_;
   int64_t shared_ = 0;
   std::unique_ptr<memory::VmBackend> backend_;
@@ -132,16 +134,31 @@ double MeasureStep(kernels::Stream& stream, const kernels::Ops& ops, const Shape
   return best;
 }
 
-void Measure(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t count, int64_t prefix) {
-  const Batch batch(shape, count, prefix);
+void Print(const Shape& shape, const char* what, double seconds, double bytes, double positions, double read_rate) {
+  const double flops = positions * static_cast<double>(4 * shape.layers * shape.heads * shape.head_dim);
+  fmt::print("{:<24} {:<24} {:>8.2f} {:>8.1f} {:>8.2f} {:>8.0f} {:>8.0f}\n", shape.name, what, seconds * 1e3,
+             bytes / 1e6, bytes / seconds / 1e9, bytes / seconds / read_rate * 100, flops / seconds / 1e9);
+}
+
+// Sequences that share nothing: what decode reads at most.
+void MeasureAlone(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t positions,
+                  double read_rate) {
+  const Batch batch(shape, kAlone, 0, positions);
+  const auto all = static_cast<double>(kAlone * positions);
+  Print(shape, "8 that share nothing", MeasureStep(stream, ops, shape, batch, batch.Aliases(false)),
+        all * static_cast<double>(batch.geometry().BytesPerToken()), all, read_rate);
+}
+
+void Measure(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t count, int64_t prefix,
+             double read_rate) {
+  MeasureAlone(stream, ops, shape, prefix, read_rate);
+  const Batch batch(shape, count, prefix, kTail);
   const auto row = static_cast<double>(batch.geometry().BytesPerToken());
   const double plain_bytes = row * static_cast<double>(count * (batch.shared() + kTail));
   const double cascade_bytes = row * static_cast<double>(batch.shared() + count * kTail);
+  const double positions = plain_bytes / row;
   const auto print = [&](const char* what, double seconds, double bytes) {
-    fmt::print(
-        "{:<24} {:<24} {:>8.2f} {:>8.1f} {:>8.2f} {:>8.0f}\n", shape.name, what, seconds * 1e3, bytes / 1e6,
-        bytes / seconds / 1e9,
-        plain_bytes / row * static_cast<double>(4 * shape.layers * shape.heads * shape.head_dim) / seconds / 1e9);
+    Print(shape, what, seconds, bytes, positions, read_rate);
   };
   print("alias", MeasureStep(stream, ops, shape, batch, batch.Aliases(false)), plain_bytes);
   print("segments", MeasureStep(stream, ops, shape, batch, batch.Segments(false)), plain_bytes);
@@ -170,13 +187,14 @@ int main(int argc, char** argv) {
   kernels::Scratch scratch(threads);
   kernels::Stream stream{pool, scratch};
   const kernels::Ops& ops = *kernels::SelectOps("").value();
-  fmt::print("{} kernels, {} threads\n{:<24} {:<24} {:>8} {:>8} {:>8} {:>8}\n", ops.name, threads, "shape", "spelling",
-             "ms/step", "MB read", "GB/s", "GFLOP/s");
+  const double read_rate = kernels::MeasureLimits(pool, ops).ReadBytesPerSecond();
+  fmt::print("{} kernels, {} threads, read {:.1f} GB/s\n{:<24} {:<24} {:>8} {:>8} {:>8} {:>8} {:>8}\n", ops.name,
+             threads, read_rate / 1e9, "shape", "sequences", "ms/step", "MB read", "GB/s", "% read", "GFLOP/s");
   const Shape shapes[] = {{"22 x 32/4 heads of 64", 22, 32, 4, 64},
                           {"8 x 32/8 heads of 128", 8, 32, 8, 128},
                           {"8 x 16/16 heads of 64", 8, 16, 16, 64}};
   for (const Shape& shape : shapes) {
-    Measure(stream, ops, shape, Argument(argc, argv, 2, 16), Argument(argc, argv, 3, 4096));
+    Measure(stream, ops, shape, Argument(argc, argv, 2, 16), Argument(argc, argv, 3, 4096), read_rate);
   }
   return 0;
 }

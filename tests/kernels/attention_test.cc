@@ -398,7 +398,7 @@ TEST_P(AttentionTest, ALongCascadeIsSplitAndMergedInWaves) {
   Scratch scratch(3);
   const AttentionPlan plan = PlanAttention(batch.Args(batch.aliases()), 3, scratch);
   ASSERT_EQ(plan.split.size(), 1U);
-  ASSERT_GT(plan.split[0].partitions, plan.split_wave);
+  ASSERT_GT(plan.split[0].partitions, plan.split[0].wave);
   const auto plain = batch.Plain(ops(), stream());
   const auto together = batch.Together(ops(), threads3(), batch.aliases());
   EXPECT_EQ(0, std::memcmp(together.data(), plain.data(), plain.size() * sizeof(float)));
