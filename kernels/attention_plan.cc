@@ -12,8 +12,6 @@ constexpr int64_t kCascadeFrom = 64;         // shared positions in sight below 
 constexpr int64_t kLongPartitions = 4;       // tiles with more may be split
 constexpr int64_t kTasksOfAThread = 4;       // of a call, or of a wave of a split tile: so that threads end together
 
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Lays pieces and tiles out behind each other in memory that holds one of each per query row.
 class Builder {
  public:

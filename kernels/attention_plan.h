@@ -15,6 +15,8 @@ inline constexpr int64_t kAttentionTileRows = 16;       // query rows of a tile,
 inline constexpr int64_t kAttentionTileQueries = 1024;  // rows times heads of one kv head, at most
 inline constexpr int64_t kAttentionTaskQueries = 128;   // of a task of several kv heads, at most: they stay in the L2
 
+inline int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 // Rows [begin, end) of a sequence.
 struct AttentionPiece {
   const KvSequence* sequence;
@@ -35,7 +37,7 @@ struct AttentionTile {
   int64_t task_heads = 1;  // kv heads of a task
   int64_t wave = 0;        // of a split tile: partitions that run at once, before they are merged: bounds the scratch
 
-  int64_t HeadTasks(int64_t kv_heads) const { return (kv_heads + task_heads - 1) / task_heads; }
+  int64_t HeadTasks(int64_t kv_heads) const { return DivideUp(kv_heads, task_heads); }
 };
 
 struct AttentionPlan {

@@ -87,6 +87,12 @@ void Merge(State& into, const State& part, int64_t padded) {
   into.largest = largest;
 }
 
+// Neighbouring kv heads.
+struct Heads {
+  int64_t first;
+  int64_t count;
+};
+
 // One unpacked block: rows of K and V as float32, [kBlock][padded].
 struct Block {
   int64_t first;  // absolute position of row 0
@@ -95,39 +101,96 @@ struct Block {
   const float* v;
 };
 
-// Asks for rows that a block two further on will read: a head's part of a row is too short for the hardware to see a
-// stream.
-void AskForBlock(const AttentionArgs& args, const KvSequence& sequence, int64_t kv_head, int64_t first, int64_t to) {
-  if (first >= to) {
-    return;
-  }
-  const KvLayerView& layer = args.layer;
-  const int64_t bytes = layer.head_dim * KvFormatBytes(layer.format);
-  const std::byte* k = KRow(layer, sequence, first) + kv_head * bytes;
-  const std::byte* v = VRow(layer, sequence, first) + kv_head * bytes;
-  for (int64_t i = 0; i < std::min(kBlock, to - first); ++i, k += layer.row_bytes, v += layer.row_bytes) {
-    for (int64_t at = 0; at < bytes; at += 64) {
-      __builtin_prefetch(k + at, 0, 3);
-      __builtin_prefetch(v + at, 0, 3);
+// Asks for the rows of a block to come, a few lines at a time between the arithmetic of the one at hand: a head's part
+// of a row is too short for the hardware to see a stream, and many requests at once hold up the loads behind them.
+// Whole rows, not each head's part: those of one head lie rows apart, which is few sets of the cache.
+class BlockAhead {
+ public:
+  // Of positions [first, first + kBlock) below `to`, the parts of `kv_heads`; nothing where first >= to.
+  BlockAhead(const AttentionArgs& args, const KvSequence& sequence, Heads kv_heads, int64_t first, int64_t to)
+      : row_bytes_(args.layer.row_bytes) {
+    if (first >= to) {
+      return;
     }
+    const int64_t head_bytes = args.layer.head_dim * KvFormatBytes(args.layer.format);
+    at_ = row_ = KRow(args.layer, sequence, first) + kv_heads.first * head_bytes;
+    v_ = VRow(args.layer, sequence, first) + kv_heads.first * head_bytes;
+    rows_ = rows_left_ = std::min(kBlock, to - first);
+    part_bytes_ = kv_heads.count * head_bytes;
+    total_ = left_ = 2 * rows_ * ((part_bytes_ + kLine - 1) / kLine);
+  }
+
+  int64_t total() const { return total_; }
+
+  void Ask(int64_t lines) {
+    lines = std::min(lines, left_);
+    left_ -= lines;
+    for (; lines > 0; --lines) {
+      __builtin_prefetch(at_, 0, 3);
+      at_ += kLine;
+      if (at_ >= row_ + part_bytes_) {
+        NextRow();
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+
+  void NextRow() {
+    row_ += row_bytes_;
+    if (--rows_left_ == 0) {
+      row_ = v_;
+      rows_left_ = rows_;
+    }
+    at_ = row_;
+  }
+
+  const std::byte* at_ = nullptr;
+  const std::byte* row_ = nullptr;
+  const std::byte* v_ = nullptr;
+  int64_t row_bytes_;
+  int64_t part_bytes_ = 0;
+  int64_t rows_ = 0;
+  int64_t rows_left_ = 0;
+  int64_t total_ = 0;  // lines
+  int64_t left_ = 0;
+};
+
+template <KvFormat kFormat>
+void UnpackRows(const KvLayerView& layer, const std::byte* k_row, const std::byte* v_row, int64_t padded,
+                BlockAhead& ahead, int64_t lines, const Block& block, float* k, float* v) {
+  for (int64_t i = 0; i < block.rows; ++i) {
+    ahead.Ask(lines);
+    DecodeKv<kFormat>(k_row + i * layer.row_bytes, k + i * padded, layer.head_dim);
+    DecodeKv<kFormat>(v_row + i * layer.row_bytes, v + i * padded, layer.head_dim);
   }
 }
 
-void UnpackBlock(const AttentionArgs& args, const KvSequence& sequence, int64_t kv_head, int64_t first, int64_t rows,
-                 int64_t padded, float* memory, Block& block) {
+// Asks for `lines` of the block ahead a row.
+Block UnpackBlock(const AttentionArgs& args, const KvSequence& sequence, int64_t kv_head, int64_t first, int64_t rows,
+                  int64_t padded, float* memory, BlockAhead& ahead, int64_t lines) {
   const KvLayerView& layer = args.layer;
   const int64_t head_offset = kv_head * layer.head_dim * KvFormatBytes(layer.format);
   float* const k = memory;
   float* const v = memory + kBlock * padded;
+  const Block block{first, rows, k, v};
   // A block never straddles a page or a segment: both are multiples of kBlock positions.
   const std::byte* k_row = KRow(layer, sequence, first) + head_offset;
   const std::byte* v_row = VRow(layer, sequence, first) + head_offset;
-  for (int64_t i = 0; i < rows; ++i) {
-    DecodeKv(layer.format, k_row + i * layer.row_bytes, k + i * padded, layer.head_dim);
-    DecodeKv(layer.format, v_row + i * layer.row_bytes, v + i * padded, layer.head_dim);
+  switch (layer.format) {
+    case KvFormat::kF16:
+      UnpackRows<KvFormat::kF16>(layer, k_row, v_row, padded, ahead, lines, block, k, v);
+      break;
+    case KvFormat::kBF16:
+      UnpackRows<KvFormat::kBF16>(layer, k_row, v_row, padded, ahead, lines, block, k, v);
+      break;
+    case KvFormat::kF32:
+      UnpackRows<KvFormat::kF32>(layer, k_row, v_row, padded, ahead, lines, block, k, v);
+      break;
   }
   std::memset(k + rows * padded, 0, static_cast<size_t>((kBlock - rows) * padded) * sizeof(float));
-  block = {first, rows, k, v};
+  return block;
 }
 
 // Scores of some queries against the block: [queries][kBlock].
@@ -247,12 +310,6 @@ bool Weigh(const AttentionArgs& args, int64_t low, int64_t high, int64_t padded,
   return true;
 }
 
-// Neighbouring kv heads.
-struct Heads {
-  int64_t first;
-  int64_t count;
-};
-
 // Query rows of a tile with all heads of some kv heads. Queries are [kv head][row][head of the group].
 struct Queries {
   Heads kv_heads;
@@ -355,13 +412,15 @@ void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const Queries& que
 void RunBlocks(const AttentionArgs& args, const Dims& dims, const KvSequence& sequence, int64_t from, int64_t to,
                const Workspace& work, const Queries& queries) {
   for (int64_t first = from / kBlock * kBlock; first < to; first += kBlock) {
+    BlockAhead ahead(args, sequence, queries.kv_heads, first + kBlock, to);
+    const int64_t lines = DivideUp(ahead.total(), queries.kv_heads.count);  // to ask for beside each head
     for (int64_t i = 0; i < queries.kv_heads.count; ++i) {
       const Queries own = queries.OfHead(dims, i);
-      const int64_t kv_head = own.kv_heads.first;
-      Block block{};
-      AskForBlock(args, sequence, kv_head, first + kBlock, to);
-      UnpackBlock(args, sequence, kv_head, first, std::min(kBlock, to - first), dims.padded, work.block, block);
+      const Block block = UnpackBlock(args, sequence, own.kv_heads.first, first, std::min(kBlock, to - first),
+                                      dims.padded, work.block, ahead, DivideUp(lines, 2 * kBlock));
+      ahead.Ask(lines / 4);
       AllScores(own.q, own.rows * dims.group, dims.padded, block, work.scores);
+      ahead.Ask(lines / 4);
       AbsorbBlock(args, dims, own, block, work.scores);
     }
   }
