@@ -15,24 +15,15 @@
 #include <limits>
 
 #include "kernels/attention_plan.h"
-#include "kernels/cpu/kv_rows.h"
+#include "kernels/cpu/attention_ahead.h"
+#include "kernels/cpu/attention_block.h"
 #include "kernels/cpu/ops.h"
-#include "kernels/cpu/tile.h"
 #include "kernels/scratch.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-constexpr int64_t kBlock = kAttentionBlock;
 constexpr int64_t kMaxQueries = kAttentionTileQueries;
-// Queries whose scores, and whose sums of V, share the loads of a block: what the registers hold.
-#if defined(CAUSEWAY_ISA_AVX512)
-constexpr int kScoreRows = 4;
-constexpr int kSumRows = 4;
-#else
-constexpr int kScoreRows = 3;
-constexpr int kSumRows = 2;
-#endif
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // Running softmax of one query: weights relative to `largest`, their sum, and the weighted sum of V.
@@ -87,132 +78,41 @@ void Merge(State& into, const State& part, int64_t padded) {
   into.largest = largest;
 }
 
-// Neighbouring kv heads.
-struct Heads {
-  int64_t first;
-  int64_t count;
-};
-
-// One unpacked block: rows of K and V as float32, [kBlock][padded].
-struct Block {
+// Where rows of a block lie in the cache: those of the first kv head, and from there of any.
+struct CacheBlock {
   int64_t first;  // absolute position of row 0
-  int64_t rows;   // valid ones
-  const float* k;
-  const float* v;
-};
+  int64_t rows;
+  const std::byte* k;
+  const std::byte* v;
 
-// Asks for the rows of a block to come, a few lines at a time between the arithmetic of the one at hand: a head's part
-// of a row is too short for the hardware to see a stream, and many requests at once hold up the loads behind them.
-// Whole rows, not each head's part: those of one head lie rows apart, which is few sets of the cache.
-class BlockAhead {
- public:
-  // Of positions [first, first + kBlock) below `to`, the parts of `kv_heads`; nothing where first >= to.
-  BlockAhead(const AttentionArgs& args, const KvSequence& sequence, Heads kv_heads, int64_t first, int64_t to)
-      : row_bytes_(args.layer.row_bytes) {
-    if (first >= to) {
-      return;
-    }
-    const int64_t head_bytes = args.layer.head_dim * KvFormatBytes(args.layer.format);
-    at_ = row_ = KRow(args.layer, sequence, first) + kv_heads.first * head_bytes;
-    v_ = VRow(args.layer, sequence, first) + kv_heads.first * head_bytes;
-    rows_ = rows_left_ = std::min(kBlock, to - first);
-    part_bytes_ = kv_heads.count * head_bytes;
-    total_ = left_ = 2 * rows_ * ((part_bytes_ + kLine - 1) / kLine);
+  CacheBlock OfHead(const KvLayerView& layer, int64_t kv_head) const {
+    const int64_t offset = kv_head * layer.head_dim * KvFormatBytes(layer.format);
+    return {first, rows, k + offset, v + offset};
   }
-
-  int64_t total() const { return total_; }
-
-  void Ask(int64_t lines) {
-    lines = std::min(lines, left_);
-    left_ -= lines;
-    for (; lines > 0; --lines) {
-      __builtin_prefetch(at_, 0, 3);
-      at_ += kLine;
-      if (at_ >= row_ + part_bytes_) {
-        NextRow();
-      }
-    }
-  }
-
- private:
-  static constexpr int64_t kLine = 64;
-
-  void NextRow() {
-    row_ += row_bytes_;
-    if (--rows_left_ == 0) {
-      row_ = v_;
-      rows_left_ = rows_;
-    }
-    at_ = row_;
-  }
-
-  const std::byte* at_ = nullptr;
-  const std::byte* row_ = nullptr;
-  const std::byte* v_ = nullptr;
-  int64_t row_bytes_;
-  int64_t part_bytes_ = 0;
-  int64_t rows_ = 0;
-  int64_t rows_left_ = 0;
-  int64_t total_ = 0;  // lines
-  int64_t left_ = 0;
 };
 
 template <KvFormat kFormat>
-void UnpackRows(const KvLayerView& layer, const std::byte* k_row, const std::byte* v_row, int64_t padded,
-                BlockAhead& ahead, int64_t lines, const Block& block, float* k, float* v) {
-  for (int64_t i = 0; i < block.rows; ++i) {
+void UnpackRows(const KvLayerView& layer, const CacheBlock& cached, int64_t padded, BlockAhead& ahead, int64_t lines,
+                float* k, float* v) {
+  for (int64_t i = 0; i < cached.rows; ++i) {
     ahead.Ask(lines);
-    DecodeKv<kFormat>(k_row + i * layer.row_bytes, k + i * padded, layer.head_dim);
-    DecodeKv<kFormat>(v_row + i * layer.row_bytes, v + i * padded, layer.head_dim);
+    DecodeKv<kFormat>(cached.k + i * layer.row_bytes, k + i * padded, layer.head_dim);
+    DecodeKv<kFormat>(cached.v + i * layer.row_bytes, v + i * padded, layer.head_dim);
   }
 }
 
-// Asks for `lines` of the block ahead a row.
-Block UnpackBlock(const AttentionArgs& args, const KvSequence& sequence, int64_t kv_head, int64_t first, int64_t rows,
-                  int64_t padded, float* memory, BlockAhead& ahead, int64_t lines) {
-  const KvLayerView& layer = args.layer;
-  const int64_t head_offset = kv_head * layer.head_dim * KvFormatBytes(layer.format);
+// Unpacks a head's rows; asks for `lines` of the block ahead beside each.
+Block UnpackBlock(const KvLayerView& layer, const CacheBlock& cached, int64_t padded, float* memory, BlockAhead& ahead,
+                  int64_t lines) {
   float* const k = memory;
   float* const v = memory + kBlock * padded;
-  const Block block{first, rows, k, v};
-  // A block never straddles a page or a segment: both are multiples of kBlock positions.
-  const std::byte* k_row = KRow(layer, sequence, first) + head_offset;
-  const std::byte* v_row = VRow(layer, sequence, first) + head_offset;
   switch (layer.format) {
-    case KvFormat::kF16:
-      UnpackRows<KvFormat::kF16>(layer, k_row, v_row, padded, ahead, lines, block, k, v);
-      break;
-    case KvFormat::kBF16:
-      UnpackRows<KvFormat::kBF16>(layer, k_row, v_row, padded, ahead, lines, block, k, v);
-      break;
-    case KvFormat::kF32:
-      UnpackRows<KvFormat::kF32>(layer, k_row, v_row, padded, ahead, lines, block, k, v);
-      break;
+    case KvFormat::kF16: UnpackRows<KvFormat::kF16>(layer, cached, padded, ahead, lines, k, v); break;
+    case KvFormat::kBF16: UnpackRows<KvFormat::kBF16>(layer, cached, padded, ahead, lines, k, v); break;
+    case KvFormat::kF32: UnpackRows<KvFormat::kF32>(layer, cached, padded, ahead, lines, k, v); break;
   }
-  std::memset(k + rows * padded, 0, static_cast<size_t>((kBlock - rows) * padded) * sizeof(float));
-  return block;
-}
-
-// Scores of some queries against the block: [queries][kBlock].
-template <int M>
-void ScoresOf(const float* q, int64_t padded, const Block& block, float* scores) {
-  for (int64_t key = 0; key < kBlock; key += 4) {
-    float sums[M][4];
-    Tile<M, 4>(q, padded, block.k + key * padded, padded, padded, sums);
-    for (int m = 0; m < M; ++m) {
-      std::memcpy(scores + m * kBlock + key, sums[m], sizeof(sums[m]));
-    }
-  }
-}
-
-void AllScores(const float* q, int64_t queries, int64_t padded, const Block& block, float* scores) {
-  int64_t m = 0;
-  for (; m + kScoreRows <= queries; m += kScoreRows) {
-    ScoresOf<kScoreRows>(q + m * padded, padded, block, scores + m * kBlock);
-  }
-  for (; m < queries; ++m) {
-    ScoresOf<1>(q + m * padded, padded, block, scores + m * kBlock);
-  }
+  std::memset(k + cached.rows * padded, 0, static_cast<size_t>((kBlock - cached.rows) * padded) * sizeof(float));
+  return {cached.first, cached.rows, k, v};
 }
 
 // Scales, caps and masks the scores of one query to rows [low, high) of the block; returns the largest.
@@ -235,55 +135,6 @@ float FinishScores(const AttentionArgs& args, float* scores, int64_t low, int64_
     largest = Max(largest, Load(scores + i));
   }
   return ReduceMax(largest);
-}
-
-// For M queries, sums[m] += sum over rows [low, high) of weights[m][row] * v[row], rows ascending, kVectors
-// vectors at a time. The order of a query's sum does not depend on the others.
-template <int M, int kVectors>
-inline __attribute__((always_inline)) void AddVectors(const float* const (&weights)[M], const float* v, int64_t padded,
-                                                      int64_t low, int64_t high, float* const (&sums)[M], int64_t at) {
-  Vec acc[M][kVectors];
-#pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kVectors; ++i) {
-      acc[m][i] = Load(sums[m] + at + i * kLanes);
-    }
-  }
-  for (int64_t row = low; row < high; ++row) {
-    Vec values[kVectors];
-#pragma GCC unroll 8
-    for (int i = 0; i < kVectors; ++i) {
-      values[i] = Load(v + row * padded + at + i * kLanes);
-    }
-#pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) {
-      const Vec weight = Set1(weights[m][row]);
-#pragma GCC unroll 8
-      for (int i = 0; i < kVectors; ++i) {
-        acc[m][i] = Fma(weight, values[i], acc[m][i]);
-      }
-    }
-  }
-#pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kVectors; ++i) {
-      Store(sums[m] + at + i * kLanes, acc[m][i]);
-    }
-  }
-}
-
-template <int M>
-void AddRows(const float* const (&weights)[M], const float* v, int64_t padded, int64_t low, int64_t high,
-             float* const (&sums)[M]) {
-  int64_t at = 0;
-  for (; at + 4 * kLanes <= padded; at += 4 * kLanes) {
-    AddVectors<M, 4>(weights, v, padded, low, high, sums, at);
-  }
-  for (; at < padded; at += kLanes) {
-    AddVectors<M, 1>(weights, v, padded, low, high, sums, at);
-  }
 }
 
 // Turns the scores of rows [low, high) of a block into weights of V and prepares the query's state for
@@ -381,6 +232,7 @@ Queries GatherQueries(const AttentionArgs& args, const Dims& dims, const Attenti
 // Queries that see all of it share the loads of V.
 void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const Queries& queries, const Block& block,
                  float* scores) {
+  const FloatRows v{block.v, dims.padded};
   const float* weights[kSumRows];
   float* sums[kSumRows];
   int waiting = 0;
@@ -393,31 +245,100 @@ void AbsorbBlock(const AttentionArgs& args, const Dims& dims, const Queries& que
       continue;
     }
     if (low > 0 || high < kBlock) {
-      AddRows<1>({own}, block.v, dims.padded, low, high, {queries.states[query].sum});
+      const float* const weight = own;
+      AddRows<1>(&weight, v, dims.padded, low, high, &queries.states[query].sum);
       continue;
     }
     weights[waiting] = own;
     sums[waiting] = queries.states[query].sum;
     if (++waiting == kSumRows) {
-      AddRows<kSumRows>(weights, block.v, dims.padded, 0, kBlock, sums);
+      AddRows<kSumRows>(weights, v, dims.padded, 0, kBlock, sums);
       waiting = 0;
     }
   }
   for (int i = 0; i < waiting; ++i) {
-    AddRows<1>({weights[i]}, block.v, dims.padded, 0, kBlock, {sums[i]});
+    AddRows<1>(weights + i, v, dims.padded, 0, kBlock, sums + i);
   }
+}
+
+// Takes M queries, which see the whole block, over it as it lies in the cache.
+template <int M, KvFormat kFormat>
+void AbsorbDirect(const AttentionArgs& args, const Dims& dims, const Queries& queries, const CacheBlock& cached,
+                  BlockAhead& ahead, int64_t lines, float* scores) {
+  const CacheRows<kFormat> k{cached.k, args.layer.row_bytes};
+  const CacheRows<kFormat> v{cached.v, args.layer.row_bytes};
+  ahead.Ask(lines);
+  ScoresOf<M, kDirectSums / M>(queries.q, dims.padded, k, scores);
+  ahead.Ask(lines);
+  const float* weights[M];
+  float* sums[M];
+  int count = 0;
+  for (int m = 0; m < M; ++m) {
+    if (Weigh(args, 0, kBlock, dims.padded, scores + m * kBlock, queries.states[m])) {
+      weights[count] = scores + m * kBlock;
+      sums[count++] = queries.states[m].sum;
+    }
+  }
+  ahead.Ask(lines);
+  if (count == M) {
+    AddRows<M>(weights, v, dims.padded, 0, kBlock, sums);
+  } else {
+    for (int i = 0; i < count; ++i) {
+      AddRows<1>(weights + i, v, dims.padded, 0, kBlock, sums + i);
+    }
+  }
+  ahead.Ask(lines);
+}
+
+using Direct = void (*)(const AttentionArgs& args, const Dims& dims, const Queries& queries, const CacheBlock& cached,
+                        BlockAhead& ahead, int64_t lines, float* scores);
+
+template <KvFormat kFormat>
+Direct DirectOf(int64_t queries) {
+  switch (queries) {
+    case 1: return AbsorbDirect<1, kFormat>;
+    case 2: return AbsorbDirect<2, kFormat>;
+#if defined(CAUSEWAY_ISA_AVX512)
+    case 4: return AbsorbDirect<4, kFormat>;
+#endif
+    default: return nullptr;
+  }
+}
+
+// How the queries of one row and kv head read whole blocks without unpacking them. Null: not at all, for they are too
+// many for one register tile, which would convert a block twice, or rows are no whole vectors.
+Direct DirectFor(const KvLayerView& layer, const Dims& dims, int64_t rows) {
+  if (rows != 1 || dims.head_dim != dims.padded) {
+    return nullptr;
+  }
+  switch (layer.format) {
+    case KvFormat::kF16: return DirectOf<KvFormat::kF16>(dims.group);
+    case KvFormat::kBF16: return DirectOf<KvFormat::kBF16>(dims.group);
+    case KvFormat::kF32: break;
+  }
+  return DirectOf<KvFormat::kF32>(dims.group);
 }
 
 // Runs queries over the blocks of a sequence's positions [from, to).
 void RunBlocks(const AttentionArgs& args, const Dims& dims, const KvSequence& sequence, int64_t from, int64_t to,
                const Workspace& work, const Queries& queries) {
+  const Direct direct = DirectFor(args.layer, dims, queries.rows);
   for (int64_t first = from / kBlock * kBlock; first < to; first += kBlock) {
+    // A block never straddles a page or a segment: both are multiples of kBlock positions.
+    const CacheBlock all{first, std::min(kBlock, to - first), KRow(args.layer, sequence, first),
+                         VRow(args.layer, sequence, first)};
+    const bool whole = first >= from && all.rows == kBlock;
     BlockAhead ahead(args, sequence, queries.kv_heads, first + kBlock, to);
     const int64_t lines = DivideUp(ahead.total(), queries.kv_heads.count);  // to ask for beside each head
     for (int64_t i = 0; i < queries.kv_heads.count; ++i) {
       const Queries own = queries.OfHead(dims, i);
-      const Block block = UnpackBlock(args, sequence, own.kv_heads.first, first, std::min(kBlock, to - first),
-                                      dims.padded, work.block, ahead, DivideUp(lines, 2 * kBlock));
+      const CacheBlock cached = all.OfHead(args.layer, own.kv_heads.first);
+      if (direct != nullptr && whole) {
+        direct(args, dims, own, cached, ahead, DivideUp(lines, 4), work.scores);
+        continue;
+      }
+      const Block block =
+          UnpackBlock(args.layer, cached, dims.padded, work.block, ahead, DivideUp(lines, 2 * kBlock));
       ahead.Ask(lines / 4);
       AllScores(own.q, own.rows * dims.group, dims.padded, block, work.scores);
       ahead.Ask(lines / 4);

@@ -87,6 +87,9 @@ const Case kCases[] = {
     {8, 1, 128, 100, 0, 0, KvFormat::kBF16},
     {3, 3, 96, 50, 17, 30.0F, KvFormat::kF16},
     {10, 2, 256, 35, 0, 50.0F, KvFormat::kBF16},
+    {4, 4, 64, 70, 40, 0, KvFormat::kF16},
+    {8, 4, 32, 70, 0, 0, KvFormat::kBF16},
+    {8, 2, 128, 70, 0, 0, KvFormat::kF16},
     {71, 1, 16, 20},
     {1, 1, 1, 18},
     {2, 1, 8, 1100, 0, 0, KvFormat::kF16},
@@ -167,7 +170,7 @@ TEST_P(AttentionTest, ALongDecodeHasTheBitsOfAPrefill) {
   if (ops().name == "ref") {
     GTEST_SKIP() << "the reference has nothing to split";
   }
-  const Case c{2, 1, 8, 2700};
+  const Case c{4, 4, 16, 2700};
   Cache whole_cache(c, 32, {c.positions / 32 + 1});
   const auto whole = Run(ops(), stream(), c, whole_cache, c.positions);
   Cache cache(c, 16, {c.positions / 16 + 1});
@@ -458,6 +461,45 @@ TEST(AttentionPlanTest, IsARuleOfShapesAndThreads) {
     EXPECT_EQ(plan.split.size() + plan.whole.size(), c.tiles) << c.what;
     EXPECT_EQ(plan.split.size(), c.split) << c.what;
     EXPECT_EQ(plan.split.empty() ? plan.whole[0].shared : plan.split[0].shared, c.cascaded) << c.what;
+  }
+}
+
+struct TaskCase {
+  const char* what;
+  int64_t kv_heads;
+  int64_t group;
+  int threads;
+  int64_t sequences;
+  int64_t rows;
+  int64_t position;
+  size_t split;
+  int64_t task_heads;
+};
+
+TEST(AttentionPlanTest, TasksTakeSeveralHeadsWhereRowsAreFewAndThreadsAreFed) {
+  const TaskCase cases[] = {
+      {"a step of many", 4, 8, 2, 8, 1, 300, 0, 4},
+      {"no more queries than stay near", 32, 8, 1, 8, 1, 300, 0, 16},
+      {"prompts are bound by arithmetic", 4, 8, 2, 8, 16, 300, 0, 1},
+      {"threads are fed first", 8, 4, 16, 16, 1, 300, 0, 2},
+      {"a short one alone", 4, 8, 2, 1, 1, 300, 0, 1},
+      {"a long one alone is split by partitions", 4, 8, 2, 1, 1, 8000, 1, 4},
+      {"few partitions leave heads to the threads", 4, 8, 2, 1, 1, 2100, 1, 2},
+      {"one thread needs no feeding", 4, 8, 1, 1, 1, 8000, 0, 4},
+  };
+  Scratch scratch(1);
+  for (const TaskCase& c : cases) {
+    const std::vector<KvSequence> sequences(static_cast<size_t>(c.sequences),
+                                            {.segments = {}, .rows = c.rows, .first_position = c.position});
+    AttentionArgs args{};
+    args.heads = c.group * c.kv_heads;
+    args.layer.kv_heads = c.kv_heads;
+    args.sequences = sequences;
+    const AttentionPlan plan = PlanAttention(args, c.threads, scratch);
+    EXPECT_EQ(plan.split.size(), c.split) << c.what;
+    const AttentionTile& tile = plan.split.empty() ? plan.whole[0] : plan.split[0];
+    EXPECT_EQ(tile.task_heads, c.task_heads) << c.what;
+    EXPECT_EQ(tile.rows, c.rows) << c.what;
   }
 }
 
