@@ -8,9 +8,9 @@
 namespace causeway::kernels {
 namespace {
 
-constexpr int64_t kCascadeFrom = 64;         // shared positions in sight below which each sequence reads its own
-constexpr int64_t kLongPartitions = 4;       // tiles with more may be split
-constexpr int64_t kTasksOfAThread = 4;       // of a call, or of a wave of a split tile: so that threads end together
+constexpr int64_t kCascadeFrom = 64;    // shared positions in sight below which each sequence reads its own
+constexpr int64_t kLongPartitions = 4;  // tiles with more may be split
+constexpr int64_t kTasksOfAThread = 4;  // of a call, or of a wave of a split tile: so that threads end together
 
 // Lays pieces and tiles out behind each other in memory that holds one of each per query row.
 class Builder {

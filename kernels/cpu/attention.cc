@@ -337,8 +337,7 @@ void RunBlocks(const AttentionArgs& args, const Dims& dims, const KvSequence& se
         direct(args, dims, own, cached, ahead, DivideUp(lines, 4), work.scores);
         continue;
       }
-      const Block block =
-          UnpackBlock(args.layer, cached, dims.padded, work.block, ahead, DivideUp(lines, 2 * kBlock));
+      const Block block = UnpackBlock(args.layer, cached, dims.padded, work.block, ahead, DivideUp(lines, 2 * kBlock));
       ahead.Ask(lines / 4);
       AllScores(own.q, own.rows * dims.group, dims.padded, block, work.scores);
       ahead.Ask(lines / 4);

@@ -1,5 +1,5 @@
-// The arithmetic of attention over one block of K and V: scores of some queries, and their weighted sums of V. Rows come
-// unpacked or, where few queries share them, straight from the cache; the bits are the same.
+// The arithmetic of attention over one block of K and V: scores of some queries, and their weighted sums of V. Rows
+// come unpacked or, where few queries share them, straight from the cache; the bits are the same.
 #pragma once
 
 #include "kernels/cpu/kv_rows.h"
@@ -50,7 +50,8 @@ template <int M, int kKeys, typename Rows>
 void ScoresOf(const float* q, int64_t padded, const Rows& k, float* scores) {
   for (int64_t key = 0; key < kBlock; key += kKeys) {
     float sums[M][kKeys];
-    TileOf<M, kKeys>(q, padded, [&](int64_t n, int64_t at) { return k(key + n, at); }, padded, sums);
+    TileOf<M, kKeys>(
+        q, padded, [&](int64_t n, int64_t at) { return k(key + n, at); }, padded, sums);
     for (int m = 0; m < M; ++m) {
       std::memcpy(scores + m * kBlock + key, sums[m], sizeof(sums[m]));
     }

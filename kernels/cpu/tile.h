@@ -63,7 +63,8 @@ inline __attribute__((always_inline)) void TileOf(const float* x, int64_t x_stri
 template <int M, int N>
 inline __attribute__((always_inline)) void Tile(const float* x, int64_t x_stride, const float* w, int64_t w_stride,
                                                 int64_t k, float sums[M][N]) {
-  TileOf<M, N>(x, x_stride, [=](int64_t n, int64_t i) { return Load(w + n * w_stride + i); }, k, sums);
+  TileOf<M, N>(
+      x, x_stride, [=](int64_t n, int64_t i) { return Load(w + n * w_stride + i); }, k, sums);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // What reading a shared prefix once per batch gains: attention of one decode step over all layers, for sequences that
 // share a prefix as aliases (the same pages at addresses of their own) or as segments (one range for all), with and
-// without cascade; and how near 8 sequences of PREFIX positions that share nothing come to the read rate. attention_bench [THREADS [SEQUENCES [PREFIX]]] (default 2 16 4096). kernels/README.md has the
-// figures of one machine.
+// without cascade; and how near 8 sequences of PREFIX positions that share nothing come to the read rate.
+// attention_bench [THREADS [SEQUENCES [PREFIX]]] (default 2 16 4096). kernels/README.md has the figures of one machine.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -35,7 +35,8 @@ struct Shape {
 class Batch {
  public:
   Batch(const Shape& shape, int64_t sequences, int64_t prefix, int64_t tail)
-      : tail_(tail), geometry_(memory::ChooseGeometry({shape.layers, shape.kv_heads, shape.head_dim, 2}, 4096).value()) {
+      : tail_(tail),
+        geometry_(memory::ChooseGeometry({shape.layers, shape.kv_heads, shape.head_dim, 2}, 4096).value()) {
     const int64_t shared_pages = prefix / geometry_.tokens_per_page;
     const int64_t tail_pages = geometry_.PagesFor(tail);
     shared_ = shared_pages * geometry_.tokens_per_page;

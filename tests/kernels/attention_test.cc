@@ -174,7 +174,7 @@ TEST_P(AttentionTest, ALongDecodeHasTheBitsOfAPrefill) {
   Cache whole_cache(c, 32, {c.positions / 32 + 1});
   const auto whole = Run(ops(), stream(), c, whole_cache, c.positions);
   Cache cache(c, 16, {c.positions / 16 + 1});
-  const auto got = Run(ops(), threads3(), c, cache, 2);  // three threads, one kv head: split
+  const auto got = Run(ops(), threads3(), c, cache, 2);  // three threads, one tile: split
   EXPECT_EQ(0, std::memcmp(got.data(), whole.data(), got.size() * sizeof(float)));
 }
 
