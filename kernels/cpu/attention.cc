@@ -329,19 +329,20 @@ void RunBlocks(const AttentionArgs& args, const Dims& dims, const KvSequence& se
                          VRow(args.layer, sequence, first)};
     const bool whole = first >= from && all.rows == kBlock;
     BlockAhead ahead(args, sequence, queries.kv_heads, first + kBlock, to);
-    const int64_t lines = DivideUp(ahead.total(), queries.kv_heads.count);  // to ask for beside each head
+    const int64_t lines = DivideUp(ahead.total(), 4 * queries.kv_heads.count);  // in each quarter of a head's work
     for (int64_t i = 0; i < queries.kv_heads.count; ++i) {
       const Queries own = queries.OfHead(dims, i);
       const CacheBlock cached = all.OfHead(args.layer, own.kv_heads.first);
       if (direct != nullptr && whole) {
-        direct(args, dims, own, cached, ahead, DivideUp(lines, 4), work.scores);
+        direct(args, dims, own, cached, ahead, lines, work.scores);
         continue;
       }
-      const Block block = UnpackBlock(args.layer, cached, dims.padded, work.block, ahead, DivideUp(lines, 2 * kBlock));
-      ahead.Ask(lines / 4);
+      const Block block = UnpackBlock(args.layer, cached, dims.padded, work.block, ahead, DivideUp(lines, kBlock));
+      ahead.Ask(lines);
       AllScores(own.q, own.rows * dims.group, dims.padded, block, work.scores);
-      ahead.Ask(lines / 4);
+      ahead.Ask(lines);
       AbsorbBlock(args, dims, own, block, work.scores);
+      ahead.Ask(lines);
     }
   }
 }

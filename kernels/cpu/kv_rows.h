@@ -23,6 +23,17 @@ template <KvFormat kFormat>
 inline void DecodeKv(const std::byte* source, float* values, int64_t count) {
   const int64_t bytes = KvFormatBytes(kFormat);
   int64_t i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    Vec vectors[4];
+#pragma GCC unroll 4
+    for (int n = 0; n < 4; ++n) {
+      vectors[n] = LoadKv<kFormat>(source + (i + n * kLanes) * bytes);
+    }
+#pragma GCC unroll 4
+    for (int n = 0; n < 4; ++n) {
+      Store(values + i + n * kLanes, vectors[n]);
+    }
+  }
   for (; i + kLanes <= count; i += kLanes) {
     Store(values + i, LoadKv<kFormat>(source + i * bytes));
   }
