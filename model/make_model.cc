@@ -6,7 +6,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
 #include <vector>
+
+#include <strings.h>
 
 #include "base/json.h"
 #include "base/rng.h"
@@ -18,6 +21,11 @@
 
 namespace causeway::model {
 namespace {
+
+// "q4_K" is written in either way.
+bool EqualButForCase(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
 
 constexpr ModelShape kShapes[] = {
     {"tinyllama-1.1b", 2048, 22, 32, 4, 64, 5632, 32000, 2048},
@@ -140,7 +148,7 @@ Result<void> MakeModel(std::string_view name, std::string_view format_name, cons
   std::string known;
   for (const kernels::WeightFormat& format : kernels::WeightFormats()) {
     known += (known.empty() ? "" : ", ") + std::string(format.name);
-    if (format.name != format_name) {
+    if (!EqualButForCase(format.name, format_name)) {
       continue;
     }
     for (const ModelShape& shape : kShapes) {
