@@ -43,8 +43,11 @@ void ReadQ4_0(const std::byte* row, int64_t group, SourceGroup& out) {
   out.scale = HalfAt(block);
   std::memcpy(out.codes, block + 2, 16);
 }
-// Six-bit scales as in quant/k_quants.cc.
-void ReadSixBits(const std::byte* six, int at, SourceGroup& out) {
+// How blocks with six-bit scales begin, as in quant/k_quants.cc: d, dmin, scales and minima.
+void ReadSixBitScales(const std::byte* block, int at, SourceGroup& out) {
+  out.d = HalfAt(block);
+  out.dmin = HalfAt(block + 2);
+  const std::byte* const six = block + 4;
   if (at < 4) {
     out.scale = ByteAt(six + at) & 63;
     out.minimum = ByteAt(six + at + 4) & 63;
@@ -57,9 +60,7 @@ void ReadSixBits(const std::byte* six, int at, SourceGroup& out) {
 void ReadQ4_K(const std::byte* row, int64_t group, SourceGroup& out) {
   const std::byte* const block = row + group / kSuperGroups * 144;
   const int at = static_cast<int>(group % kSuperGroups);
-  out.d = HalfAt(block);
-  out.dmin = HalfAt(block + 2);
-  ReadSixBits(block + 4, at, out);
+  ReadSixBitScales(block, at, out);
   uint8_t bytes[32];
   std::memcpy(bytes, block + 16 + at / 2 * 32, sizeof(bytes));
   const int shift = at % 2 * 4;
@@ -71,9 +72,7 @@ void ReadQ4_K(const std::byte* row, int64_t group, SourceGroup& out) {
 void ReadQ5_K(const std::byte* row, int64_t group, SourceGroup& out) {
   const std::byte* const block = row + group / kSuperGroups * 176;
   const int at = static_cast<int>(group % kSuperGroups);
-  out.d = HalfAt(block);
-  out.dmin = HalfAt(block + 2);
-  ReadSixBits(block + 4, at, out);
+  ReadSixBitScales(block, at, out);
   uint8_t fifths[32];
   uint8_t nibbles[32];
   std::memcpy(fifths, block + 16, sizeof(fifths));

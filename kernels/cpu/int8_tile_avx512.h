@@ -1,6 +1,6 @@
 // The integer tile with AVX-512 VNNI: a register holds four k of sixteen rows, vpdpbusd adds their products with a
 // broadcast four of x. Weights are the unsigned operand; the offset that makes them so is in the accumulator from the
-// start (-8 or -128 times the sum of x's codes), exactly. Included by linear_int8.cc only.
+// start (-8, -128 or the zero point times the sum of x's codes), exactly. Included by linear_int8.cc only.
 #pragma once
 
 #include "kernels/cpu/int8_vec_avx512.h"

@@ -1,37 +1,16 @@
 #include "base/cpu_affinity.h"
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include <gtest/gtest.h>
 #include <sched.h>
 
 #include "base/thread_pool.h"
+#include "tests/support/test_folder.h"
 
 namespace causeway {
 namespace {
-
-// A folder that plays the part of / for one test.
-class Root {
- public:
-  Root()
-      : path_(std::filesystem::path(testing::TempDir()) /
-              testing::UnitTest::GetInstance()->current_test_info()->name()) {
-    std::filesystem::remove_all(path_);
-  }
-  ~Root() { std::filesystem::remove_all(path_); }
-
-  void Write(const std::string& file, const std::string& text) const {
-    std::filesystem::create_directories(std::filesystem::path(path_.string() + file).parent_path());
-    std::ofstream(path_.string() + file) << text;
-  }
-  std::string path() const { return path_.string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 // CPUs that the calling thread may run on.
 std::vector<int> Affinity() {
@@ -59,7 +38,7 @@ TEST(CpuAffinityTest, ListsAreReadAndWritten) {
 }
 
 TEST(CpuAffinityTest, OneOfEachPhysicalCore) {
-  const Root root;
+  const TestFolder root;
   const auto cpu = [&](int number, int package, int core) {
     const std::string topology = "/sys/devices/system/cpu/cpu" + std::to_string(number) + "/topology/";
     root.Write(topology + "physical_package_id", std::to_string(package) + "\n");
@@ -75,7 +54,7 @@ TEST(CpuAffinityTest, OneOfEachPhysicalCore) {
 }
 
 TEST(CpuAffinityTest, TheTightestQuotaCounts) {
-  const Root root;
+  const TestFolder root;
   EXPECT_TRUE(std::isinf(CpuQuota(root.path())));
   root.Write("/proc/self/cgroup", "0::/outer/inner\n");
   root.Write("/sys/fs/cgroup/outer/inner/cpu.max", "max 100000\n");

@@ -1,33 +1,16 @@
 #include "server/config/machine_memory.h"
 
-#include <filesystem>
-#include <fstream>
-
 #include <gtest/gtest.h>
+
+#include "tests/support/test_folder.h"
 
 namespace causeway::server {
 namespace {
 
-// A folder that plays the part of / for one test.
-class Root {
+class Root : public TestFolder {
  public:
-  Root()
-      : path_(std::filesystem::path(testing::TempDir()) /
-              testing::UnitTest::GetInstance()->current_test_info()->name()) {
-    std::filesystem::remove_all(path_);
-    Write("/proc/meminfo", "MemTotal:       8000000 kB\nMemAvailable:    4000000 kB\n");
-  }
-  ~Root() { std::filesystem::remove_all(path_); }
-
-  void Write(const std::string& file, const std::string& text) const {
-    std::filesystem::create_directories(std::filesystem::path(path_.string() + file).parent_path());
-    std::ofstream(path_.string() + file) << text;
-  }
-  std::string path() const { return path_.string(); }
-  MachineMemory Read() const { return ReadMachineMemory(path_.string()).value(); }
-
- private:
-  std::filesystem::path path_;
+  Root() { Write("/proc/meminfo", "MemTotal:       8000000 kB\nMemAvailable:    4000000 kB\n"); }
+  MachineMemory Read() const { return ReadMachineMemory(path()).value(); }
 };
 
 TEST(MachineMemoryTest, TheMachineAlone) {
