@@ -1,17 +1,17 @@
 // Weights repacked once, at load, for integer arithmetic: codes of sixteen rows side by side, so that one vector
 // register holds four neighbours of k of each row and a product needs no shuffle and no sum across lanes.
 //
-// A panel is sixteen rows (the last one is filled up with zeros). Its bytes, with G = columns / 32 groups, of which
-// `scale_groups` neighbours have one scale:
-//   codes   [G][vectors][16 rows][4]   8 bit: vector j holds k = 4j .. 4j + 3 of the group, signed;
-//                                      4 bit: vector j holds k = 4j .. 4j + 3 in the low nibbles, 16 more in the high
-//                                      ones
-//   params  [G / scale_groups][...]    16 half-precision scales; or 16 six-bit scales, then 16 six-bit minima, a byte
-//                                      each; or 16 float32 scales, then 16 zero points, a byte each; or 16 signed
-//                                      bytes that scale the first halves of the groups, then 16 of the second ones
-//   supers  [G / 8][64 bytes]          with scales in bytes only: 16 half-precision d, then 16 dmin
-// Four bits stay 4.5 bits a weight (4.31 with a zero point for 128), 8 bits 8.5 (8.31); Q4_K grows from 4.5 to 4.625.
-// Five and six bits are bytes (Q5_K from 5.5 to 9.13, Q6_K from 6.56 to 9.13): decoding them on the way costs more.
+// A panel is sixteen rows (the last one is filled up with zeros). k comes in groups of 32, a group in quads of four:
+// quad j is k = 4j .. 4j + 3, [16 rows][4], one vector. Codes are unsigned, at most two planes of bits:
+//   8 bits   quads 0 to 7
+//   4        quad j in the low nibbles of vector j, quad j + 4 in the high ones
+//   2        quads 4j to 4j + 3 in vector j, from the lowest bits on
+//   1        quads 0 to 7 in one vector, from the lowest bit on
+// Six bits are a plane of four and, above it, one of two; five are four and one; three are two and one. Of G groups,
+//   codes    [G][plane][vectors]
+//   params   [G / scale_groups][...]  what PackedParams says
+//   supers   [G / 8][64 bytes]        with scales in bytes only: 16 half-precision d, then 16 dmin
+// Q4_0 stays 4.5 bits a weight, Q8_0 8.5; Q4_K grows from 4.5 to 4.63, Q6_K from 6.56 to 7.13, Q5_K from 5.5 to 5.63.
 // Every table of kernels reads this layout.
 #pragma once
 
@@ -24,42 +24,117 @@
 namespace causeway::kernels {
 
 // Of what is described above. Any change of the packed bytes raises it: caches of older ones are then packed anew.
-inline constexpr uint32_t kPackedVersion = 3;
+inline constexpr uint32_t kPackedVersion = 4;
 
 inline constexpr int64_t kPanelRows = 16;
-inline constexpr int64_t kGroup = 32;       // values of k that share a scale, of the weight and of x alike
+inline constexpr int64_t kGroup = 32;
+inline constexpr int kQuads = 8;            // of a group
+inline constexpr int64_t kWideGroups = 4;   // groups that share a scale of a wide weight, and of x with it
 inline constexpr int64_t kSuperGroups = 8;  // groups that share d and dmin
 inline constexpr int64_t kSuperBytes = 64;
 
-enum class PackedKind : uint8_t {
-  kNone,
-  kBytes,          // scale * code, code in [-128, 127]
-  kNibbles,        // scale * (code - 8)
-  kNibblesSixBit,  // (d * scale) * code - (dmin * minimum)
-  kBytesZero,      // scale * (code - zero), both less 128 so that they are signed bytes
-  kNibblesZero,    // scale * (code - zero)
-  kBytesSixBit,    // as kNibblesSixBit
-  kBytesHalves,    // (d * scale of the half group) * code, code signed
+// What a panel holds for a group (or for the groups that share a scale), 16 numbers of each, in this order:
+enum class PackedParams : uint8_t {
+  kScale,      // half: scale * (code - offset)
+  kMinimum,    // two halves: scale * code - minimum
+  kSixBit,     // two bytes, signed and not: (d * scale) * (code - offset) - (dmin * minimum)
+  kHalves,     // two signed bytes, of the first and of the second sixteen k: (d * scale) * (code - offset)
+  kHalvesMin,  // the same and two bytes: (d * scale) * code - (dmin * minimum)
+  kZero,       // float32, and a byte: scale * (code - zero)
+  kFloat,      // float32: scale * (code - offset)
 };
-constexpr bool HasSixBit(PackedKind kind) {
-  return kind == PackedKind::kNibblesSixBit || kind == PackedKind::kBytesSixBit;
-}
-constexpr bool HasHalves(PackedKind kind) { return kind == PackedKind::kBytesHalves; }
-constexpr bool HasSupers(PackedKind kind) { return HasSixBit(kind) || HasHalves(kind); }
-constexpr bool HasBytes(PackedKind kind) {
-  return kind != PackedKind::kNibbles && kind != PackedKind::kNibblesSixBit && kind != PackedKind::kNibblesZero;
-}
-constexpr bool HasZero(PackedKind kind) { return kind == PackedKind::kBytesZero || kind == PackedKind::kNibblesZero; }
+
+// Sixteen numbers that nibbles stand for; they are stored with 128 added where a kernel needs them unsigned.
+enum class PackedTable : uint8_t { kNone, kIQ4, kE2M1 };
+inline constexpr int8_t kPackedTables[][16] = {
+    {},
+    {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
+    {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},  // twice what e2m1 spells
+};
+
+enum class PackedKind : uint8_t {
+  kNone,  // it is used as it lies
+  kBytes,
+  kNibbles,
+  kFives,
+  kNibblesMinimum,
+  kFivesMinimum,
+  kPairsHalves,
+  kThreesHalves,
+  kNibblesSixBit,
+  kFivesSixBit,
+  kSixesHalves,
+  kTable,
+  kTableSixBit,
+  kTableFloat,
+  kBytesZero,
+  kNibblesZero,
+  kThreesZero,
+  kPairsZero,
+  kBytesWide,
+  kNibblesWide,
+  kThreesWide,
+  kPairsWide,
+};
+
+// A kind as the kernels see it.
+struct PackedTraits {
+  PackedKind kind;
+  int bits;  // of a code
+  PackedParams params;
+  int offset;  // taken off every code
+  PackedTable table = PackedTable::kNone;
+  bool wide = false;  // kWideGroups groups, no fewer, share a scale, and x is quantized in as many
+
+  constexpr int low_bits() const { return bits == 8 ? 8 : bits >= 4 ? 4 : 2; }  // of the lower plane
+  constexpr int high_bits() const { return bits - low_bits(); }
+  constexpr bool halves() const { return params == PackedParams::kHalves || params == PackedParams::kHalvesMin; }
+  constexpr bool minimum() const { return params == PackedParams::kMinimum || params == PackedParams::kSixBit; }
+  constexpr bool supers() const { return params == PackedParams::kSixBit || halves(); }
+  constexpr bool zero() const { return params == PackedParams::kZero; }
+  constexpr int64_t code_bytes() const { return kPanelRows * kGroup * bits / 8; }  // of a group
+  constexpr int64_t param_bytes() const {
+    constexpr int64_t kBytes[] = {2, 4, 2, 2, 4, 5, 4};
+    return kPanelRows * kBytes[static_cast<int>(params)];
+  }
+};
+inline constexpr PackedTraits kPackedTraits[] = {
+    {PackedKind::kNone, 8, PackedParams::kScale, 0},
+    {PackedKind::kBytes, 8, PackedParams::kScale, 128},
+    {PackedKind::kNibbles, 4, PackedParams::kScale, 8},
+    {PackedKind::kFives, 5, PackedParams::kScale, 16},
+    {PackedKind::kNibblesMinimum, 4, PackedParams::kMinimum, 0},
+    {PackedKind::kFivesMinimum, 5, PackedParams::kMinimum, 0},
+    {PackedKind::kPairsHalves, 2, PackedParams::kHalvesMin, 0},
+    {PackedKind::kThreesHalves, 3, PackedParams::kHalves, 4},
+    {PackedKind::kNibblesSixBit, 4, PackedParams::kSixBit, 0},
+    {PackedKind::kFivesSixBit, 5, PackedParams::kSixBit, 0},
+    {PackedKind::kSixesHalves, 6, PackedParams::kHalves, 32},
+    {PackedKind::kTable, 4, PackedParams::kScale, 128, PackedTable::kIQ4},
+    {PackedKind::kTableSixBit, 4, PackedParams::kSixBit, 128, PackedTable::kIQ4},
+    {PackedKind::kTableFloat, 4, PackedParams::kFloat, 128, PackedTable::kE2M1},
+    {PackedKind::kBytesZero, 8, PackedParams::kZero, 0},
+    {PackedKind::kNibblesZero, 4, PackedParams::kZero, 0},
+    {PackedKind::kThreesZero, 3, PackedParams::kZero, 0},
+    {PackedKind::kPairsZero, 2, PackedParams::kZero, 0},
+    {PackedKind::kBytesWide, 8, PackedParams::kZero, 0, PackedTable::kNone, true},
+    {PackedKind::kNibblesWide, 4, PackedParams::kZero, 0, PackedTable::kNone, true},
+    {PackedKind::kThreesWide, 3, PackedParams::kZero, 0, PackedTable::kNone, true},
+    {PackedKind::kPairsWide, 2, PackedParams::kZero, 0, PackedTable::kNone, true},
+};
+inline constexpr int kPackedKinds = sizeof(kPackedTraits) / sizeof(kPackedTraits[0]);
+constexpr const PackedTraits& TraitsOf(PackedKind kind) { return kPackedTraits[static_cast<int>(kind)]; }
 
 // What a format is packed as.
 struct Packing {
-  PackedKind kind = PackedKind::kNone;  // kNone: it is used as it lies
-  int64_t scale_groups = 1;             // groups that share a scale
+  PackedKind kind = PackedKind::kNone;
+  int64_t scale_groups = 1;  // groups that share a scale
 };
 Packing PackingOf(FormatId format);
-
-constexpr int64_t GroupCodeBytes(PackedKind kind) { return kPanelRows * kGroup / (HasBytes(kind) ? 1 : 2); }
-constexpr int64_t ParamBytes(PackedKind kind) { return HasZero(kind) ? kPanelRows * 5 : kPanelRows * 2; }
+// Values of x that share a scale beside such a weight.
+constexpr int64_t XGroupOf(const Packing& packing) {
+  return TraitsOf(packing.kind).wide ? kGroup * kWideGroups : kGroup;
+}
 
 // Where the parts of a panel lie, in bytes.
 struct PanelShape {
@@ -69,10 +144,11 @@ struct PanelShape {
   int64_t scale_groups;
 };
 constexpr PanelShape ShapeOfPanel(const Packing& packing, int64_t columns) {
+  const PackedTraits& traits = TraitsOf(packing.kind);
   const int64_t groups = columns / kGroup;
-  const int64_t params = groups * GroupCodeBytes(packing.kind);
-  const int64_t supers = params + groups / packing.scale_groups * ParamBytes(packing.kind);
-  const int64_t end = supers + (HasSupers(packing.kind) ? groups / kSuperGroups * kSuperBytes : 0);
+  const int64_t params = groups * traits.code_bytes();
+  const int64_t supers = params + groups / packing.scale_groups * traits.param_bytes();
+  const int64_t end = supers + (traits.supers() ? groups / kSuperGroups * kSuperBytes : 0);
   return {params, supers, (end + 63) / 64 * 64, packing.scale_groups};
 }
 
@@ -81,22 +157,15 @@ constexpr int64_t PackedBytes(const Packing& packing, int64_t rows, int64_t colu
   return (rows + kPanelRows - 1) / kPanelRows * ShapeOfPanel(packing, columns).bytes;
 }
 
-// What a tile asks memory for while it computes: `each` lines a group from `next` on. By default what its own panels
-// hold farther on.
-struct Ahead {
-  const std::byte* next = nullptr;
-  int64_t each = -1;
-};
-
 // Packs rows into `target`, PackedBytes long and 64-byte aligned; in parallel, each source byte read once. The view
 // must be in rows, of a format that is packed.
 void PackPanels(const WeightView& rows, std::byte* target, ThreadPool& pool);
 
-// One group of one row of a packed weight, as numbers: value = scale * code - minimum. For the slow tables and tests.
+// One group of one row of a packed weight, as numbers: value = scale * code - minimum, of each half of the group (they
+// differ only where halves have their own). For the slow tables and tests.
 struct UnpackedGroup {
-  float scale;         // of the first half
-  float second_scale;  // of the second one: another only where halves have scales of their own
-  float minimum;
+  float scales[2];
+  float minima[2];
   int16_t codes[kGroup];
 };
 UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group);

@@ -1,9 +1,12 @@
 // The integer tile with AVX-512 VNNI: a register holds four k of sixteen rows, vpdpbusd adds their products with a
-// broadcast four of x. Weights are the unsigned operand; the offset that makes them so is in the accumulator from the
-// start (-8, -128 or the zero point times the sum of x's codes), exactly. Included by linear_int8.cc only.
+// broadcast four of x. Weights are the unsigned operand; what is to be taken off their codes, times the sum of x's, is
+// in the accumulator from the start, exactly. Included by linear_int8.cc only.
 #pragma once
 
-#include "kernels/cpu/int8_vec_avx512.h"
+#include <utility>
+
+#include "kernels/cpu/int8_ahead.h"
+#include "kernels/cpu/int8_codes_avx512.h"
 #include "kernels/packed.h"
 #include "kernels/quantized_x.h"
 
@@ -14,137 +17,156 @@ constexpr int kMaxHeight = 6;  // rows of x in a tile
 // Panels in a tile: about a dozen sums of integers keep the multipliers busy, and as many of floats fit beside them.
 constexpr int WidthOf(int height) { return height <= 2 ? 4 : height <= 4 ? 3 : 2; }
 
-// What the integers of a group start from: the offset of unsigned codes, and the zero points, times the sum of x's
-// codes, taken off.
-template <PackedKind kKind>
-CAUSEWAY_INLINE __m512i StartOf(__m512i sum, __m512i zeros) {
-  if constexpr (HasZero(kKind)) {
-    return _mm512_sub_epi32(_mm512_setzero_si512(), MultiplySmall(zeros, sum));
-  } else if constexpr (HasSixBit(kKind)) {
+// What the integers of a group start from; of groups whose halves have scales of their own, those of half `kHalf`.
+template <PackedKind kKind, int kHalf>
+CAUSEWAY_INLINE __m512i StartOf(const XGroup& group, __m512i zeros) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  if constexpr (kTraits.zero()) {
+    return MultiplyPairs(zeros, MinusSums(group));
+  } else if constexpr (kTraits.offset == 0) {
     return _mm512_setzero_si512();
+  } else if constexpr (kTraits.halves()) {
+    constexpr int kBoth = kHalf == 0 ? (kTraits.offset | -kTraits.offset * 65536) : kTraits.offset * 65536;
+    return MultiplyPairs(MinusSums(group), _mm512_set1_epi32(kBoth));
   } else {
-    constexpr int kShift = HasBytes(kKind) ? 7 : 3;
-    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, kShift));
-  }
-}
-template <PackedKind kKind>
-CAUSEWAY_INLINE __m512i LoadZeros(const std::byte* panel, const PanelShape& shape, int64_t scale_group) {
-  if constexpr (HasZero(kKind)) {
-    const __m512i zeros = SixteenBytes(panel + shape.params + scale_group * ParamBytes(kKind) + kPanelRows * 4);
-    return kKind == PackedKind::kBytesZero ? _mm512_xor_si512(zeros, _mm512_set1_epi32(0x80)) : zeros;
-  } else {
-    return _mm512_setzero_si512();
+    constexpr int kShift = __builtin_ctz(static_cast<unsigned>(kTraits.offset)) - 3;
+    const __m512i start = _mm512_set1_epi32(group.minus_eight_sums);
+    return kShift == 0 ? start : _mm512_slli_epi32(start, kShift);
   }
 }
 
-// Scales (and minima) of a panel's rows in group g.
+// The numbers of a panel's rows in a group: of each half where halves have their own.
 template <PackedKind kKind>
-CAUSEWAY_INLINE void LoadScales(const std::byte* panel, const PanelShape& shape, int64_t g, int64_t scale_group,
-                                Vec& scale, Vec& minimum) {
-  const std::byte* const params = panel + shape.params + scale_group * ParamBytes(kKind);
-  if constexpr (HasZero(kKind)) {
-    scale = Load(reinterpret_cast<const float*>(params));
-  } else if constexpr (HasHalves(kKind)) {  // the second one in the minimum's place
-    const Vec d = LoadF16(panel + shape.supers + g / kSuperGroups * kSuperBytes);
-    scale = Mul(d, ToFloats(SixteenSignedBytes(params)));
-    minimum = Mul(d, ToFloats(SixteenSignedBytes(params + kPanelRows)));
-  } else if constexpr (HasSixBit(kKind)) {
-    const std::byte* const super = panel + shape.supers + g / kSuperGroups * kSuperBytes;
-    scale = Mul(LoadF16(super), ToFloats(SixteenBytes(params)));
-    minimum = Mul(LoadF16(super + kSuperBytes / 2), ToFloats(SixteenBytes(params + kPanelRows)));
-  } else {
-    scale = LoadF16(params);
-  }
-}
+struct GroupParams {
+  static constexpr PackedTraits kTraits = TraitsOf(kKind);
+  Vec scale[2];
+  Vec minimum[2];
 
-// Adds a group's integers, scaled, to the sums.
-template <PackedKind kKind, int R, int C>
-CAUSEWAY_INLINE void FinishGroup(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
-                                 int64_t g, int64_t scale_group, const __m512i (&acc)[R][C],
-                                 const __m512i (&halves)[R][C], Sums (&sums)[R][C]) {
-  Vec scale[R];
-  Vec minimum[R];
-  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-    LoadScales<kKind>(panels[r], shape, g, scale_group, scale[r], minimum[r]);
-  }
-  CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-    const XGroup& group = x.groups[c * x.per_row + g];
-    const Vec x_scale = Set1(group.scale);
-    const Vec minus_sum = Mul(x_scale, ToFloats(_mm512_sub_epi32(_mm512_setzero_si512(), PairSums(group.half_sums))));
-    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-      sums[r][c] = Fma(ToFloats(acc[r][c]), Mul(scale[r], x_scale), sums[r][c]);
-      if constexpr (HasSixBit(kKind)) {
-        sums[r][c] = Fma(minimum[r], minus_sum, sums[r][c]);
+  CAUSEWAY_INLINE void Load(const std::byte* params, const std::byte* super) {
+    if constexpr (kTraits.params == PackedParams::kZero || kTraits.params == PackedParams::kFloat) {
+      scale[0] = CAUSEWAY_ISA::Load(reinterpret_cast<const float*>(params));
+    } else if constexpr (!kTraits.supers()) {
+      scale[0] = LoadF16(params);
+      if constexpr (kTraits.minimum()) {
+        minimum[0] = LoadF16(params + kPanelRows * 2);
       }
-      if constexpr (HasHalves(kKind)) {
-        sums[r][c] = Fma(ToFloats(halves[r][c]), Mul(minimum[r], x_scale), sums[r][c]);
+    } else {
+      constexpr int kHalves = kTraits.halves() ? 2 : 1;
+      const Vec d = LoadF16(super);
+      CAUSEWAY_UNROLL for (int i = 0; i < kHalves; ++i) {
+        scale[i] = Mul(d, ToFloats(SixteenSignedBytes(params + i * kPanelRows)));
+      }
+      if constexpr (kTraits.params != PackedParams::kHalves) {
+        const Vec dmin = LoadF16(super + kSuperBytes / 2);
+        CAUSEWAY_UNROLL for (int i = 0; i < kHalves; ++i) {
+          minimum[i] = Mul(dmin, ToFloats(SixteenBytes(params + (kHalves + i) * kPanelRows)));
+        }
       }
     }
   }
-}
+};
+
+// The integers of a tile in a group: of second halves that have their own scales apart.
+template <PackedKind kKind, int R, int C>
+struct Dots {
+  static constexpr PackedTraits kTraits = TraitsOf(kKind);
+  __m512i first[R][C];
+  __m512i second[R][C];
+
+  CAUSEWAY_INLINE void Start(const std::byte* const (&params)[R], const XGroup* const (&groups)[C]) {
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+      __m512i zeros = _mm512_setzero_si512();
+      if constexpr (kTraits.zero()) {
+        zeros = SixteenBytes(params[r] + kPanelRows * 4);
+      }
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+        first[r][c] = StartOf<kKind, 0>(*groups[c], zeros);
+        if constexpr (kTraits.halves()) {
+          second[r][c] = StartOf<kKind, 1>(*groups[c], zeros);
+        }
+      }
+    }
+  }
+
+  template <int kQuad>
+  CAUSEWAY_INLINE void AddQuad(const std::byte* const (&codes)[R], const std::byte* const (&x)[C]) {
+    __m512i weights[R];
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { weights[r] = LoadQuad<kKind, kQuad>(codes[r]); }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+      const __m512i four = BroadcastFour(x[c] + kQuad * 4);
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+        __m512i& sum = kTraits.halves() && kQuad >= kQuads / 2 ? second[r][c] : first[r][c];
+        sum = DotBytes(sum, weights[r], four);
+      }
+    }
+  }
+  template <int... kQuad>
+  CAUSEWAY_INLINE void AddGroup(const std::byte* const (&codes)[R], const std::byte* const (&x)[C],
+                                std::integer_sequence<int, kQuad...>) {
+    (AddQuad<kQuad>(codes, x), ...);
+  }
+
+  // sums += the integers, scaled, less the minima.
+  CAUSEWAY_INLINE void Finish(const GroupParams<kKind> (&params)[R], const XGroup* const (&groups)[C],
+                              Sums (&sums)[R][C]) const {
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+      const XGroup& group = *groups[c];
+      const Vec x_scale = Set1(group.scale);
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+        Vec sum = Fma(ToFloats(first[r][c]), Mul(params[r].scale[0], x_scale), sums[r][c]);
+        if constexpr (kTraits.minimum()) {
+          sum = Fma(params[r].minimum[0], Set1(group.minus_scaled_sum), sum);
+        }
+        if constexpr (kTraits.halves()) {
+          sum = Fma(ToFloats(second[r][c]), Mul(params[r].scale[1], x_scale), sum);
+        }
+        if constexpr (kTraits.params == PackedParams::kHalvesMin) {
+          sum = Fma(params[r].minimum[0], Set1(group.ScaledFirst()), sum);
+          sum = Fma(params[r].minimum[1], Set1(group.ScaledSecond()), sum);
+        }
+        sums[r][c] = sum;
+      }
+    }
+  }
+};
 
 // Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`.
 template <PackedKind kKind, int R, int C>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
                                const Ahead& ahead, Sums (&sums)[R][C]) {
-  constexpr int64_t kCodeBytes = GroupCodeBytes(kKind);
-  const __m512i nibble = _mm512_set1_epi8(0xf);
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  constexpr int64_t kCodeBytes = kTraits.code_bytes();
+  constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;  // groups of the weight in one of x
+  constexpr int64_t kXBytes = kTogether * kGroup;
+  // Low and high nibbles of the same bytes one after the other.
+  using Order = std::integer_sequence<int, 0, 4, 1, 5, 2, 6, 3, 7>;
   const int scale_shift = __builtin_ctzll(static_cast<uint64_t>(shape.scale_groups));
+  const std::byte* codes[R];
+  const std::byte* rows[C];
+  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r]; }
+  CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   for (int64_t g = 0; g < x.per_row; ++g) {
-    if (ahead.next != nullptr) {
-      for (int64_t line = 0; line < ahead.each; ++line) {
-        __builtin_prefetch(ahead.next + (g * ahead.each + line) * 64, 0, 2);
-      }
-    }
-    const int64_t scale_group = HasZero(kKind) ? g >> scale_shift : g;
-    __m512i acc[R][C];
-    __m512i halves[R][C];  // of second halves of groups that have their own scales
+    AskAhead<kAheadInStream>(ahead, g, codes, kTogether * kCodeBytes);
+    const int64_t scale_group = kTraits.wide ? g : kTraits.zero() ? g >> scale_shift : g;
+    const std::byte* params[R];
+    const XGroup* groups[C];
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-      const __m512i zeros = LoadZeros<kKind>(panels[r], shape, scale_group);
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-        const XGroup& group = x.groups[c * x.per_row + g];
-        if constexpr (HasHalves(kKind)) {
-          acc[r][c] = StartOf<kKind>(_mm512_set1_epi32(group.half_sums[0]), zeros);
-          halves[r][c] = StartOf<kKind>(_mm512_set1_epi32(group.half_sums[1]), zeros);
-        } else {
-          acc[r][c] = StartOf<kKind>(PairSums(group.half_sums), zeros);
-        }
-      }
+      params[r] = panels[r] + shape.params + scale_group * kTraits.param_bytes();
     }
-    CAUSEWAY_UNROLL for (int64_t j = 0; j < kCodeBytes / 64; ++j) {
-      const int8_t* const codes = x.codes + g * kGroup + j * 4;
-      __m512i first[R];
-      __m512i second[R];
-      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-        const std::byte* const at = panels[r] + g * kCodeBytes + j * 64;
-        const __m512i stored = LoadBytes(at);
-        if (ahead.each < 0) {
-          __builtin_prefetch(at + kAheadInStream, 0, 3);
-        }
-        if constexpr (kKind == PackedKind::kBytesSixBit) {
-          first[r] = stored;
-        } else if constexpr (HasBytes(kKind)) {
-          first[r] = _mm512_xor_si512(stored, _mm512_set1_epi8(static_cast<char>(0x80)));
-        } else {
-          first[r] = _mm512_and_si512(stored, nibble);
-          second[r] = _mm512_and_si512(_mm512_srli_epi16(stored, 4), nibble);
-        }
-      }
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-        const __m512i four = BroadcastFour(codes + c * x.stride);
-        CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-          __m512i& sum = HasHalves(kKind) && j >= kCodeBytes / 128 ? halves[r][c] : acc[r][c];
-          sum = DotBytes(sum, first[r], four);
-        }
-      }
-      if constexpr (!HasBytes(kKind)) {
-        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-          const __m512i four = BroadcastFour(codes + c * x.stride + kGroup / 2);
-          CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { acc[r][c] = DotBytes(acc[r][c], second[r], four); }
-        }
-      }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kXBytes); }
+    Dots<kKind, R, C> dots;
+    dots.Start(params, groups);
+    for (int64_t i = 0; i < kTogether; ++i) {
+      dots.AddGroup(codes, rows, Order());
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] += kCodeBytes; }
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kGroup; }
     }
-    FinishGroup<kKind, R, C>(panels, shape, x, g, scale_group, acc, halves, sums);
+    GroupParams<kKind> numbers[R];
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
+      numbers[r].Load(params[r], panels[r] + shape.supers + g / kSuperGroups * kSuperBytes);
+    }
+    dots.Finish(numbers, groups, sums);
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += sizeof(XGroup); }
   }
 }
 

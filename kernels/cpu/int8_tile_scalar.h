@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/int8_ahead.h"
 #include "kernels/packed.h"
 #include "kernels/quantized_x.h"
 
@@ -32,31 +32,90 @@ inline void StoreCodes(int8_t* p, Vec rounded) {
   }
 }
 
-// Code k of a group of row `lane`, without the offset of nibbles.
+// Bits of code k of a group of row `lane`, from a plane.
+template <int kBits>
+inline int FieldAt(const std::byte* plane, int64_t lane, int64_t k) {
+  constexpr int64_t kInVector = 8 / kBits;
+  const int64_t quad = k / 4;
+  const int64_t vector = kBits == 4 ? quad % 4 : quad / kInVector;
+  const int64_t shift = kBits == 4 ? quad / 4 * 4 : quad % kInVector * kBits;
+  return (static_cast<int>(plane[vector * 64 + lane * 4 + k % 4]) >> shift) & ((1 << kBits) - 1);
+}
+// Code k, or what the table holds for it, plus the offset.
 template <PackedKind kKind>
 inline int CodeAt(const std::byte* codes, int64_t lane, int64_t k) {
-  if constexpr (HasBytes(kKind)) {
-    return static_cast<int8_t>(codes[k / 4 * 64 + lane * 4 + k % 4]);
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  int code = FieldAt<kTraits.low_bits()>(codes, lane, k);
+  if constexpr (kTraits.high_bits() > 0) {
+    code |= FieldAt<kTraits.high_bits()>(codes + kTraits.low_bits() * 64, lane, k) << kTraits.low_bits();
   }
-  const int64_t at = k % (kGroup / 2);
-  const auto byte = static_cast<int>(codes[at / 4 * 64 + lane * 4 + at % 4]);
-  return k < kGroup / 2 ? byte & 0xf : byte >> 4;
+  if constexpr (kTraits.table != PackedTable::kNone) {
+    code = kPackedTables[static_cast<int>(kTraits.table)][code] + kTraits.offset;
+  }
+  return code;
 }
 
-// What is taken from each code of a row.
-template <PackedKind kKind>
-inline int OffsetOf(const std::byte* params, int64_t lane) {
-  if constexpr (HasZero(kKind)) {
-    const auto zero = static_cast<uint8_t>(params[kPanelRows * 4 + lane]);
-    return kKind == PackedKind::kBytesZero ? static_cast<int8_t>(zero) : zero;
-  }
-  return kKind == PackedKind::kNibbles ? 8 : 0;
-}
-
-inline float HalfAt(const std::byte* p) {
+inline float HalfNumber(const std::byte* halves, int64_t lane) {
   uint16_t half;
-  std::memcpy(&half, p, sizeof(half));
+  std::memcpy(&half, halves + lane * 2, sizeof(half));
   return HalfToFloat(half);
+}
+inline float SignedAt(const std::byte* bytes, int64_t lane) {
+  return static_cast<float>(static_cast<int8_t>(bytes[lane]));
+}
+inline float ByteAt(const std::byte* bytes, int64_t lane) { return static_cast<float>(bytes[lane]); }
+
+// Scales and minima of a row in a group, of each half where it has its own.
+struct RowParams {
+  float scale[2];
+  float minimum[2];
+};
+template <PackedKind kKind>
+inline RowParams ParamsOf(const std::byte* params, const std::byte* super, int64_t lane) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  RowParams out{};
+  if constexpr (kTraits.params == PackedParams::kZero || kTraits.params == PackedParams::kFloat) {
+    std::memcpy(out.scale, params + lane * 4, sizeof(float));
+  } else if constexpr (!kTraits.supers()) {
+    out.scale[0] = HalfNumber(params, lane);
+    out.minimum[0] = kTraits.minimum() ? HalfNumber(params + kPanelRows * 2, lane) : 0.0F;
+  } else {
+    constexpr int kHalves = kTraits.halves() ? 2 : 1;
+    constexpr bool kMinima = kTraits.params != PackedParams::kHalves;
+    for (int i = 0; i < kHalves; ++i) {
+      out.scale[i] = HalfNumber(super, lane) * SignedAt(params + i * kPanelRows, lane);
+      out.minimum[i] =
+          kMinima ? HalfNumber(super + kSuperBytes / 2, lane) * ByteAt(params + (kHalves + i) * kPanelRows, lane)
+                  : 0.0F;
+    }
+  }
+  return out;
+}
+
+// Adds a group's integers of one row of a panel and one of x to a sum.
+template <PackedKind kKind>
+inline void AddGroup(const std::byte* codes, const RowParams& params, int offset, int64_t lane, const std::byte* x,
+                     float& sum) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  constexpr int64_t kValues = kTraits.wide ? kGroup * kWideGroups : kGroup;
+  XGroup group;
+  std::memcpy(&group, x + kValues, sizeof(group));
+  int dots[2] = {};
+  for (int64_t k = 0; k < kValues; ++k) {
+    const int code = CodeAt<kKind>(codes + k / kGroup * kTraits.code_bytes(), lane, k % kGroup) - offset;
+    dots[kTraits.halves() && k >= kGroup / 2 ? 1 : 0] += code * static_cast<int8_t>(x[k]);
+  }
+  sum += static_cast<float>(dots[0]) * (params.scale[0] * group.scale);
+  if constexpr (kTraits.minimum()) {
+    sum += params.minimum[0] * group.minus_scaled_sum;
+  }
+  if constexpr (kTraits.halves()) {
+    sum += static_cast<float>(dots[1]) * (params.scale[1] * group.scale);
+  }
+  if constexpr (kTraits.params == PackedParams::kHalvesMin) {
+    sum += params.minimum[0] * group.ScaledFirst();
+    sum += params.minimum[1] * group.ScaledSecond();
+  }
 }
 
 // Adds the groups of R panels times C rows of x to the sums.
@@ -64,39 +123,19 @@ template <PackedKind kKind, int R, int C>
 void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x, const Ahead&,
                Sums (&sums)[R][C]) {
   static_assert(R == 1);
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;
   for (int64_t g = 0; g < x.per_row; ++g) {
-    const std::byte* const codes = panels[0] + g * GroupCodeBytes(kKind);
-    const std::byte* const params = panels[0] + shape.params + g / shape.scale_groups * ParamBytes(kKind);
+    const std::byte* const codes = panels[0] + g * kTogether * kTraits.code_bytes();
+    const std::byte* const params =
+        panels[0] + shape.params + g * kTogether / shape.scale_groups * kTraits.param_bytes();
     const std::byte* const super = panels[0] + shape.supers + g / kSuperGroups * kSuperBytes;
     for (int64_t lane = 0; lane < kPanelRows; ++lane) {
-      constexpr bool six = HasSixBit(kKind);
-      float scale;
-      float second = 0.0F;  // of second halves that have their own
-      if constexpr (HasZero(kKind)) {
-        std::memcpy(&scale, params + lane * 4, sizeof(scale));
-      } else if constexpr (HasHalves(kKind)) {
-        scale = HalfAt(super + lane * 2) * static_cast<float>(static_cast<int8_t>(params[lane]));
-        second = HalfAt(super + lane * 2) * static_cast<float>(static_cast<int8_t>(params[kPanelRows + lane]));
-      } else {
-        scale = six ? HalfAt(super + lane * 2) * static_cast<float>(params[lane]) : HalfAt(params + lane * 2);
-      }
-      const float minimum =
-          six ? HalfAt(super + (kPanelRows + lane) * 2) * static_cast<float>(params[kPanelRows + lane]) : 0.0F;
-      const int offset = OffsetOf<kKind>(params, lane);
+      const RowParams numbers = ParamsOf<kKind>(params, super, lane);
+      const int offset = kTraits.zero() ? static_cast<int>(params[kPanelRows * 4 + lane]) : kTraits.offset;
       for (int c = 0; c < C; ++c) {
-        const XGroup& group = x.groups[c * x.per_row + g];
-        const int8_t* const xs = x.codes + c * x.stride + g * kGroup;
-        int dot = -offset * group.Sum();
-        int second_dot = 0;
-        for (int64_t k = 0; k < kGroup; ++k) {
-          (HasHalves(kKind) && k >= kGroup / 2 ? second_dot : dot) += CodeAt<kKind>(codes, lane, k) * xs[k];
-        }
-        float& sum = sums[0][c][static_cast<size_t>(lane)];
-        sum += static_cast<float>(dot) * (scale * group.scale);
-        if constexpr (HasHalves(kKind)) {
-          sum += static_cast<float>(second_dot) * (second * group.scale);
-        }
-        sum = six ? sum - minimum * ScaledSum(group) : sum;
+        AddGroup<kKind>(codes, numbers, offset, lane, x.Row(c) + g * x.group_bytes(),
+                        sums[0][c][static_cast<size_t>(lane)]);
       }
     }
   }

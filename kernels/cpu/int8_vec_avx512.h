@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/vec.h"
+#include "kernels/quantized_x.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
@@ -37,10 +38,27 @@ inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
 #endif
 
 inline __m512i LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
-inline __m512i BroadcastFour(const int8_t* p) {
+inline __m512i BroadcastFour(const std::byte* p) {
   int32_t four;
   std::memcpy(&four, p, sizeof(four));
   return _mm512_set1_epi32(four);
+}
+// A group's sums of x, whole and of the second half, as pairs of 16 bits in all lanes.
+inline __m512i MinusSums(const XGroup& group) {
+  int32_t both;
+  std::memcpy(&both, &group.minus_sum, sizeof(both));
+  return _mm512_set1_epi32(both);
+}
+inline __m512i And(__m512i bytes, int mask) {
+  return _mm512_and_si512(bytes, _mm512_set1_epi8(static_cast<char>(mask)));
+}
+// codes | (bits & mask)
+inline __m512i OrAnd(__m512i codes, __m512i bits, int mask) { return _mm512_or_si512(codes, And(bits, mask)); }
+// Codes below 16 to the table's numbers, `offset` added.
+inline __m512i LookUp(const int8_t (&table)[16], int offset, __m512i codes) {
+  const __m128i numbers =
+      _mm_add_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)), _mm_set1_epi8(static_cast<char>(offset)));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(numbers), codes);
 }
 #if defined(CAUSEWAY_EMULATE_AVX512)
 inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) {
@@ -55,16 +73,16 @@ inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) {
   }
   return _mm512_loadu_si512(sums);
 }
-inline __m512i PairSums(const int16_t* pair) { return _mm512_set1_epi32(pair[0] + pair[1]); }
-inline __m512i MultiplySmall(__m512i lanes, __m512i by) {
-  alignas(64) int32_t products[16];
-  alignas(64) int32_t factors[16];
-  _mm512_storeu_si512(products, lanes);
-  _mm512_storeu_si512(factors, by);
+inline __m512i MultiplyPairs(__m512i a, __m512i b) {
+  alignas(64) int16_t as[32];
+  alignas(64) int16_t bs[32];
+  alignas(64) int32_t sums[16];
+  _mm512_storeu_si512(as, a);
+  _mm512_storeu_si512(bs, b);
   for (int i = 0; i < 16; ++i) {
-    products[i] *= factors[i];
+    sums[i] = as[2 * i] * bs[2 * i] + as[2 * i + 1] * bs[2 * i + 1];
   }
-  return _mm512_loadu_si512(products);
+  return _mm512_loadu_si512(sums);
 }
 inline __m512i SixteenSignedBytes(const std::byte* p) {
   alignas(64) int32_t lanes[16];
@@ -104,14 +122,8 @@ inline __m512i SixteenBytes(const std::byte* p) {
 inline __m512i SixteenSignedBytes(const std::byte* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-// The sum of two, in all lanes.
-inline __m512i PairSums(const int16_t* pair) {
-  int32_t both;
-  std::memcpy(&both, pair, sizeof(both));
-  return _mm512_madd_epi16(_mm512_set1_epi32(both), _mm512_set1_epi16(1));
-}
-// Lanes in [0, 255] times lanes that 16 bits hold.
-inline __m512i MultiplySmall(__m512i lanes, __m512i by) { return _mm512_madd_epi16(lanes, by); }
+// Pairs of 16 bits: the sum of both products, a lane of 32.
+inline __m512i MultiplyPairs(__m512i a, __m512i b) { return _mm512_madd_epi16(a, b); }
 inline Vec ToFloats(__m512i whole) { return _mm512_cvtepi32_ps(whole); }
 // kLanes values, already whole numbers in [-127, 127].
 inline void StoreCodes(int8_t* p, Vec rounded) {

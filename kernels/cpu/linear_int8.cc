@@ -1,8 +1,9 @@
 // y = x W^T + bias for weights in panels (kernels/packed.h): x is quantized (kernels/quantized_x.h), products of codes
-// add up exactly as integers inside a group of 32, groups as float32.
+// add up exactly as integers inside a group of x, groups as float32.
 //
 // The order of every output's sum, whatever the batch: from zero, groups ascending, each one fused multiply-add of the
-// group's integer with (weight scale * x scale), then one that takes the minimum off; then the bias.
+// group's integer with (weight scale * x scale), then one that takes the minimum off (where halves of a group have
+// their own: both scales, then both minima); then the bias.
 //
 // Up to kMaxHeight rows of x: panels stream once from memory, from several far-apart places. More: a few panels stay in
 // the near caches while all rows of x pass.
@@ -27,32 +28,42 @@ constexpr int64_t kSerialX = 16384;  // below this quantizing wakes no one
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Largest magnitude of a group, and whether all of it is finite.
+struct Extent {
+  float maximum;
+  bool finite;
+};
+Extent ExtentOf(const float* values, int64_t count) {
+  Vec largest = Zero();
+  Vec difference = Zero();  // NaN where a value is not finite
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Vec v = Load(values + i);
+    largest = Max(largest, Max(v, Sub(Zero(), v)));
+    difference = Add(difference, Sub(v, v));
+  }
+  return {ReduceMax(largest), ReduceAdd(difference) == 0.0F};
+}
+
 void QuantizeRow(const float* x, int64_t row, const QuantizedX& out) {
-  int8_t* const codes = out.codes + row * out.stride;
-  for (int64_t g = 0; g < out.per_row; ++g) {
-    const float* const values = x + g * kGroup;
-    Vec largest = Zero();
-    Vec difference = Zero();  // NaN where a value is not finite
-    for (int64_t i = 0; i < kGroup; i += kLanes) {
-      const Vec v = Load(values + i);
-      largest = Max(largest, Max(v, Sub(Zero(), v)));
-      difference = Add(difference, Sub(v, v));
-    }
-    const bool finite = ReduceAdd(difference) == 0.0F;
-    const float maximum = ReduceMax(largest);
-    Vec sums[2] = {Zero(), Zero()};  // of whole numbers: exact in any order
-    const float inverse = InverseXScale(maximum, finite);
+  std::byte* to = out.Row(row);
+  for (int64_t g = 0; g < out.per_row; ++g, x += out.group, to += out.group_bytes()) {
+    auto* const codes = reinterpret_cast<int8_t*>(to);
+    const Extent extent = ExtentOf(x, out.group);
+    Vec sums[2] = {Zero(), Zero()};  // of each half's codes; whole numbers: exact in any order
+    const float inverse = InverseXScale(extent.maximum, extent.finite);
     if (inverse == 0.0F) {
-      std::memset(codes + g * kGroup, 0, kGroup);
+      std::memset(codes, 0, static_cast<size_t>(out.group));
     } else {
-      for (int64_t i = 0; i < kGroup; i += kLanes) {
-        const Vec rounded = RoundNearest(Mul(Load(values + i), Set1(inverse)));
-        StoreCodes(codes + g * kGroup + i, rounded);
-        sums[i / (kGroup / 2)] = Add(sums[i / (kGroup / 2)], rounded);
+      const int64_t half = out.group / 2;
+      for (int64_t i = 0; i < out.group; i += kLanes) {
+        const Vec rounded = RoundNearest(Mul(Load(x + i), Set1(inverse)));
+        StoreCodes(codes + i, rounded);
+        sums[i / half] = Add(sums[i / half], rounded);
       }
     }
-    out.groups[row * out.per_row + g] =
-        MakeXGroup(maximum, finite, static_cast<int>(ReduceAdd(sums[0])), static_cast<int>(ReduceAdd(sums[1])));
+    const XGroup group = MakeXGroup(extent.maximum, extent.finite, static_cast<int>(ReduceAdd(sums[0])),
+                                    static_cast<int>(ReduceAdd(sums[1])));
+    std::memcpy(to + out.group, &group, sizeof(group));
   }
 }
 
@@ -84,7 +95,7 @@ __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, cons
     panels[r] = target.weight.data + (at.panel + r * at.step) * job.shape.bytes;
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { ClearSums(sums[r][c]); }
   }
-  const QuantizedX rows{x.codes + at.row * x.stride, x.groups + at.row * x.per_row, x.stride, x.per_row};
+  const QuantizedX rows{x.Row(at.row), x.group, x.per_row, x.stride};
   AddGroups<kKind, R, C>(panels, job.shape, rows, at.ahead, sums);
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
     const int64_t first = (at.panel + r * at.step) * kPanelRows;
@@ -134,16 +145,14 @@ Tile TileFor(int64_t width, int64_t height) {
   static_assert(sizeof(kTiles) / sizeof(kTiles[0]) == kMaxHeight);
   return kTiles[height - 1].of_width[width - 1];
 }
+template <size_t... kIndex>
+Tile TileFor(PackedKind kind, int64_t width, int64_t height, std::index_sequence<kIndex...>) {
+  using Find = Tile (*)(int64_t, int64_t);
+  static constexpr Find kFinds[] = {TileFor<kPackedTraits[kIndex + 1].kind>...};  // but of kNone
+  return kFinds[static_cast<size_t>(kind) - 1](width, height);
+}
 Tile TileFor(PackedKind kind, int64_t width, int64_t height) {
-  switch (kind) {
-    case PackedKind::kBytes: return TileFor<PackedKind::kBytes>(width, height);
-    case PackedKind::kBytesSixBit: return TileFor<PackedKind::kBytesSixBit>(width, height);
-    case PackedKind::kBytesHalves: return TileFor<PackedKind::kBytesHalves>(width, height);
-    case PackedKind::kBytesZero: return TileFor<PackedKind::kBytesZero>(width, height);
-    case PackedKind::kNibblesZero: return TileFor<PackedKind::kNibblesZero>(width, height);
-    case PackedKind::kNibblesSixBit: return TileFor<PackedKind::kNibblesSixBit>(width, height);
-    default: return TileFor<PackedKind::kNibbles>(width, height);
-  }
+  return TileFor(kind, width, height, std::make_index_sequence<kPackedKinds - 1>());
 }
 
 // Rows of x from `first` on, in tiles of nearly equal height.
@@ -204,21 +213,27 @@ void RunPanels(const Job& job, const QuantizedX& x, int64_t m, int64_t begin, in
   }
 }
 
-}  // namespace
+int64_t PanelsOf(const LinearTarget& target) { return (target.weight.rows + kPanelRows - 1) / kPanelRows; }
 
-void LinearPanels(Stream& stream, const LinearArgs& args) {
+// Whether a weight is in panels and takes x in groups of this length.
+bool TakesGroups(const LinearTarget& target, int64_t group) {
+  return target.weight.layout == WeightLayout::kPanels && XGroupOf(PackingOf(target.weight.format)) == group;
+}
+
+// Runs the targets that take x in groups of `group`.
+void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
   int64_t panels = 0;
   int64_t columns = 0;
   for (const LinearTarget& target : args.targets) {
-    if (target.weight.layout == WeightLayout::kPanels) {
-      panels += (target.weight.rows + kPanelRows - 1) / kPanelRows;
+    if (TakesGroups(target, group)) {
+      panels += PanelsOf(target);
       columns = target.weight.columns;
     }
   }
   if (panels == 0) {
     return;
   }
-  const QuantizedX x = QuantizedX::In(stream.scratch.Shared(QuantizedX::Bytes(args.m, columns)), args.m, columns);
+  const QuantizedX x = QuantizedX::In(stream.scratch.Shared(QuantizedX::Bytes(args.m, columns, group)), columns, group);
   const auto quantize = [&](int64_t row, int) { QuantizeRow(args.x + row * args.x_stride, row, x); };
   if (args.m * columns < kSerialX) {
     for (int64_t row = 0; row < args.m; ++row) {
@@ -232,8 +247,7 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
   const int64_t share = panels / (stream.pool.threads() * (few ? kFewTasksPerThread : kManyTasksPerThread));
   const int64_t task_panels = (share + width - 1) / width * width + (share == 0 ? width : 0);
   const auto tasks_of = [&](const LinearTarget& target) {
-    const int64_t own = (target.weight.rows + kPanelRows - 1) / kPanelRows;
-    return target.weight.layout == WeightLayout::kPanels ? (own + task_panels - 1) / task_panels : 0;
+    return TakesGroups(target, group) ? (PanelsOf(target) + task_panels - 1) / task_panels : 0;
   };
   int64_t tasks = 0;
   for (const LinearTarget& target : args.targets) {
@@ -250,6 +264,13 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
       task -= tasks_of(target);
     }
   });
+}
+
+}  // namespace
+
+void LinearPanels(Stream& stream, const LinearArgs& args) {
+  RunTargets(stream, args, kGroup);
+  RunTargets(stream, args, kGroup * kWideGroups);
 }
 
 }  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -8,30 +8,43 @@
 namespace causeway::kernels::ref {
 namespace {
 
-struct Group {
-  XGroup x;
-  int8_t codes[kGroup];
+struct Row {
+  std::vector<int8_t> codes;
+  std::vector<float> scales;  // of each group
 };
 
-std::vector<Group> Quantize(const float* x, int64_t columns) {
-  std::vector<Group> groups(static_cast<size_t>(columns / kGroup));
-  for (Group& group : groups) {
+Row Quantize(const float* x, int64_t columns, int64_t group) {
+  Row row;
+  for (int64_t first = 0; first < columns; first += group) {
     float maximum = 0.0F;
     bool finite = true;
-    for (int64_t i = 0; i < kGroup; ++i) {
+    for (int64_t i = first; i < first + group; ++i) {
       finite = finite && std::isfinite(x[i]);
       maximum = std::fabs(x[i]) > maximum ? std::fabs(x[i]) : maximum;
     }
     const float inverse = InverseXScale(maximum, finite);
-    int sums[2] = {};
-    for (int64_t i = 0; i < kGroup; ++i) {
-      group.codes[i] = static_cast<int8_t>(inverse == 0.0F ? 0.0F : std::nearbyint(x[i] * inverse));
-      sums[i / (kGroup / 2)] += group.codes[i];
+    for (int64_t i = first; i < first + group; ++i) {
+      row.codes.push_back(static_cast<int8_t>(inverse == 0.0F ? 0.0F : std::nearbyint(x[i] * inverse)));
     }
-    group.x = MakeXGroup(maximum, finite, sums[0], sums[1]);
-    x += kGroup;
+    row.scales.push_back(MakeXGroup(maximum, finite, 0, 0).scale);
   }
-  return groups;
+  return row;
+}
+
+// A group of 32 of a weight times its part of x.
+double Dot(const UnpackedGroup& weight, const int8_t* codes, double x_scale) {
+  double sum = 0.0;
+  for (int half = 0; half < 2; ++half) {
+    int32_t dot = 0;
+    int32_t total = 0;
+    for (int64_t k = half * kGroup / 2; k < (half + 1) * kGroup / 2; ++k) {
+      dot += weight.codes[k] * codes[k];
+      total += codes[k];
+    }
+    sum +=
+        x_scale * (static_cast<double>(weight.scales[half]) * dot - static_cast<double>(weight.minima[half]) * total);
+  }
+  return sum;
 }
 
 }  // namespace
@@ -41,9 +54,10 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
     if (target.weight.layout != WeightLayout::kPanels) {
       continue;
     }
-    std::vector<std::vector<Group>> x;
+    const int64_t x_group = XGroupOf(PackingOf(target.weight.format));
+    std::vector<Row> x;
     for (int64_t m = 0; m < args.m; ++m) {
-      x.push_back(Quantize(args.x + m * args.x_stride, target.weight.columns));
+      x.push_back(Quantize(args.x + m * args.x_stride, target.weight.columns, x_group));
     }
     stream.pool.ParallelFor(target.weight.rows, [&](int64_t n, int) {
       std::vector<double> sums(static_cast<size_t>(args.m),
@@ -51,15 +65,8 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
       for (int64_t g = 0; g < target.weight.columns / kGroup; ++g) {
         const UnpackedGroup weight = UnpackGroup(target.weight, n, g);
         for (size_t m = 0; m < sums.size(); ++m) {
-          const Group& group = x[m][static_cast<size_t>(g)];
-          int32_t dots[2] = {};
-          for (int64_t k = 0; k < kGroup; ++k) {
-            dots[k / (kGroup / 2)] += weight.codes[k] * group.codes[k];
-          }
-          const auto x_scale = static_cast<double>(group.x.scale);
-          sums[m] += x_scale * (static_cast<double>(weight.scale) * dots[0] +
-                                static_cast<double>(weight.second_scale) * dots[1]) -
-                     static_cast<double>(weight.minimum) * static_cast<double>(ScaledSum(group.x));
+          const double x_scale = static_cast<double>(x[m].scales[static_cast<size_t>(g * kGroup / x_group)]);
+          sums[m] += Dot(weight, x[m].codes.data() + g * kGroup, x_scale);
         }
       }
       for (size_t m = 0; m < sums.size(); ++m) {

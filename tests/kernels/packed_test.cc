@@ -22,15 +22,32 @@ std::vector<FormatId> PackedFormats() {
   return formats;
 }
 
-// Packed formats' blocks begin with their scale, but Q6_K's end with it: of those with a zero point a float, of the
-// others a half.
+// Where the halves lie that all of a block is multiplied with; the other formats' blocks begin with their scale. Minima
+// have a half of their own.
+struct Halves {
+  FormatId format;
+  int scale, minimum;  // -1: none
+};
+constexpr Halves kHalves[] = {
+    {FormatId::kQ4_1, 0, 2},  {FormatId::kQ5_1, 0, 2},  {FormatId::kQ2_K, 80, 82},  {FormatId::kQ3_K, 108, -1},
+    {FormatId::kQ4_K, 0, 2},  {FormatId::kQ5_K, 0, 2},  {FormatId::kQ6_K, 208, -1}, {FormatId::kQ8_0, 0, -1},
+    {FormatId::kQ4_0, 0, -1}, {FormatId::kQ5_0, 0, -1}, {FormatId::kIQ4_NL, 0, -1}, {FormatId::kIQ4_XS, 0, -1},
+};
+
+// Minima become nothing.
 void SetScale(FormatId format, float scale, std::byte* block) {
-  block += format == FormatId::kQ6_K ? 208 : 0;
-  if (HasZero(PackingOf(format).kind)) {
-    std::memcpy(block, &scale, sizeof(scale));
-  } else {
+  const auto* const found =
+      std::find_if(std::begin(kHalves), std::end(kHalves), [&](auto& one) { return one.format == format; });
+  if (found != std::end(kHalves)) {
     const uint16_t half = FloatToHalf(scale);
-    std::memcpy(block, &half, sizeof(half));
+    std::memcpy(block + found->scale, &half, sizeof(half));
+    if (found->minimum >= 0) {
+      std::memset(block + found->minimum, 0, sizeof(half));
+    }
+  } else if (format == FormatId::kMXFP4) {  // a power of two, or NaN
+    block[0] = std::byte{scale == 1.0F ? uint8_t{127} : uint8_t{255}};
+  } else {
+    std::memcpy(block, &scale, sizeof(scale));
   }
 }
 
@@ -89,8 +106,8 @@ TEST_P(PackedTest, PanelsHoldTheNumbersOfTheFormat) {
         for (int64_t g = 0; g < 512 / kGroup; ++g) {
           const UnpackedGroup group = UnpackGroup(weight.panels, row, g);
           for (int64_t k = 0; k < kGroup; ++k) {
-            const float scale = k < kGroup / 2 ? group.scale : group.second_scale;
-            ASSERT_EQ(scale * static_cast<float>(group.codes[k]) - group.minimum,
+            const int half = k < kGroup / 2 ? 0 : 1;
+            ASSERT_EQ(group.scales[half] * static_cast<float>(group.codes[k]) - group.minima[half],
                       values[static_cast<size_t>(g * kGroup + k)])
                 << FormatOf(id).name << " row " << row << " k " << g * kGroup + k;
           }
@@ -187,9 +204,6 @@ TEST_P(PackedTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
 // The extremes of codes against the extremes of x, every sign: sums in 16 bits must not wrap or saturate.
 TEST_P(PackedTest, LargestCodesDoNotOverflow) {
   for (const FormatId id : PackedFormats()) {
-    if (HasSupers(PackingOf(id).kind)) {
-      continue;  // smaller codes than kBytes, or the same arithmetic as kNibbles
-    }
     const int64_t k = WholeBlocks(64, id);
     const int64_t n = 16;
     for (const int fill : {0x00, 0x7f, 0x80, 0x81, 0xff}) {
@@ -201,9 +215,11 @@ TEST_P(PackedTest, LargestCodesDoNotOverflow) {
       const Weight weight(id, n, k, bytes, stream().pool);
       for (const float sign : {1.0F, -1.0F}) {
         const std::vector<float> x(static_cast<size_t>(5 * k), 127.0F * sign);
-        EXPECT_EQ(Run(ops(), stream(), weight.panels, x, {}, 0, 5),
-                  Run(ref::kOps, stream(), weight.panels, x, {}, 0, 5))
-            << FormatOf(id).name << " codes " << fill;
+        const auto got = Run(ops(), stream(), weight.panels, x, {}, 0, 5);
+        const auto expected = Run(ref::kOps, stream(), weight.panels, x, {}, 0, 5);
+        for (size_t i = 0; i < got.size(); ++i) {  // but for what float32 rounds of a few large whole numbers
+          ASSERT_NEAR(got[i], expected[i], 1e-6 * std::fabs(expected[i])) << FormatOf(id).name << " codes " << fill;
+        }
       }
     }
   }

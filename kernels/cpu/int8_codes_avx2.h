@@ -1,0 +1,117 @@
+// Quads of a panel's groups, and their products with x. Included by int8_tile_avx2.h only.
+#pragma once
+
+#include <utility>
+
+#include "kernels/cpu/vec.h"
+#include "kernels/packed.h"
+#include "kernels/quantized_x.h"
+
+#include <immintrin.h>
+
+namespace causeway::kernels::CAUSEWAY_ISA {
+namespace {
+
+inline __m256i LoadHalf(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline __m256i BroadcastFour(const std::byte* p) {
+  int32_t four;
+  std::memcpy(&four, p, sizeof(four));
+  return _mm256_set1_epi32(four);
+}
+// A group's sums of x, whole and of the second half, as pairs of 16 bits in all lanes.
+inline __m256i MinusSums(const XGroup& group) {
+  int32_t both;
+  std::memcpy(&both, &group.minus_sum, sizeof(both));
+  return _mm256_set1_epi32(both);
+}
+inline __m256 HalfFloats(const std::byte* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m256i EightBytes(const std::byte* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m256 SignedFloats(const std::byte* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
+// Whether codes are multiplied as signed numbers: bytes less 128, or a table's.
+constexpr bool IsSigned(const PackedTraits& traits) { return traits.bits == 8 || traits.table != PackedTable::kNone; }
+// What is still to be taken off the codes then.
+constexpr int OffsetLeft(const PackedTraits& traits) { return IsSigned(traits) ? 0 : traits.offset; }
+// Quads whose products add up in 16 bits.
+constexpr int QuadsIn16Bits(const PackedTraits& traits) { return traits.bits == 6 ? 2 : traits.bits == 5 ? 4 : 8; }
+
+// Fields of `kBits` bits of quad `kQuad` from a plane of a group, moved to bit `kTo` of each byte; others are anything.
+template <int kBits, int kQuad, int kTo>
+CAUSEWAY_INLINE __m256i LoadFields(const std::byte* plane) {
+  constexpr int kInVector = 8 / kBits;
+  constexpr int kVector = kBits == 4 ? kQuad % 4 : kQuad / kInVector;
+  constexpr int kShift = (kBits == 4 ? kQuad / 4 * 4 : kQuad % kInVector * kBits) - kTo;
+  const __m256i stored = LoadHalf(plane + kVector * 64);
+  if constexpr (kShift > 0) {
+    return _mm256_srli_epi16(stored, kShift);
+  } else if constexpr (kShift < 0) {
+    return _mm256_slli_epi16(stored, -kShift);
+  } else {
+    return stored;
+  }
+}
+inline __m256i And(__m256i bytes, int mask) {
+  return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
+}
+
+// Quad `kQuad` of half of a panel's rows (`group` points at them): codes, or signed numbers.
+template <PackedKind kKind, int kQuad>
+CAUSEWAY_INLINE __m256i LoadQuad(const std::byte* group) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  constexpr int kLow = kTraits.low_bits();
+  constexpr int kHigh = kTraits.high_bits();
+  if constexpr (kLow == 8) {
+    return _mm256_xor_si256(LoadHalf(group + kQuad * 64), _mm256_set1_epi8(static_cast<char>(0x80)));
+  } else {
+    __m256i codes = And(LoadFields<kLow, kQuad, 0>(group), (1 << kLow) - 1);
+    if constexpr (kHigh > 0) {
+      const __m256i high = LoadFields<kHigh, kQuad, kLow>(group + kLow * 64);
+      codes = _mm256_or_si256(codes, And(high, ((1 << kHigh) - 1) << kLow));
+    }
+    if constexpr (kTraits.table != PackedTable::kNone) {
+      const auto* const numbers = reinterpret_cast<const __m128i*>(kPackedTables[static_cast<int>(kTraits.table)]);
+      codes = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(numbers)), codes);
+    }
+    return codes;
+  }
+}
+
+inline __m256i WidenPairs(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+
+// Quads [kFirst, kFirst + kCount) of half a panel times one row of x, as 32-bit sums.
+template <PackedKind kKind, int kFirst, int... kAt>
+CAUSEWAY_INLINE __m256i DotQuads(const std::byte* codes, const std::byte* x, std::integer_sequence<int, kAt...>) {
+  if constexpr (IsSigned(TraitsOf(kKind))) {
+    __m256i sum = _mm256_setzero_si256();
+    const auto add = [&](__m256i weights, __m256i four) {
+      const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
+      sum = _mm256_add_epi32(sum, WidenPairs(pairs));
+    };
+    (add(LoadQuad<kKind, kFirst + kAt>(codes), BroadcastFour(x + (kFirst + kAt) * 4)), ...);
+    return sum;
+  } else {
+    __m256i pairs = _mm256_setzero_si256();
+    ((pairs = _mm256_add_epi16(
+          pairs, _mm256_maddubs_epi16(LoadQuad<kKind, kFirst + kAt>(codes), BroadcastFour(x + (kFirst + kAt) * 4)))),
+     ...);
+    return WidenPairs(pairs);
+  }
+}
+template <PackedKind kKind, int kFirst, int kEnd>
+CAUSEWAY_INLINE __m256i DotRange(const std::byte* codes, const std::byte* x) {
+  constexpr int kStep = QuadsIn16Bits(TraitsOf(kKind)) < kEnd - kFirst ? QuadsIn16Bits(TraitsOf(kKind)) : kEnd - kFirst;
+  __m256i sum = DotQuads<kKind, kFirst>(codes, x, std::make_integer_sequence<int, kStep>());
+  if constexpr (kFirst + kStep < kEnd) {
+    sum = _mm256_add_epi32(sum, DotRange<kKind, kFirst + kStep, kEnd>(codes, x));
+  }
+  return sum;
+}
+
+}  // namespace
+}  // namespace causeway::kernels::CAUSEWAY_ISA

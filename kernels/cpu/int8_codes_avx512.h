@@ -1,0 +1,48 @@
+// Quads of a panel's groups as vpdpbusd wants them. Included by int8_tile_avx512.h only.
+#pragma once
+
+#include "kernels/cpu/int8_vec_avx512.h"
+#include "kernels/packed.h"
+
+namespace causeway::kernels::CAUSEWAY_ISA {
+namespace {
+
+// Fields of `kBits` bits from a plane of a group, quad `kQuad`'s, their lowest bit moved to bit `kTo` of each byte;
+// other bits are anything.
+template <int kBits, int kQuad, int kTo>
+CAUSEWAY_INLINE __m512i LoadFields(const std::byte* plane) {
+  constexpr int kInVector = 8 / kBits;
+  constexpr int kVector = kBits == 4 ? kQuad % 4 : kQuad / kInVector;
+  constexpr int kShift = (kBits == 4 ? kQuad / 4 * 4 : kQuad % kInVector * kBits) - kTo;
+  const __m512i stored = LoadBytes(plane + kVector * 64);
+  if constexpr (kShift > 0) {
+    return _mm512_srli_epi16(stored, kShift);
+  } else if constexpr (kShift < 0) {
+    return _mm512_slli_epi16(stored, -kShift);
+  } else {
+    return stored;
+  }
+}
+
+// Quad `kQuad` of a group: unsigned codes, or what the table holds for them, plus the offset.
+template <PackedKind kKind, int kQuad>
+CAUSEWAY_INLINE __m512i LoadQuad(const std::byte* group) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  constexpr int kLow = kTraits.low_bits();
+  constexpr int kHigh = kTraits.high_bits();
+  if constexpr (kLow == 8) {
+    return LoadBytes(group + kQuad * 64);
+  } else {
+    __m512i codes = And(LoadFields<kLow, kQuad, 0>(group), (1 << kLow) - 1);
+    if constexpr (kHigh > 0) {
+      codes = OrAnd(codes, LoadFields<kHigh, kQuad, kLow>(group + kLow * 64), ((1 << kHigh) - 1) << kLow);
+    }
+    if constexpr (kTraits.table != PackedTable::kNone) {
+      codes = LookUp(kPackedTables[static_cast<int>(kTraits.table)], kTraits.offset, codes);
+    }
+    return codes;
+  }
+}
+
+}  // namespace
+}  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -1,0 +1,232 @@
+// Where the numbers of a group lie is told in quant/: ggml_blocks.cc, k_quants.cc, iq4.cc, group_blocks.cc.
+#include "kernels/packed_sources.h"
+
+#include <bit>
+#include <cstring>
+
+#include "kernels/quant/group_codes.h"
+
+namespace causeway::kernels {
+namespace {
+
+uint16_t HalfAt(const std::byte* p) {
+  uint16_t half;
+  std::memcpy(&half, p, sizeof(half));
+  return half;
+}
+uint8_t ByteAt(const std::byte* p) { return static_cast<uint8_t>(*p); }
+uint16_t Negated(uint16_t half) { return half ^ 0x8000; }
+
+// Sixteen bytes: values 0 to 15 in the low nibbles, 16 to 31 in the high ones.
+void ReadNibbles(const std::byte* bytes, uint8_t (&codes)[kGroup]) {
+  for (int i = 0; i < kGroup / 2; ++i) {
+    codes[i] = ByteAt(bytes + i) & 0xf;
+    codes[i + kGroup / 2] = ByteAt(bytes + i) >> 4;
+  }
+}
+// Four bytes: bit i is the fifth of value i.
+void AddFifths(const std::byte* bytes, uint8_t (&codes)[kGroup]) {
+  uint32_t fifths;
+  std::memcpy(&fifths, bytes, sizeof(fifths));
+  for (int i = 0; i < kGroup; ++i) {
+    codes[i] |= static_cast<uint8_t>(((fifths >> i) & 1) << 4);
+  }
+}
+// 32 neighbours have `kBits` bits each at `shift` in 32 bytes; they come to stand at `to`.
+template <int kBits>
+void AddBits(const std::byte* bytes, int shift, int to, uint8_t (&codes)[kGroup]) {
+  for (int i = 0; i < kGroup; ++i) {
+    codes[i] |= static_cast<uint8_t>(((ByteAt(bytes + i) >> shift) & ((1 << kBits) - 1)) << to);
+  }
+}
+
+void ReadQ8_0(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group * 34;
+  out.scale = HalfAt(block);
+  for (int i = 0; i < kGroup; ++i) {
+    out.codes[i] = ByteAt(block + 2 + i) ^ 0x80;
+  }
+}
+void ReadQ4_0(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group * 18;
+  out.scale = HalfAt(block);
+  ReadNibbles(block + 2, out.codes);
+}
+void ReadQ4_1(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group * 20;
+  out.scale = HalfAt(block);
+  out.minimum = Negated(HalfAt(block + 2));
+  ReadNibbles(block + 4, out.codes);
+}
+void ReadQ5_0(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group * 22;
+  out.scale = HalfAt(block);
+  ReadNibbles(block + 6, out.codes);
+  AddFifths(block + 2, out.codes);
+}
+void ReadQ5_1(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group * 24;
+  out.scale = HalfAt(block);
+  out.minimum = Negated(HalfAt(block + 2));
+  ReadNibbles(block + 8, out.codes);
+  AddFifths(block + 4, out.codes);
+}
+
+// ---- Super-blocks of 256 -----------------------------------------------------------------------------
+
+// 128 values have their pairs of bits in 32 bytes; group g of a super-block its own at Pairs(g), bits PairShift(g) on.
+int64_t PairBytes(int64_t at) { return at / 4 * 32; }
+int PairShift(int64_t at) { return static_cast<int>(at % 4 * 2); }
+
+void ReadQ2_K(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group / kSuperGroups * 84;
+  const int64_t at = group % kSuperGroups;
+  for (int half = 0; half < 2; ++half) {
+    const uint8_t both = ByteAt(block + 2 * at + half);
+    out.scales[half] = both & 0xf;
+    out.minima[half] = both >> 4;
+  }
+  std::memset(out.codes, 0, sizeof(out.codes));
+  AddBits<2>(block + 16 + PairBytes(at), PairShift(at), 0, out.codes);
+  out.d = HalfAt(block + 80);
+  out.dmin = HalfAt(block + 82);
+}
+// Sixteen scales of six bits, less 32: of scale i the low nibbles in byte i % 8, of eight each; then their upper pairs
+// in four bytes, scale i in byte i % 4.
+uint8_t ScaleOfQ3_K(const std::byte* twelve, int64_t i) {
+  const int low = (ByteAt(twelve + i % 8) >> (i / 8 * 4)) & 0xf;
+  const int high = (ByteAt(twelve + 8 + i % 4) >> (i / 4 * 2)) & 3;
+  return static_cast<uint8_t>((low | (high << 4)) - 32);
+}
+void ReadQ3_K(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group / kSuperGroups * 110;
+  const int64_t at = group % kSuperGroups;
+  std::memset(out.codes, 0, sizeof(out.codes));
+  AddBits<1>(block, static_cast<int>(at), 2, out.codes);
+  AddBits<2>(block + 32 + PairBytes(at), PairShift(at), 0, out.codes);
+  out.scales[0] = ScaleOfQ3_K(block + 96, 2 * at);
+  out.scales[1] = ScaleOfQ3_K(block + 96, 2 * at + 1);
+  out.d = HalfAt(block + 108);
+}
+// How blocks of Q4_K and Q5_K begin: d, dmin, six-bit scales and minima.
+void ReadSixBitScales(const std::byte* block, int64_t at, SourceGroup& out) {
+  out.d = HalfAt(block);
+  out.dmin = HalfAt(block + 2);
+  const std::byte* const six = block + 4;
+  if (at < 4) {
+    out.scales[0] = ByteAt(six + at) & 63;
+    out.minima[0] = ByteAt(six + at + 4) & 63;
+  } else {
+    out.scales[0] = static_cast<uint8_t>((ByteAt(six + at + 4) & 0xf) | (ByteAt(six + at - 4) >> 6 << 4));
+    out.minima[0] = static_cast<uint8_t>((ByteAt(six + at + 4) >> 4) | (ByteAt(six + at) >> 6 << 4));
+  }
+}
+// Two groups lie in the low and the high nibbles of the same 32 bytes.
+void ReadQ4_K(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group / kSuperGroups * 144;
+  const int64_t at = group % kSuperGroups;
+  ReadSixBitScales(block, at, out);
+  std::memset(out.codes, 0, sizeof(out.codes));
+  AddBits<4>(block + 16 + at / 2 * 32, static_cast<int>(at % 2 * 4), 0, out.codes);
+}
+// As Q4_K; bit `group` of byte i is the fifth of value i.
+void ReadQ5_K(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group / kSuperGroups * 176;
+  const int64_t at = group % kSuperGroups;
+  ReadSixBitScales(block, at, out);
+  std::memset(out.codes, 0, sizeof(out.codes));
+  AddBits<4>(block + 48 + at / 2 * 32, static_cast<int>(at % 2 * 4), 0, out.codes);
+  AddBits<1>(block + 16, static_cast<int>(at), 4, out.codes);
+}
+// 128 values have their nibbles in 64 bytes, low ones first, and their upper pairs of bits in 32.
+void ReadQ6_K(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group / kSuperGroups * 210;
+  const int64_t at = group % kSuperGroups;
+  const int64_t quarter = at % 4;
+  std::memset(out.codes, 0, sizeof(out.codes));
+  AddBits<4>(block + at / 4 * 64 + quarter % 2 * 32, static_cast<int>(quarter / 2 * 4), 0, out.codes);
+  AddBits<2>(block + 128 + PairBytes(at), PairShift(at), 4, out.codes);
+  out.scales[0] = ByteAt(block + 192 + 2 * at);
+  out.scales[1] = ByteAt(block + 192 + 2 * at + 1);
+  out.d = HalfAt(block + 208);
+}
+
+void ReadIQ4_NL(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group * 18;
+  out.scale = HalfAt(block);
+  ReadNibbles(block + 2, out.codes);
+}
+void ReadIQ4_XS(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group / kSuperGroups * 136;
+  const int64_t at = group % kSuperGroups;
+  out.d = HalfAt(block);
+  out.dmin = 0;
+  const int high = (HalfAt(block + 2) >> (at * 2)) & 3;
+  const int low = (ByteAt(block + 4 + at / 2) >> (at % 2 * 4)) & 0xf;
+  out.scales[0] = static_cast<uint8_t>((low | (high << 4)) - 32);
+  out.minima[0] = 0;
+  ReadNibbles(block + 8 + at * 16, out.codes);
+}
+
+// ---- Blocks of quant/group_blocks.cc -----------------------------------------------------------------
+
+// kElements codes: scale, zero point, then chunks of 32 codes, which are groups.
+template <int kBits, int kElements>
+void ReadUniform(const std::byte* row, int64_t group, SourceGroup& out) {
+  constexpr int64_t kChunks = kElements / kGroup;
+  constexpr int64_t kChunkBytes = kGroup / 8 * kBits;
+  const std::byte* const block = row + group / kChunks * (5 + kChunks * kChunkBytes);
+  std::memcpy(&out.wide_scale, block, sizeof(out.wide_scale));
+  out.zero = ByteAt(block + 4);
+  UnpackChunk<kBits>(reinterpret_cast<const uint8_t*>(block + 5 + group % kChunks * kChunkBytes), out.codes);
+}
+// 2^(fine - 127) halved, for the table holds twice the numbers: exact, 2^-127 and 2^-128 as well (they are subnormal).
+void ReadMXFP4(const std::byte* row, int64_t group, SourceGroup& out) {
+  const std::byte* const block = row + group * 17;
+  const uint32_t fine = ByteAt(block);
+  const uint32_t bits = fine == 255 ? 0x7fc00000U : fine > 1 ? (fine - 1) << 23 : 0x200000U << fine;
+  out.wide_scale = std::bit_cast<float>(bits);
+  ReadNibbles(block + 1, out.codes);
+}
+
+using enum PackedKind;
+constexpr PackedFormat kPackedFormats[] = {
+    {FormatId::kQ8_0, {kBytes, 1}, ReadQ8_0},
+    {FormatId::kQ4_0, {kNibbles, 1}, ReadQ4_0},
+    {FormatId::kQ4_1, {kNibblesMinimum, 1}, ReadQ4_1},
+    {FormatId::kQ5_0, {kFives, 1}, ReadQ5_0},
+    {FormatId::kQ5_1, {kFivesMinimum, 1}, ReadQ5_1},
+    {FormatId::kQ2_K, {kPairsHalves, 1}, ReadQ2_K},
+    {FormatId::kQ3_K, {kThreesHalves, 1}, ReadQ3_K},
+    {FormatId::kQ4_K, {kNibblesSixBit, 1}, ReadQ4_K},
+    {FormatId::kQ5_K, {kFivesSixBit, 1}, ReadQ5_K},
+    {FormatId::kQ6_K, {kSixesHalves, 1}, ReadQ6_K},
+    {FormatId::kIQ4_NL, {kTable, 1}, ReadIQ4_NL},
+    {FormatId::kIQ4_XS, {kTableSixBit, 1}, ReadIQ4_XS},
+    {FormatId::kU8G128, {kBytesWide, 4}, ReadUniform<8, 128>},
+    {FormatId::kU8G64, {kBytesZero, 2}, ReadUniform<8, 64>},
+    {FormatId::kU8G32, {kBytesZero, 1}, ReadUniform<8, 32>},
+    {FormatId::kU4G128, {kNibblesWide, 4}, ReadUniform<4, 128>},
+    {FormatId::kU4G64, {kNibblesZero, 2}, ReadUniform<4, 64>},
+    {FormatId::kU4G32, {kNibblesZero, 1}, ReadUniform<4, 32>},
+    {FormatId::kU3G128, {kThreesWide, 4}, ReadUniform<3, 128>},
+    {FormatId::kU3G64, {kThreesZero, 2}, ReadUniform<3, 64>},
+    {FormatId::kU3G32, {kThreesZero, 1}, ReadUniform<3, 32>},
+    {FormatId::kU2G128, {kPairsWide, 4}, ReadUniform<2, 128>},
+    {FormatId::kU2G64, {kPairsZero, 2}, ReadUniform<2, 64>},
+    {FormatId::kU2G32, {kPairsZero, 1}, ReadUniform<2, 32>},
+    {FormatId::kMXFP4, {kTableFloat, 1}, ReadMXFP4},
+};
+
+}  // namespace
+
+const PackedFormat* FindPackedFormat(FormatId format) {
+  for (const PackedFormat& row : kPackedFormats) {
+    if (row.format == format) {
+      return &row;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace causeway::kernels
