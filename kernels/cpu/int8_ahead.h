@@ -6,26 +6,24 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-// What a tile asks memory for while it computes: `each` lines a group from `next` on. By default what its own panels
-// hold farther on.
+// What a tile asks memory for while it computes: `each` lines a group of x from `next` on; nothing by default. Into the
+// nearest cache where its own panels meet no second tile, for then there is room.
 struct Ahead {
   const std::byte* next = nullptr;
-  int64_t each = -1;
+  int64_t each = 0;
+  bool near = false;
 };
 
-// Asks beside group `group` of x, for which a tile reads `bytes` from each of `codes` on; kFarther: how far in its own
-// panel a tile looks.
-template <int64_t kFarther, int R>
-CAUSEWAY_INLINE void AskAhead(const Ahead& ahead, int64_t group, const std::byte* const (&codes)[R], int64_t bytes) {
-  if (ahead.each < 0) {
-    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-      for (int64_t at = 0; at < bytes; at += 64) {
-        __builtin_prefetch(codes[r] + at + kFarther, 0, 3);
-      }
+CAUSEWAY_INLINE void AskAhead(const Ahead& ahead, int64_t group) {
+  const std::byte* const from = ahead.next + group * ahead.each * 64;
+  const std::byte* const end = from + ahead.each * 64;
+  if (ahead.near) {
+    for (const std::byte* line = from; line < end; line += 64) {
+      __builtin_prefetch(line, 0, 3);
     }
-  } else if (ahead.next != nullptr) {
-    for (int64_t line = group * ahead.each; line < (group + 1) * ahead.each; ++line) {
-      __builtin_prefetch(ahead.next + line * 64, 0, 2);
+  } else {
+    for (const std::byte* line = from; line < end; line += 64) {
+      __builtin_prefetch(line, 0, 2);
     }
   }
 }

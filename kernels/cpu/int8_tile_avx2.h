@@ -18,8 +18,7 @@ constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1
 struct Sums {  // one panel's outputs of a row of x
   __m256 half[2];
 };
-constexpr int64_t kAheadInStream = 2048;  // bytes of its own panel that a tile asks for beforehand
-using LaneMask = int64_t;                 // how many of a panel's rows there are
+using LaneMask = int64_t;  // how many of a panel's rows there are
 
 inline LaneMask MaskOf(int64_t valid) { return valid; }
 inline void ClearSums(Sums& sums) { sums.half[0] = sums.half[1] = _mm256_setzero_ps(); }
@@ -128,7 +127,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
   const std::byte* codes[R];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r]; }
   for (int64_t g = 0; g < x.per_row; ++g) {
-    AskAhead<kAheadInStream>(ahead, g, codes, kTogether * kCodeBytes);
+    AskAhead(ahead, g);
     const int64_t scale_group = kTraits.wide ? g : kTraits.zero() ? g >> scale_shift : g;
     const std::byte* const row = x.data + g * x.group_bytes();
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMaxHeight = 6;  // rows of x in a tile
 // Panels in a tile: about a dozen sums of integers keep the multipliers busy, and as many of floats fit beside them.
-constexpr int WidthOf(int height) { return height <= 2 ? 4 : height <= 4 ? 3 : 2; }
+constexpr int WidthOf(int height) { return height <= 2 ? 1 : height <= 4 ? 3 : 2; }
 
 // What the integers of a group start from; of groups whose halves have scales of their own, those of half `kHalf`.
 template <PackedKind kKind, int kHalf>
@@ -146,7 +146,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   for (int64_t g = 0; g < x.per_row; ++g) {
-    AskAhead<kAheadInStream>(ahead, g, codes, kTogether * kCodeBytes);
+    AskAhead(ahead, g);
     const int64_t scale_group = kTraits.wide ? g : kTraits.zero() ? g >> scale_shift : g;
     const std::byte* params[R];
     const XGroup* groups[C];

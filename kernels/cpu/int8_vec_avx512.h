@@ -7,8 +7,7 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-using Sums = __m512;                      // one panel's outputs of a row of x
-constexpr int64_t kAheadInStream = 3072;  // bytes of its own panel that a tile asks for beforehand
+using Sums = __m512;  // one panel's outputs of a row of x
 using LaneMask = __mmask16;
 
 inline LaneMask MaskOf(int64_t valid) { return static_cast<LaneMask>((1U << valid) - 1); }

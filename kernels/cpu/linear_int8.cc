@@ -5,8 +5,9 @@
 // group's integer with (weight scale * x scale), then one that takes the minimum off (where halves of a group have
 // their own: both scales, then both minima); then the bias.
 //
-// Up to kMaxHeight rows of x: panels stream once from memory, from several far-apart places. More: a few panels stay in
-// the near caches while all rows of x pass.
+// A few panels stay in the near caches while all rows of x pass, and the ones behind them come from memory. Each thread
+// reads a stretch of its own from front to end.
+#include "base/parallel_runs.h"
 #include "kernels/cpu/linear_tile.h"
 #include "kernels/cpu/ops.h"
 #if defined(CAUSEWAY_ISA_AVX512_BF16)
@@ -21,8 +22,7 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-constexpr int64_t kFewTasksPerThread = 4;
-constexpr int64_t kManyTasksPerThread = 16;
+constexpr int64_t kTasksPerThread = 16;
 constexpr int64_t kBlockRows = 512;  // rows of x that pass all panels before others do: they stay in the cache
 constexpr int64_t kSerialX = 16384;  // below this quantizing wakes no one
 
@@ -81,9 +81,9 @@ struct Job {
         panels((linear.weight.rows + kPanelRows - 1) / kPanelRows) {}
 };
 
-// R panels, `step` apart from `panel` on, times C rows of x from `row` on.
+// R panels from `panel` on times C rows of x from `row` on.
 struct TilePlace {
-  int64_t panel, step, row;
+  int64_t panel, row;
   Ahead ahead;
 };
 template <PackedKind kKind, int R, int C>
@@ -92,13 +92,13 @@ __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, cons
   const std::byte* panels[R];
   Sums sums[R][C];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-    panels[r] = target.weight.data + (at.panel + r * at.step) * job.shape.bytes;
+    panels[r] = target.weight.data + (at.panel + r) * job.shape.bytes;
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { ClearSums(sums[r][c]); }
   }
   const QuantizedX rows{x.Row(at.row), x.group, x.per_row, x.stride};
   AddGroups<kKind, R, C>(panels, job.shape, rows, at.ahead, sums);
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-    const int64_t first = (at.panel + r * at.step) * kPanelRows;
+    const int64_t first = (at.panel + r) * kPanelRows;
     const LaneMask mask = MaskOf(Least(kPanelRows, target.weight.rows - first));
     float* const y = target.y + at.row * target.y_stride + first;
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
@@ -167,49 +167,35 @@ struct Heights {
   int64_t Begin(int64_t tile) const { return first + rows * tile / tiles; }
 };
 
-// Panels [begin, end) in lockstep from as many parts of the range as a tile has panels: several streams from memory.
-void FewRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end) {
-  const Tile wide = TileFor(job.kind, heights.width, heights.rows);
-  const Tile narrow = TileFor(job.kind, 1, heights.rows);
-  const int64_t part = (end - begin) / heights.width;
-  for (int64_t i = 0; i < part; ++i) {
-    wide(job, x, {begin + i, part, 0, {}});
-  }
-  for (int64_t panel = begin + heights.width * part; panel < end; ++panel) {
-    narrow(job, x, {panel, 0, 0, {}});
-  }
-}
-
 // What a tile asks for of the panels from `next` on: its share of their lines, evenly over its groups.
 Ahead ShareOf(const Job& job, const QuantizedX& x, int64_t next, int64_t width, int64_t tile, int64_t tiles) {
-  const int64_t lines = width * job.shape.bytes / 64;
+  const int64_t panels = Least(width, job.panels - next);
+  if (panels <= 0) {
+    return {};
+  }
+  const int64_t lines = panels * job.shape.bytes / 64;
   const int64_t each = (lines + tiles * x.per_row - 1) / (tiles * x.per_row);
-  const int64_t first = tile * x.per_row * each;
-  return {first < lines ? job.target.weight.data + next * job.shape.bytes + first * 64 : nullptr, each};
+  const std::byte* const first = job.target.weight.data + next * job.shape.bytes + tile * x.per_row * each * 64;
+  return {first, each, tiles == 1};
 }
 
-// A few panels at a time over all rows of x; meanwhile the next ones come from memory.
-void ManyRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end) {
+// A few panels at a time over all rows of x; meanwhile the next ones come from memory: those of the next task too,
+// which this thread most likely takes.
+void RunRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end) {
   for (int64_t panel = begin; panel < end;) {
     const int64_t width = panel + heights.width <= end ? heights.width : 1;
-    const int64_t next = panel + width;
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);
-      const Ahead ahead =
-          next < end ? ShareOf(job, x, next, Least(width, end - next), tile, heights.tiles) : Ahead{nullptr, 0};
-      TileFor(job.kind, width, heights.Begin(tile + 1) - row)(job, x, {panel, 1, row, ahead});
+      const Ahead ahead = ShareOf(job, x, panel + width, width, tile, heights.tiles);
+      TileFor(job.kind, width, heights.Begin(tile + 1) - row)(job, x, {panel, row, ahead});
     }
-    panel = next;
+    panel += width;
   }
 }
 
 void RunPanels(const Job& job, const QuantizedX& x, int64_t m, int64_t begin, int64_t end) {
-  if (m <= kMaxHeight) {
-    FewRows(job, x, Heights(0, m), begin, end);
-    return;
-  }
   for (int64_t row = 0; row < m; row += kBlockRows) {
-    ManyRows(job, x, Heights(row, Least(m, row + kBlockRows)), begin, end);
+    RunRows(job, x, Heights(row, Least(m, row + kBlockRows)), begin, end);
   }
 }
 
@@ -242,9 +228,8 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
   } else {
     stream.pool.ParallelFor(args.m, quantize);
   }
-  const bool few = args.m <= kMaxHeight;
   const int64_t width = Heights(0, Least(args.m, kBlockRows)).width;
-  const int64_t share = panels / (stream.pool.threads() * (few ? kFewTasksPerThread : kManyTasksPerThread));
+  const int64_t share = panels / (stream.pool.threads() * kTasksPerThread);
   const int64_t task_panels = (share + width - 1) / width * width + (share == 0 ? width : 0);
   const auto tasks_of = [&](const LinearTarget& target) {
     return TakesGroups(target, group) ? (PanelsOf(target) + task_panels - 1) / task_panels : 0;
@@ -253,7 +238,7 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
   for (const LinearTarget& target : args.targets) {
     tasks += tasks_of(target);
   }
-  stream.pool.ParallelFor(tasks, [&](int64_t task, int) {
+  ParallelRuns(stream.pool, tasks, [&](int64_t task, int) {
     for (const LinearTarget& target : args.targets) {
       if (task < tasks_of(target)) {
         const Job job(target);

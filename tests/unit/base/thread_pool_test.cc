@@ -1,4 +1,5 @@
 #include "base/thread_pool.h"
+#include "base/parallel_runs.h"
 
 #include <atomic>
 #include <chrono>
@@ -31,6 +32,31 @@ TEST(ThreadPoolTest, ParallelForCoversEveryTaskOnce) {
 }
 
 // Workers that have gone to sleep, and more of them than there are CPUs.
+// Each worker from a run of its own in ascending order, then what others have left.
+TEST(ParallelRunsTest, CoverEveryTaskOnceAndGoOnWhereTheyStopped) {
+  for (const int threads : {1, 2, 3, 70}) {
+    ThreadPool pool({.threads = threads, .pin = false});
+    for (const int64_t tasks : {0, 1, 2, 5, 64, 1000}) {
+      std::vector<std::atomic<int>> counts(static_cast<size_t>(tasks));
+      std::vector<std::vector<int64_t>> taken(static_cast<size_t>(threads));
+      ParallelRuns(pool, tasks, [&](int64_t task, int worker) {
+        ++counts[static_cast<size_t>(task)];
+        taken[static_cast<size_t>(worker)].push_back(task);
+      });
+      for (const auto& count : counts) {
+        EXPECT_EQ(count, 1);
+      }
+      for (const auto& of_one : taken) {  // a run of one's own, and at most one of each other worker's
+        int64_t turns = 0;
+        for (size_t i = 1; i < of_one.size(); ++i) {
+          turns += of_one[i] < of_one[i - 1] ? 1 : 0;
+        }
+        EXPECT_LT(turns, threads);
+      }
+    }
+  }
+}
+
 TEST(ThreadPoolTest, WakesSleepersAndOutnumbersTheCpus) {
   ThreadPool pool({.threads = static_cast<int>(AllowedCpus().size()) + 3, .pin = false});
   for (int round = 0; round < 20; ++round) {
