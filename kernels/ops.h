@@ -223,8 +223,9 @@ struct ScoreArgs {
 };
 
 struct Ops {
-  std::string_view name;                // "ref", "scalar", "avx2", "avx512", "avx512_bf16"
+  std::string_view name;                // "ref", "scalar", "avx2", ...: kernels/select.cc
   std::string_view description;         // what it needs, for `causeway inspect`
+  std::string_view extends = {};        // the table that it differs from in linear of panels alone; else empty
   int64_t rounds_x_beyond = INT64_MAX;  // columns of a BF16 weight above which linear rounds x to BF16 (to 2^-8)
   void (*embed)(Stream&, const EmbedArgs&);
   void (*linear)(Stream&, const LinearArgs&);

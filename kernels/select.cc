@@ -28,9 +28,15 @@ bool HasAvx512() {
   return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+bool HasAvx512Vnni() { return HasAvx512() && __builtin_cpu_supports("avx512vnni"); }
 // VNNI came before BF16: no processor has the latter alone.
-bool HasAvx512BF16() {
-  return HasAvx512() && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+bool HasAvx512BF16() { return HasAvx512Vnni() && __builtin_cpu_supports("avx512bf16"); }
+// VNNI of 256 bits in the encoding of AVX2; compilers name it differently.
+bool HasAvx2Vnni() {
+  constexpr unsigned int kAvxVnni = 1U << 4;
+  unsigned int a = 0, b = 0, c = 0, d = 0;
+  return HasAvx2() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && a >= 1 &&
+         __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvxVnni) != 0;
 }
 #endif
 bool Always() { return true; }
@@ -39,7 +45,9 @@ bool Always() { return true; }
 constexpr TableRow kTables[] = {
 #if defined(__x86_64__)
     {&avx512_bf16::kOps, HasAvx512BF16},
+    {&avx512_vnni::kOps, HasAvx512Vnni},
     {&avx512::kOps, HasAvx512},
+    {&avx2_vnni::kOps, HasAvx2Vnni},
     {&avx2::kOps, HasAvx2},
 #endif
     {&scalar::kOps, Always},

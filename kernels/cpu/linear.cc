@@ -355,11 +355,7 @@ void LinearOf(Stream& stream, const LinearArgs& args, Takes takes) {
 
 }  // namespace
 
-void Linear(Stream& stream, const LinearArgs& args) {
-  if (args.m == 0) {
-    return;
-  }
-  LinearPanels(stream, args);
+void LinearRows(Stream& stream, const LinearArgs& args) {
   LinearOf<F32Rows>(stream, args, TakesFloatsAndBlocks);
   LinearOf<F16Rows>(stream, args, TakesOnly<FormatId::kF16>);
 #if defined(CAUSEWAY_ISA_AVX512_BF16)

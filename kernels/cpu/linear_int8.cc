@@ -10,7 +10,7 @@
 #include "base/parallel_runs.h"
 #include "kernels/cpu/linear_tile.h"
 #include "kernels/cpu/ops.h"
-#if defined(CAUSEWAY_ISA_AVX512_BF16)
+#if defined(CAUSEWAY_ISA_AVX512_VNNI)
 #include "kernels/cpu/int8_tile_avx512.h"
 #elif defined(CAUSEWAY_ISA_AVX2) || defined(CAUSEWAY_ISA_AVX512)
 #include "kernels/cpu/int8_tile_avx2.h"
@@ -137,7 +137,7 @@ Tile TileFor(int64_t width, int64_t height) {
     TilesOf<kKind, 2>(),
     TilesOf<kKind, 3>(),
     TilesOf<kKind, 4>(),
-#if defined(CAUSEWAY_ISA_AVX512_BF16)
+#if defined(CAUSEWAY_ISA_AVX512_VNNI)
     TilesOf<kKind, 5>(),
     TilesOf<kKind, 6>(),
 #endif

@@ -1,5 +1,6 @@
-// The fast ops of one instruction set; each op file defines its functions in namespace CAUSEWAY_ISA.
-// LinearPanels does the targets of a linear call whose weights are in panels; Linear calls it.
+// The fast ops of one instruction set; each op file defines its functions in namespace CAUSEWAY_ISA. Of a linear call,
+// LinearPanels does the targets whose weights are in panels, LinearRows the others. A table that only multiplies codes in
+// another way defines LinearPanels and kOps, and takes all else from the set that it extends (kernels/CMakeLists.txt).
 #pragma once
 
 #include "kernels/ops.h"
@@ -9,7 +10,7 @@ namespace causeway::kernels {
 #define CAUSEWAY_DECLARE_ISA(isa)                            \
   namespace isa {                                            \
   void Embed(Stream& stream, const EmbedArgs& args);         \
-  void Linear(Stream& stream, const LinearArgs& args);       \
+  void LinearRows(Stream& stream, const LinearArgs& args);   \
   void LinearPanels(Stream& stream, const LinearArgs& args); \
   void LowRank(Stream& stream, const LowRankArgs& args);     \
   void Sparse(Stream& stream, const SparseArgs& args);       \
@@ -26,7 +27,9 @@ namespace causeway::kernels {
 
 CAUSEWAY_DECLARE_ISA(scalar)
 CAUSEWAY_DECLARE_ISA(avx2)
+CAUSEWAY_DECLARE_ISA(avx2_vnni)
 CAUSEWAY_DECLARE_ISA(avx512)
+CAUSEWAY_DECLARE_ISA(avx512_vnni)
 CAUSEWAY_DECLARE_ISA(avx512_bf16)
 CAUSEWAY_DECLARE_ISA(avx512_emulated)
 CAUSEWAY_DECLARE_ISA(avx512_bf16_emulated)

@@ -51,6 +51,9 @@ void RunFma256(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vf
 void RunFma512(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vfmadd231ps", "zmm"), "vzeroupper\n"); }
 void RunDotInt8(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vpdpbusd", "zmm"), "vzeroupper\n"); }
 void RunPairsInt8(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vpmaddubsw", "ymm"), "vzeroupper\n"); }
+void RunDotInt8Ymm(int64_t rounds) {
+  CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("%{vex%} vpdpbusd", "ymm"), "vzeroupper\n");
+}
 void RunDotBF16(int64_t rounds) { CAUSEWAY_LOOP("vzeroall\n", CAUSEWAY_TWELVE("vdpbf16ps", "zmm"), "vzeroupper\n"); }
 // Without FMA: six multiplies and six adds, each chain on its own register.
 void RunMulAdd128(int64_t rounds) {
@@ -66,21 +69,27 @@ void RunMulAdd128(int64_t rounds) {
 
 constexpr MultiplyAdd kMultiplyAdds[] = {
     {"avx512_bf16", "vdpbf16ps zmm", int64_t{12} * 64, RunDotBF16},
+    {"avx512_vnni", "vfmadd231ps zmm", int64_t{12} * 32, RunFma512},
     {"avx512", "vfmadd231ps zmm", int64_t{12} * 32, RunFma512},
+    {"avx2_vnni", "vfmadd231ps ymm", int64_t{12} * 16, RunFma256},
     {"avx2", "vfmadd231ps ymm", int64_t{12} * 16, RunFma256},
     {"scalar", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
     {"ref", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
 };
 constexpr MultiplyAdd kFloatMultiplyAdds[] = {
     {"avx512_bf16", "vfmadd231ps zmm", int64_t{12} * 32, RunFma512},
+    {"avx512_vnni", "vfmadd231ps zmm", int64_t{12} * 32, RunFma512},
     {"avx512", "vfmadd231ps zmm", int64_t{12} * 32, RunFma512},
+    {"avx2_vnni", "vfmadd231ps ymm", int64_t{12} * 16, RunFma256},
     {"avx2", "vfmadd231ps ymm", int64_t{12} * 16, RunFma256},
     {"ref", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
 };
 // Products of codes. The tables without an integer kernel of their own multiply them as the compiler likes.
 constexpr MultiplyAdd kInt8MultiplyAdds[] = {
     {"avx512_bf16", "vpdpbusd zmm", int64_t{12} * 128, RunDotInt8},
+    {"avx512_vnni", "vpdpbusd zmm", int64_t{12} * 128, RunDotInt8},
     {"avx512", "vpmaddubsw ymm", int64_t{12} * 64, RunPairsInt8},
+    {"avx2_vnni", "vpdpbusd ymm", int64_t{12} * 64, RunDotInt8Ymm},
     {"avx2", "vpmaddubsw ymm", int64_t{12} * 64, RunPairsInt8},
     {"ref", "mulps + addps xmm", int64_t{12} * 4, RunMulAdd128},
 };

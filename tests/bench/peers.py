@@ -13,6 +13,8 @@ Peers, built on the machine that runs them (both need only cmake and a compiler)
                    cmake --build build --target llama-bench llama-batched-bench
     ik_llama.cpp   github.com/ikawrakow/ik_llama.cpp at 8337e4c (2026-08): the same; -DGGML_IQK_FA_ALL_QUANTS=OFF is quicker
     OpenVINO GenAI tests/bench/openvino_peer.py says how
+    As on a machine with AVX2 alone: --force-kernels avx2, and both llama.cpps in folders of their own, built with
+                   -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON (llama.cpp: -DGGML_BMI2=ON too)
 
 Then, each on an idle machine; a file of results may be filled in pieces and printed at any time:
 
@@ -63,7 +65,8 @@ def causeway(args, name):
     path = model_file(args, name) if name in GGUF_FORMATS else os.path.join(args.models, name)
     text = output_of([args.causeway, "bench", "engine", "--model", path, "--threads", str(args.threads),
                       "--prompt-tokens", str(PREFILL), "--context", str(CONTEXT), "--gen-tokens", str(TOKENS),
-                      "--batch", ",".join(map(str, BATCHES)), "--json"])
+                      "--batch", ",".join(map(str, BATCHES)), "--json",
+                      *(["--force-kernels", args.force_kernels] if args.force_kernels else [])])
     report = json.loads(text)
     points = {f"b={row['batch']}": row["decode_tokens_per_s"] for row in report["results"]}
     points["prefill"] = max(row["prefill_tokens_per_s"] for row in report["results"])
@@ -161,6 +164,7 @@ def report(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--causeway", help="our binary")
+    parser.add_argument("--force-kernels", help="causeway's kernels, where the peers were built for another machine")
     parser.add_argument("--llama", help="folder of llama.cpp's binaries")
     parser.add_argument("--ik", help="folder of ik_llama.cpp's binaries")
     parser.add_argument("--openvino", help="a Python with openvino-genai")

@@ -26,6 +26,9 @@ inline void ExpectFoldersPass(const std::vector<std::string>& folders) {
     for (const kernels::Ops* ops : kernels::AllOps()) {
       if (kernels::CanRun(*ops)) {
         for (const bool int8 : {false, true}) {
+          if (!int8 && !ops->extends.empty()) {
+            continue;  // those ops are another table's
+          }
           ExpectPassed(VerifyModel(folder, *ops, pool, {.dump = {}, .int8_activations = int8}),
                        std::string(ops->name) + (int8 ? " int8 " : " f32 ") + folder);
         }
