@@ -34,12 +34,25 @@ inline __m256 SignedFloats(const std::byte* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
 
+#if defined(CAUSEWAY_ISA_AVX2_VNNI)
+constexpr bool kHasVnni = true;
+#else
+constexpr bool kHasVnni = false;
+#endif
 // Whether codes are multiplied as signed numbers: bytes less 128, or a table's.
-constexpr bool IsSigned(const PackedTraits& traits) { return traits.bits == 8 || traits.table != PackedTable::kNone; }
+constexpr bool IsSigned(const PackedTraits& traits) {
+  return !kHasVnni && (traits.bits == 8 || traits.table != PackedTable::kNone);
+}
 // What is still to be taken off the codes then.
 constexpr int OffsetLeft(const PackedTraits& traits) { return IsSigned(traits) ? 0 : traits.offset; }
-// Quads whose products add up in 16 bits.
-constexpr int QuadsIn16Bits(const PackedTraits& traits) { return traits.bits == 6 ? 2 : traits.bits == 5 ? 4 : 8; }
+// Quads whose products add up without widening.
+constexpr int QuadsTogether(const PackedTraits& traits) {
+  return kHasVnni || IsSigned(traits) || traits.bits <= 4 ? kQuads : traits.bits == 5 ? 4 : 2;
+}
+// The order that quads are taken in: low and high nibbles of the same bytes one after the other.
+constexpr int QuadAt(const PackedTraits& traits, int i) {
+  return traits.low_bits() == 4 && !traits.halves() ? i / 2 + i % 2 * 4 : i;
+}
 
 // Fields of `kBits` bits of quad `kQuad` from a plane of a group, moved to bit `kTo` of each byte; others are anything.
 template <int kBits, int kQuad, int kTo>
@@ -60,14 +73,16 @@ inline __m256i And(__m256i bytes, int mask) {
   return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
 }
 
-// Quad `kQuad` of half of a panel's rows (`group` points at them): codes, or signed numbers.
+// Quad `kQuad` of half of a panel's rows (`group` points at them): codes (what a table holds for them, plus the offset),
+// or signed numbers.
 template <PackedKind kKind, int kQuad>
 CAUSEWAY_INLINE __m256i LoadQuad(const std::byte* group) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   constexpr int kLow = kTraits.low_bits();
   constexpr int kHigh = kTraits.high_bits();
   if constexpr (kLow == 8) {
-    return _mm256_xor_si256(LoadHalf(group + kQuad * 64), _mm256_set1_epi8(static_cast<char>(0x80)));
+    const __m256i codes = LoadHalf(group + kQuad * 64);
+    return IsSigned(kTraits) ? _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80))) : codes;
   } else {
     __m256i codes = And(LoadFields<kLow, kQuad, 0>(group), (1 << kLow) - 1);
     if constexpr (kHigh > 0) {
@@ -75,8 +90,10 @@ CAUSEWAY_INLINE __m256i LoadQuad(const std::byte* group) {
       codes = _mm256_or_si256(codes, And(high, ((1 << kHigh) - 1) << kLow));
     }
     if constexpr (kTraits.table != PackedTable::kNone) {
-      const auto* const numbers = reinterpret_cast<const __m128i*>(kPackedTables[static_cast<int>(kTraits.table)]);
-      codes = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(numbers)), codes);
+      const auto* const table = reinterpret_cast<const __m128i*>(kPackedTables[static_cast<int>(kTraits.table)]);
+      const __m128i offset = _mm_set1_epi8(static_cast<char>(OffsetLeft(kTraits)));
+      const __m128i numbers = _mm_add_epi8(_mm_loadu_si128(table), offset);
+      codes = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(numbers), codes);
     }
     return codes;
   }
@@ -84,33 +101,19 @@ CAUSEWAY_INLINE __m256i LoadQuad(const std::byte* group) {
 
 inline __m256i WidenPairs(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
 
-// Quads [kFirst, kFirst + kCount) of half a panel times one row of x, as 32-bit sums.
-template <PackedKind kKind, int kFirst, int... kAt>
-CAUSEWAY_INLINE __m256i DotQuads(const std::byte* codes, const std::byte* x, std::integer_sequence<int, kAt...>) {
+// sum + a quad's products: pairs of 16 bits where codes are unsigned and there is no VNNI, else 32 bits.
+template <PackedKind kKind>
+CAUSEWAY_INLINE __m256i AddProducts(__m256i sum, __m256i weights, __m256i four) {
+#if defined(CAUSEWAY_ISA_AVX2_VNNI)
+  return _mm256_dpbusd_avx_epi32(sum, weights, four);
+#else
   if constexpr (IsSigned(TraitsOf(kKind))) {
-    __m256i sum = _mm256_setzero_si256();
-    const auto add = [&](__m256i weights, __m256i four) {
-      const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
-      sum = _mm256_add_epi32(sum, WidenPairs(pairs));
-    };
-    (add(LoadQuad<kKind, kFirst + kAt>(codes), BroadcastFour(x + (kFirst + kAt) * 4)), ...);
-    return sum;
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
+    return _mm256_add_epi32(sum, WidenPairs(pairs));
   } else {
-    __m256i pairs = _mm256_setzero_si256();
-    ((pairs = _mm256_add_epi16(
-          pairs, _mm256_maddubs_epi16(LoadQuad<kKind, kFirst + kAt>(codes), BroadcastFour(x + (kFirst + kAt) * 4)))),
-     ...);
-    return WidenPairs(pairs);
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, four));
   }
-}
-template <PackedKind kKind, int kFirst, int kEnd>
-CAUSEWAY_INLINE __m256i DotRange(const std::byte* codes, const std::byte* x) {
-  constexpr int kStep = QuadsIn16Bits(TraitsOf(kKind)) < kEnd - kFirst ? QuadsIn16Bits(TraitsOf(kKind)) : kEnd - kFirst;
-  __m256i sum = DotQuads<kKind, kFirst>(codes, x, std::make_integer_sequence<int, kStep>());
-  if constexpr (kFirst + kStep < kEnd) {
-    sum = _mm256_add_epi32(sum, DotRange<kKind, kFirst + kStep, kEnd>(codes, x));
-  }
-  return sum;
+#endif
 }
 
 }  // namespace

@@ -1,8 +1,11 @@
 // The integer tile with AVX2: a panel's sixteen rows are two registers of four k of eight rows each. Products of codes
 // of up to six bits add up in 16 bits over a few quads (31 * 2 * 127 * 4 < 32768); longer ones take the sign from the
-// weight to x, so that the unsigned operand is |code| <= 128 and a pair fits (2 * 128 * 127 < 32768). Included by
-// linear_int8.cc only.
+// weight to x, so that the unsigned operand is |code| <= 128 and a pair fits (2 * 128 * 127 < 32768). With AVX-VNNI all
+// codes are unsigned and add up in 32 bits. Both halves of a panel share what is read of x. Included by linear_int8.cc
+// only.
 #pragma once
+
+#include <utility>
 
 #include "kernels/cpu/int8_ahead.h"
 #include "kernels/cpu/int8_codes_avx2.h"
@@ -38,81 +41,169 @@ inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
   }
 }
 // kLanes values, already whole numbers in [-127, 127].
+#if defined(CAUSEWAY_ISA_AVX512)
 inline void StoreCodes(int8_t* p, Vec rounded) {
-  alignas(64) float values[kLanes];
-  Store(values, rounded);
-  for (int i = 0; i < kLanes; ++i) {
-    p[i] = static_cast<int8_t>(values[i]);
-  }
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(rounded)));
 }
+#else
+inline void StoreCodes(int8_t* p, Vec rounded) {
+  const __m256i whole = _mm256_cvtps_epi32(rounded);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+}
+#endif
 
-// Scales and minima of half of a panel's rows in a group, of each half of the group where it has its own.
+// Half of a panel's rows, and the numbers that a group of theirs is scaled with.
 template <PackedKind kKind>
 struct HalfParams {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
-  __m256 scale[2];
-  __m256 minimum[2];
-  __m256i zeros;  // what is taken off the codes
+  const std::byte* params;
+  const std::byte* super;
+  int64_t half;
 
-  CAUSEWAY_INLINE void Load(const std::byte* params, const std::byte* super, int half) {
+  // Of all of the group, or of its half `section` where halves have their own.
+  CAUSEWAY_INLINE __m256 Scale(int section) const {
     if constexpr (kTraits.params == PackedParams::kZero || kTraits.params == PackedParams::kFloat) {
-      scale[0] = _mm256_loadu_ps(reinterpret_cast<const float*>(params) + half * 8);
-    } else if constexpr (!kTraits.supers()) {
-      scale[0] = HalfFloats(params + half * 16);
-      if constexpr (kTraits.minimum()) {
-        minimum[0] = HalfFloats(params + kPanelRows * 2 + half * 16);
-      }
+      return _mm256_loadu_ps(reinterpret_cast<const float*>(params) + half * 8);
+    } else if constexpr (kTraits.supers()) {
+      return _mm256_mul_ps(HalfFloats(super + half * 16), SignedFloats(params + section * kPanelRows + half * 8));
     } else {
-      constexpr int kHalves = kTraits.halves() ? 2 : 1;
-      const __m256 d = HalfFloats(super + half * 16);
-      CAUSEWAY_UNROLL for (int i = 0; i < kHalves; ++i) {
-        scale[i] = _mm256_mul_ps(d, SignedFloats(params + i * kPanelRows + half * 8));
+      return HalfFloats(params + half * 16);
+    }
+  }
+  CAUSEWAY_INLINE __m256 Minimum(int section) const {
+    if constexpr (kTraits.supers()) {
+      const int64_t before = (kTraits.halves() ? 2 : 1) + section;
+      const __m256i bytes = EightBytes(params + before * kPanelRows + half * 8);
+      return _mm256_mul_ps(HalfFloats(super + kSuperBytes / 2 + half * 16), _mm256_cvtepi32_ps(bytes));
+    } else {
+      return HalfFloats(params + kPanelRows * 2 + half * 16);
+    }
+  }
+  // As pairs of 16 bits, the upper ones 0.
+  CAUSEWAY_INLINE __m256i Zeros() const {
+    const __m256i bytes = EightBytes(params + kPanelRows * 4 + half * 8);
+    return IsSigned(kTraits)
+               ? _mm256_and_si256(_mm256_sub_epi32(bytes, _mm256_set1_epi32(128)), _mm256_set1_epi32(0xffff))
+               : bytes;
+  }
+};
+
+// The sum of x's codes times what is to be taken off the weight's: an offset, or zero points.
+template <PackedKind kKind, int kSection>
+CAUSEWAY_INLINE __m256i OffsetSum(const HalfParams<kKind>& params, const XGroup& group) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  constexpr int kOffset = OffsetLeft(kTraits);
+  if constexpr (kTraits.zero()) {
+    return _mm256_madd_epi16(params.Zeros(), MinusSums(group));
+  } else if constexpr (kOffset == 0) {
+    return _mm256_setzero_si256();
+  } else if constexpr (kTraits.halves()) {
+    constexpr int kBoth = kSection == 0 ? (kOffset | -kOffset * 65536) : kOffset * 65536;
+    return _mm256_madd_epi16(MinusSums(group), _mm256_set1_epi32(kBoth));
+  } else {
+    constexpr int kShift = __builtin_ctz(static_cast<unsigned>(kOffset)) - 3;
+    return _mm256_slli_epi32(_mm256_set1_epi32(group.minus_eight_sums), kShift);
+  }
+}
+
+// The integers of H halves of panels and C rows of x in a group, or in half of one that has its own scales.
+template <PackedKind kKind, int H, int C>
+struct Dots {
+  static constexpr PackedTraits kTraits = TraitsOf(kKind);
+  using Halves = HalfParams<kKind>[H];
+  using Groups = const XGroup* [C];
+  __m256i whole[H][C];
+
+  // The sums that carry the offset from their start on are VNNI's; others would have to add it to a product anyway.
+  template <int kSection>
+  CAUSEWAY_INLINE void Start(const Halves& halves, const Groups& groups) {
+    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+        whole[h][c] = kHasVnni ? OffsetSum<kKind, kSection>(halves[h], *groups[c]) : _mm256_setzero_si256();
       }
-      if constexpr (kTraits.params != PackedParams::kHalves) {
-        const __m256 dmin = HalfFloats(super + kSuperBytes / 2 + half * 16);
-        CAUSEWAY_UNROLL for (int i = 0; i < kHalves; ++i) {
-          const __m256i bytes = EightBytes(params + (kHalves + i) * kPanelRows + half * 8);
-          minimum[i] = _mm256_mul_ps(dmin, _mm256_cvtepi32_ps(bytes));
+    }
+  }
+
+  // Quads from the `kFirst`th of their order on, kCount of them.
+  template <int kFirst, int kCount>
+  CAUSEWAY_INLINE void AddQuads(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C]) {
+    if constexpr (kHasVnni || IsSigned(kTraits)) {
+      AddEach<kFirst>(codes, x, whole, std::make_integer_sequence<int, kCount>());
+    } else {
+      constexpr int kStep = QuadsTogether(kTraits) < kCount ? QuadsTogether(kTraits) : kCount;
+      __m256i pairs[H][C];
+      CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
+        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { pairs[h][c] = _mm256_setzero_si256(); }
+      }
+      AddEach<kFirst>(codes, x, pairs, std::make_integer_sequence<int, kStep>());
+      CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
+        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+          whole[h][c] = _mm256_add_epi32(whole[h][c], WidenPairs(pairs[h][c]));
+        }
+      }
+      if constexpr (kStep < kCount) {
+        AddQuads<kFirst + kStep, kCount - kStep>(codes, x);
+      }
+    }
+  }
+
+  // sums += the integers, scaled, less the minimum.
+  template <int kSection>
+  CAUSEWAY_INLINE void Finish(const Halves& halves, const Groups& groups, Sums (&sums)[H / 2][C]) const {
+    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
+      const __m256 scale = halves[h].Scale(kSection);
+      __m256 minimum;
+      if constexpr (kTraits.minimum()) {
+        minimum = halves[h].Minimum(0);
+      }
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+        __m256i dot = whole[h][c];
+        if constexpr (!kHasVnni) {
+          dot = _mm256_add_epi32(dot, OffsetSum<kKind, kSection>(halves[h], *groups[c]));
+        }
+        __m256& sum = sums[h / 2][c].half[h % 2];
+        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(scale, _mm256_set1_ps(groups[c]->scale)), sum);
+        if constexpr (kTraits.minimum()) {
+          sum = _mm256_fmadd_ps(minimum, _mm256_set1_ps(groups[c]->minus_scaled_sum), sum);
         }
       }
     }
-    if constexpr (kTraits.zero()) {
-      const __m256i bytes = EightBytes(params + kPanelRows * 4 + half * 8);
-      zeros = kTraits.bits == 8
-                  ? _mm256_and_si256(_mm256_sub_epi32(bytes, _mm256_set1_epi32(128)), _mm256_set1_epi32(0xffff))
-                  : bytes;
+  }
+
+ private:
+  template <int kFirst, int... kAt>
+  CAUSEWAY_INLINE void AddEach(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C], __m256i (&to)[H][C],
+                               std::integer_sequence<int, kAt...>) {
+    (AddQuad<QuadAt(kTraits, kFirst + kAt)>(codes, x, to), ...);
+  }
+  template <int kQuad>
+  CAUSEWAY_INLINE void AddQuad(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C],
+                               __m256i (&to)[H][C]) {
+    __m256i weights[H];
+    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) { weights[h] = LoadQuad<kKind, kQuad>(codes[h / 2] + h % 2 * 32); }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+      const __m256i four = BroadcastFour(x[c] + kQuad * 4);
+      CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
+        to[h][c] = AddProducts<kKind>(to[h][c], weights[h], four);
+        asm volatile("" : "+v"(to[h][c]));  // in its register: else g++ multiplies far ahead and stores the products
+      }
     }
   }
 };
 
-// sum + the group's integers, scaled, less the minima.
-template <PackedKind kKind>
-CAUSEWAY_INLINE __m256 FinishGroup(const HalfParams<kKind>& params, const XGroup& group, __m256i first, __m256i second,
-                                   __m256 sum) {
-  constexpr PackedTraits kTraits = TraitsOf(kKind);
-  constexpr int kOffset = OffsetLeft(kTraits);
-  if constexpr (kTraits.zero()) {
-    first = _mm256_add_epi32(first, _mm256_madd_epi16(params.zeros, MinusSums(group)));
-  } else if constexpr (kTraits.halves() && kOffset > 0) {
-    const int minus_first = group.minus_sum - group.minus_second_half;
-    first = _mm256_add_epi32(first, _mm256_set1_epi32(kOffset * minus_first));
-    second = _mm256_add_epi32(second, _mm256_set1_epi32(kOffset * group.minus_second_half));
-  } else if constexpr (kOffset > 0) {
-    first = _mm256_add_epi32(first, _mm256_set1_epi32(group.minus_eight_sums * (kOffset / 8)));
+// sums less the minima of both halves of a group.
+template <PackedKind kKind, int H, int C>
+CAUSEWAY_INLINE void TakeMinima(const HalfParams<kKind> (&halves)[H], const XGroup* const (&groups)[C],
+                                Sums (&sums)[H / 2][C]) {
+  CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
+    const __m256 minima[] = {halves[h].Minimum(0), halves[h].Minimum(1)};
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+      __m256& sum = sums[h / 2][c].half[h % 2];
+      sum = _mm256_fmadd_ps(minima[0], _mm256_set1_ps(groups[c]->ScaledFirst()), sum);
+      sum = _mm256_fmadd_ps(minima[1], _mm256_set1_ps(groups[c]->ScaledSecond()), sum);
+    }
   }
-  const __m256 x_scale = _mm256_set1_ps(group.scale);
-  sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(first), _mm256_mul_ps(params.scale[0], x_scale), sum);
-  if constexpr (kTraits.minimum()) {
-    sum = _mm256_fmadd_ps(params.minimum[0], _mm256_set1_ps(group.minus_scaled_sum), sum);
-  }
-  if constexpr (kTraits.halves()) {
-    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(second), _mm256_mul_ps(params.scale[1], x_scale), sum);
-  }
-  if constexpr (kTraits.params == PackedParams::kHalvesMin) {
-    sum = _mm256_fmadd_ps(params.minimum[0], _mm256_set1_ps(group.ScaledFirst()), sum);
-    sum = _mm256_fmadd_ps(params.minimum[1], _mm256_set1_ps(group.ScaledSecond()), sum);
-  }
-  return sum;
 }
 
 // Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`.
@@ -120,42 +211,50 @@ template <PackedKind kKind, int R, int C>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
                                const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
+  constexpr int H = 2 * R;
   constexpr int64_t kCodeBytes = kTraits.code_bytes();
   constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;  // groups of the weight in one of x
-  constexpr int kFirstEnd = kTraits.halves() ? kQuads / 2 : kQuads;
   const int scale_shift = __builtin_ctzll(static_cast<uint64_t>(shape.scale_groups));
   const std::byte* codes[R];
+  const std::byte* rows[C];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r]; }
+  CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   for (int64_t g = 0; g < x.per_row; ++g) {
     AskAhead(ahead, g);
     const int64_t scale_group = kTraits.wide ? g : kTraits.zero() ? g >> scale_shift : g;
-    const std::byte* const row = x.data + g * x.group_bytes();
-    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-      CAUSEWAY_UNROLL for (int half = 0; half < 2; ++half) {
-        HalfParams<kKind> params;
-        params.Load(panels[r] + shape.params + scale_group * kTraits.param_bytes(),
-                    panels[r] + shape.supers + g / kSuperGroups * kSuperBytes, half);
-        __m256i first[C];
-        __m256i second[C];
-        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { first[c] = second[c] = _mm256_setzero_si256(); }
-        for (int64_t i = 0; i < kTogether; ++i) {
-          const std::byte* const own = codes[r] + i * kCodeBytes + half * 32;
-          CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-            const std::byte* const xs = row + c * x.stride + i * kGroup;
-            first[c] = _mm256_add_epi32(first[c], DotRange<kKind, 0, kFirstEnd>(own, xs));
-            if constexpr (kTraits.halves()) {
-              second[c] = _mm256_add_epi32(second[c], DotRange<kKind, kFirstEnd, kQuads>(own, xs));
-            }
-          }
-        }
-        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-          const auto& group = *reinterpret_cast<const XGroup*>(row + c * x.stride + kTogether * kGroup);
-          __m256& sum = sums[r][c].half[half];
-          sum = FinishGroup<kKind>(params, group, first[c], second[c], sum);
-        }
-      }
-      codes[r] += kTogether * kCodeBytes;
+    HalfParams<kKind> halves[H];
+    const XGroup* groups[C];
+    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
+      halves[h] = {panels[h / 2] + shape.params + scale_group * kTraits.param_bytes(),
+                   panels[h / 2] + shape.supers + g / kSuperGroups * kSuperBytes, h % 2};
     }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+      groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kTogether * kGroup);
+    }
+    Dots<kKind, H, C> dots;
+    if constexpr (kTraits.halves()) {
+      dots.template Start<0>(halves, groups);
+      dots.template AddQuads<0, kQuads / 2>(codes, rows);
+      dots.template Finish<0>(halves, groups, sums);
+      dots.template Start<1>(halves, groups);
+      dots.template AddQuads<kQuads / 2, kQuads / 2>(codes, rows);
+      dots.template Finish<1>(halves, groups, sums);
+    } else {
+      dots.template Start<0>(halves, groups);
+    }
+    for (int64_t i = 0; i < kTogether; ++i) {
+      if constexpr (!kTraits.halves()) {
+        dots.template AddQuads<0, kQuads>(codes, rows);
+      }
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] += kCodeBytes; }
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kGroup; }
+    }
+    if constexpr (!kTraits.halves()) {
+      dots.template Finish<0>(halves, groups, sums);
+    } else if constexpr (kTraits.params == PackedParams::kHalvesMin) {
+      TakeMinima<kKind, H, C>(halves, groups, sums);
+    }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += sizeof(XGroup); }
   }
 }
 
