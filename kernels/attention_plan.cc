@@ -48,9 +48,7 @@ class Builder {
     return shared - first_seen >= kCascadeFrom ? shared : 0;
   }
 
-  int64_t MaxTileRows() const {
-    return std::clamp(kAttentionTileQueries / (args_.heads / args_.layer.kv_heads), int64_t{1}, kAttentionTileRows);
-  }
+  int64_t MaxTileRows() const { return AttentionTileRows(args_.heads / args_.layer.kv_heads); }
 
   // Fewer rows where whole tiles would leave threads without work and are too short to be split.
   int64_t GroupTileRows(std::span<const int32_t> members, int64_t shared) const {

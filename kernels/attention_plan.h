@@ -2,6 +2,7 @@
 // changes a bit of the result; it decides what is read how often, and by how many threads.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -11,9 +12,16 @@ namespace causeway::kernels {
 
 class Scratch;
 
-inline constexpr int64_t kAttentionTileRows = 16;       // query rows of a tile, at most
+inline constexpr int64_t kAttentionTileRows = 64;       // query rows of a tile, at most
 inline constexpr int64_t kAttentionTileQueries = 1024;  // rows times heads of one kv head, at most
 inline constexpr int64_t kAttentionTaskQueries = 128;   // of a task of several kv heads, at most: they stay in the L2
+
+// Query rows of a tile with `group` query heads a kv head. Rows share each block, but all go as far as the last one
+// sees: sixteen, and more where heads are too few to be worth the preparing of a block.
+inline int64_t AttentionTileRows(int64_t group) {
+  const int64_t rows = std::max<int64_t>(16, kAttentionTileRows / group);
+  return std::clamp<int64_t>(kAttentionTileQueries / group, 1, rows);
+}
 
 inline int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

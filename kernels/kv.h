@@ -11,13 +11,16 @@ enum class KvFormat : uint8_t { kF32, kF16, kBF16 };
 
 inline int64_t KvFormatBytes(KvFormat format) { return format == KvFormat::kF32 ? 4 : 2; }
 
+// So many rows, from a multiple of it on, are neighbours in memory: it divides every tokens_per_page.
+inline constexpr int64_t kKvRun = 16;
+
 // Where one layer's K and V rows lie, affine in the position: the row of position t is at
 // base + (t / T) * page_bytes + {k,v}_offset + (t % T) * row_bytes. In the page-slab layout
 // ([layer][K|V][token][head][dim]) rows of a layer are neighbours; memory/kv_layout.h has the others.
 struct KvLayerView {
   KvFormat format = KvFormat::kF32;
   int64_t page_bytes = 0;
-  int64_t tokens_per_page = 0;  // T, a multiple of 16
+  int64_t tokens_per_page = 0;  // T, a multiple of kKvRun
   int64_t k_offset = 0;         // bytes from the start of a page to this layer's K rows
   int64_t v_offset = 0;
   int64_t row_bytes = 0;  // from a row to the next one; at least kv_heads * head_dim * element size

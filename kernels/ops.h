@@ -162,7 +162,7 @@ struct AttentionArgs {
   float softcap = 0.0F;  // > 0: scores become cap * tanh(score / cap)
 };
 
-inline constexpr int64_t kAttentionBlock = 16;       // divides every tokens_per_page
+inline constexpr int64_t kAttentionBlock = 64;       // positions that one step of the softmax takes
 inline constexpr int64_t kAttentionPartition = 512;  // merged in ascending order
 
 // ---- Sampling -------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/kv_rows.h"
+#include "kernels/cpu/kv_transpose.h"
+#include "kernels/kv_address.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
@@ -14,34 +15,62 @@ struct Heads {
   int64_t count;
 };
 
-// Asks for the rows of a block to come, a few lines at a time between the arithmetic of the one at hand: a head's part
-// of a row is too short for the hardware to see a stream, and many requests at once hold up the loads behind them.
-// Whole rows, not each head's part: those of one head lie rows apart, which is few sets of the cache.
-class BlockAhead {
- public:
-  // Of positions [first, first + kAttentionBlock) below `to`, the parts of `kv_heads`; nothing where first >= to.
-  BlockAhead(const AttentionArgs& args, const KvSequence& sequence, Heads kv_heads, int64_t first, int64_t to)
-      : row_bytes_(args.layer.row_bytes) {
-    if (first >= to) {
-      return;
+// Where the rows of a block lie in the cache, from the first of some kv heads on.
+struct CacheBlock {
+  int64_t first;  // absolute position of row 0
+  int64_t low;    // rows [low, high) may be read: those before, or behind, may be nobody's
+  int64_t high;
+  RowRuns k;
+  RowRuns v;
+
+  // The block at `first`, of which positions [from, to) may be read.
+  CacheBlock(const KvLayerView& layer, const KvSequence& sequence, int64_t kv_head, int64_t first_position,
+             int64_t from, int64_t to)
+      : first(first_position),
+        low(std::max<int64_t>(0, from - first)),
+        high(std::clamp<int64_t>(to - first, 0, kBlock)),
+        k{{}, layer.row_bytes},
+        v{{}, layer.row_bytes} {
+    const int64_t offset = kv_head * layer.head_dim * KvFormatBytes(layer.format);
+    for (int64_t run = low / kKvRun; run * kKvRun < high; ++run) {
+      int64_t row = 0;
+      const std::byte* const page = PageOf(layer, sequence, first + run * kKvRun, row) + row * layer.row_bytes + offset;
+      k.runs[run] = page + layer.k_offset;
+      v.runs[run] = page + layer.v_offset;
     }
-    const int64_t head_bytes = args.layer.head_dim * KvFormatBytes(args.layer.format);
-    at_ = row_ = KRow(args.layer, sequence, first) + kv_heads.first * head_bytes;
-    v_ = VRow(args.layer, sequence, first) + kv_heads.first * head_bytes;
-    rows_ = rows_left_ = std::min(kAttentionBlock, to - first);
-    part_bytes_ = kv_heads.count * head_bytes;
-    total_ = left_ = 2 * rows_ * ((part_bytes_ + kLine - 1) / kLine);
   }
 
-  int64_t total() const { return total_; }
+  bool whole() const { return low == 0 && high == kBlock; }
+};
 
-  void Ask(int64_t lines) {
-    lines = std::min(lines, left_);
+// Asks for the rows of a block to come, a few lines at a time between the arithmetic of the one at hand: a head's part
+// of a row is too short for the hardware to see a stream, and of many requests at once it drops some. Whole rows, not
+// each head's part: those of one head lie rows apart, which is few sets of the cache.
+class BlockAhead {
+ public:
+  // The rows of `block`, `part_bytes` of each, in about `asks` portions.
+  BlockAhead(const CacheBlock& block, int64_t part_bytes, int64_t asks)
+      : block_(block), part_bytes_(part_bytes), row_(block.low) {
+    const int64_t rows = std::max<int64_t>(0, block.high - block.low);
+    left_ = 2 * rows * ((part_bytes + kLine - 1) / kLine);
+    portion_ = (left_ + asks - 1) / asks;
+    at_ = end_ = nullptr;
+    if (left_ > 0) {
+      StartRow(block_.k);
+    }
+  }
+
+  // Asks for a portion; nothing where all are asked for.
+  inline __attribute__((always_inline)) void Ask() {
+    if (left_ == 0) {
+      return;
+    }
+    const int64_t lines = std::min(portion_, left_);
     left_ -= lines;
-    for (; lines > 0; --lines) {
+    for (int64_t i = 0; i < lines; ++i) {
       __builtin_prefetch(at_, 0, 3);
       at_ += kLine;
-      if (at_ >= row_ + part_bytes_) {
+      if (at_ >= end_) {
         NextRow();
       }
     }
@@ -50,24 +79,26 @@ class BlockAhead {
  private:
   static constexpr int64_t kLine = 64;
 
-  void NextRow() {
-    row_ += row_bytes_;
-    if (--rows_left_ == 0) {
-      row_ = v_;
-      rows_left_ = rows_;
+  void StartRow(const RowRuns& rows) {
+    at_ = rows.At(row_);
+    end_ = at_ + part_bytes_;
+  }
+  inline __attribute__((always_inline)) void NextRow() {
+    if (++row_ == block_.high) {
+      row_ = block_.low;
+      in_v_ = true;
     }
-    at_ = row_;
+    StartRow(in_v_ ? block_.v : block_.k);
   }
 
-  const std::byte* at_ = nullptr;
-  const std::byte* row_ = nullptr;
-  const std::byte* v_ = nullptr;
-  int64_t row_bytes_;
-  int64_t part_bytes_ = 0;
-  int64_t rows_ = 0;
-  int64_t rows_left_ = 0;
-  int64_t total_ = 0;  // lines
-  int64_t left_ = 0;
+  const CacheBlock& block_;
+  const int64_t part_bytes_;
+  int64_t row_;
+  bool in_v_ = false;
+  const std::byte* at_;
+  const std::byte* end_;
+  int64_t left_;  // lines
+  int64_t portion_;
 };
 
 }  // namespace

@@ -1,7 +1,9 @@
-// What reading a shared prefix once per batch gains: attention of one decode step over all layers, for sequences that
-// share a prefix as aliases (the same pages at addresses of their own) or as segments (one range for all), with and
-// without cascade; and how near 8 sequences of PREFIX positions that share nothing come to the read rate.
-// attention_bench [THREADS [SEQUENCES [PREFIX]]] (default 2 16 4096). kernels/README.md has the figures of one machine.
+// How near attention over all layers comes to the limits that are measured in the same run: the read rate in a decode
+// step of 8 sequences of PREFIX positions that share nothing, the float peak in the prefill of one prompt. And what
+// reading a shared prefix once per batch gains a decode step: of sequences that share a prefix as aliases (the same
+// pages at addresses of their own) or as segments (one range for all), with and without cascade.
+// attention_bench [THREADS [SEQUENCES [PREFIX [TABLE]]]] (default 2 16 4096, the best table).
+// kernels/cpu/README.md has the figures of one machine.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -111,7 +113,11 @@ class Batch {
 double MeasureStep(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, const Batch& batch,
                    const std::vector<kernels::KvSequence>& sequences) {
   const int64_t width = shape.heads * shape.head_dim;
-  std::vector<float> q(sequences.size() * static_cast<size_t>(width));
+  int64_t rows = 0;
+  for (const kernels::KvSequence& sequence : sequences) {
+    rows += sequence.rows;
+  }
+  std::vector<float> q(static_cast<size_t>(rows * width));
   std::vector<float> y(q.size());
   for (size_t i = 0; i < q.size(); ++i) {
     q[i] = static_cast<float>(RandomUniform(1, 2, i)) - 0.5F;
@@ -135,31 +141,48 @@ double MeasureStep(kernels::Stream& stream, const kernels::Ops& ops, const Shape
   return best;
 }
 
-void Print(const Shape& shape, const char* what, double seconds, double bytes, double positions, double read_rate) {
+// `positions`: those that all queries see, one by one.
+void Print(const Shape& shape, const char* what, double seconds, double bytes, double positions,
+           const kernels::MachineLimits& limits) {
   const double flops = positions * static_cast<double>(4 * shape.layers * shape.heads * shape.head_dim);
-  fmt::print("{:<24} {:<24} {:>8.2f} {:>8.1f} {:>8.2f} {:>8.0f} {:>8.0f}\n", shape.name, what, seconds * 1e3,
-             bytes / 1e6, bytes / seconds / 1e9, bytes / seconds / read_rate * 100, flops / seconds / 1e9);
+  fmt::print("{:<24} {:<24} {:>8.2f} {:>8.1f} {:>8.2f} {:>8.0f} {:>8.0f} {:>8.0f}\n", shape.name, what, seconds * 1e3,
+             bytes / 1e6, bytes / seconds / 1e9, bytes / seconds / limits.ReadBytesPerSecond() * 100,
+             flops / seconds / 1e9, flops / seconds / limits.float_flops_all_threads * 100);
+}
+
+// One prompt, all of its rows in one call.
+void MeasurePrefill(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t prompt,
+                    const char* what, const kernels::MachineLimits& limits) {
+  const Batch batch(shape, 1, 0, prompt);
+  std::vector<kernels::KvSequence> sequences = batch.Aliases(false);
+  sequences[0].rows = prompt;
+  sequences[0].first_position = 0;
+  const auto rows = static_cast<double>(prompt);
+  Print(shape, what, MeasureStep(stream, ops, shape, batch, sequences),
+        rows * static_cast<double>(batch.geometry().BytesPerToken()), rows * (rows + 1) / 2, limits);
 }
 
 // Sequences that share nothing: what decode reads at most.
 void MeasureAlone(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t positions,
-                  double read_rate) {
+                  const kernels::MachineLimits& limits) {
   const Batch batch(shape, kAlone, 0, positions);
   const auto all = static_cast<double>(kAlone * positions);
   Print(shape, "8 that share nothing", MeasureStep(stream, ops, shape, batch, batch.Aliases(false)),
-        all * static_cast<double>(batch.geometry().BytesPerToken()), all, read_rate);
+        all * static_cast<double>(batch.geometry().BytesPerToken()), all, limits);
 }
 
 void Measure(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t count, int64_t prefix,
-             double read_rate) {
-  MeasureAlone(stream, ops, shape, prefix, read_rate);
+             const kernels::MachineLimits& limits) {
+  MeasurePrefill(stream, ops, shape, 512, "a prompt of 512", limits);
+  MeasurePrefill(stream, ops, shape, 2048, "a prompt of 2048", limits);
+  MeasureAlone(stream, ops, shape, prefix, limits);
   const Batch batch(shape, count, prefix, kTail);
   const auto row = static_cast<double>(batch.geometry().BytesPerToken());
   const double plain_bytes = row * static_cast<double>(count * (batch.shared() + kTail));
   const double cascade_bytes = row * static_cast<double>(batch.shared() + count * kTail);
   const double positions = plain_bytes / row;
   const auto print = [&](const char* what, double seconds, double bytes) {
-    Print(shape, what, seconds, bytes, positions, read_rate);
+    Print(shape, what, seconds, bytes, positions, limits);
   };
   print("alias", MeasureStep(stream, ops, shape, batch, batch.Aliases(false)), plain_bytes);
   print("segments", MeasureStep(stream, ops, shape, batch, batch.Segments(false)), plain_bytes);
@@ -187,15 +210,19 @@ int main(int argc, char** argv) {
   ThreadPool pool({.threads = threads, .pin = false});
   kernels::Scratch scratch(threads);
   kernels::Stream stream{pool, scratch};
-  const kernels::Ops& ops = *kernels::SelectOps("").value();
-  const double read_rate = kernels::MeasureLimits(pool, ops).ReadBytesPerSecond();
-  fmt::print("{} kernels, {} threads, read {:.1f} GB/s\n{:<24} {:<24} {:>8} {:>8} {:>8} {:>8} {:>8}\n", ops.name,
-             threads, read_rate / 1e9, "shape", "sequences", "ms/step", "MB read", "GB/s", "% read", "GFLOP/s");
+  const Result<const kernels::Ops*> ops_or = kernels::SelectOps(argc > 4 ? argv[4] : "");
+  CHECK_MSG(ops_or.ok(), "no table {} here", argv[4]);
+  const kernels::Ops& ops = **ops_or;
+  const kernels::MachineLimits limits = kernels::MeasureLimits(pool, ops);
+  fmt::print("{} kernels, {} threads, read {:.1f} GB/s, {} {:.0f} GFLOP/s\n", ops.name, threads,
+             limits.ReadBytesPerSecond() / 1e9, limits.float_instruction, limits.float_flops_all_threads / 1e9);
+  fmt::print("{:<24} {:<24} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}\n", "shape", "sequences", "ms/step", "MB read", "GB/s",
+             "% read", "GFLOP/s", "% peak");
   const Shape shapes[] = {{"22 x 32/4 heads of 64", 22, 32, 4, 64},
                           {"8 x 32/8 heads of 128", 8, 32, 8, 128},
                           {"8 x 16/16 heads of 64", 8, 16, 16, 64}};
   for (const Shape& shape : shapes) {
-    Measure(stream, ops, shape, Argument(argc, argv, 2, 16), Argument(argc, argv, 3, 4096), read_rate);
+    Measure(stream, ops, shape, Argument(argc, argv, 2, 16), Argument(argc, argv, 3, 4096), limits);
   }
   return 0;
 }

@@ -384,10 +384,10 @@ TEST_P(AttentionTest, ACascadeReadsThePrefixOnce) {
   if (ops().name == "ref") {
     GTEST_SKIP() << "the reference reads each sequence's own";
   }
-  CascadeBatch batch(ops(), stream(), {4, 2, 16, 0}, 96, {{0, 100, 1}, {0, 96, 1}, {0, 130, 3}});
+  CascadeBatch batch(ops(), stream(), {4, 2, 16, 0}, 128, {{0, 140, 1}, {0, 128, 1}, {0, 170, 3}});
   const auto plain = batch.Plain(ops(), stream());
-  batch.Spoil(1, 96);
-  batch.Spoil(2, 96);
+  batch.Spoil(1, 128);
+  batch.Spoil(2, 128);
   const auto together = batch.Together(ops(), stream(), batch.aliases());
   EXPECT_EQ(0, std::memcmp(together.data(), plain.data(), plain.size() * sizeof(float)));
 }
