@@ -45,7 +45,7 @@ Result<KvGeometry> ChooseGeometry(const KvShape& shape, int64_t granularity) {
   KvGeometry geometry;
   geometry.shape = shape;
   geometry.row_bytes = shape.kv_heads * shape.head_dim * shape.element_bytes;
-  // As many tokens as fill the target, in steps of 16 so that attention blocks never straddle a page.
+  // As many tokens as fill the target, in steps of 16: attention reads runs of so many neighbours (kernels/kv.h).
   const int64_t fitting = kTargetPageBytes / token_bytes / kMinTokens * kMinTokens;
   geometry.tokens_per_page = std::clamp(fitting, kMinTokens, kMaxTokens);
   geometry.page_bytes = RoundUp(geometry.tokens_per_page * token_bytes, granularity);

@@ -23,8 +23,8 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 constexpr int64_t kMaxQueries = kAttentionTileQueries;
-// Queries of a kv head up to which K and V stay in the cache's format, which each pack converts again. With AVX-512 that
-// is free beside the pack's products, and half as many bytes stay nearer.
+// Queries of a kv head up to which K and V stay in the cache's format, which each pack converts again. With AVX-512
+// that is free beside the pack's products, and half as many bytes stay nearer.
 #if defined(CAUSEWAY_ISA_AVX512)
 constexpr int64_t kDirectQueries = kMaxQueries;
 #else
@@ -33,8 +33,8 @@ constexpr int64_t kDirectQueries = 8;
 
 struct Dims {
   int64_t head_dim;
-  int64_t padded;  // head_dim up to whole vectors
-  int64_t group;   // query heads of one kv head
+  int64_t padded;       // head_dim up to whole vectors
+  int64_t group;        // query heads of one kv head
   int64_t value_bytes;  // in the cache
 
   explicit Dims(const AttentionArgs& args)
@@ -188,7 +188,7 @@ BlockRows PrepareBlock(const CacheBlock& cached, const Dims& dims, int64_t head,
   std::byte* const columns = kFormat == KvFormat::kF32 ? floats : work.columns;
   TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Ask(); });
   if (direct) {
-    return {cached.first, columns, v};
+    return {columns, v};
   }
   if constexpr (kFormat != KvFormat::kF32) {
     const int64_t keys = RoundUpToLanes(cached.high);
@@ -203,7 +203,7 @@ BlockRows PrepareBlock(const CacheBlock& cached, const Dims& dims, int64_t head,
   for (int64_t run = 0; run < kRuns; ++run) {
     unpacked.runs[run] = reinterpret_cast<const std::byte*>(work.v + run * kKvRun * dims.padded);
   }
-  return {cached.first, floats, unpacked};
+  return {floats, unpacked};
 }
 
 // Takes queries over a sequence's positions.
@@ -269,8 +269,7 @@ class BlockRunner {
     for (int64_t i = 0; i < queries.kv_heads.count; ++i) {
       const BlockRows block = PrepareBlock<kFormat>(cached, dims_, i, direct, work_, ahead);
       const States states = queries.states.From(i * queries.stride);
-      const kernels::CAUSEWAY_ISA::Pack first{work_.q + i * count * dims_.head_dim, sights, states[0],
-                                              states.stride()};
+      const kernels::CAUSEWAY_ISA::Pack first{work_.q + i * count * dims_.head_dim, sights, states[0], states.stride()};
       if (direct) {
         AbsorbQueries<kFormat>(scale_, block, dims_.head_dim, count, first, ahead);
       } else {
@@ -373,8 +372,8 @@ void RunSplit(Stream& stream, const AttentionArgs& args, const Dims& dims, const
   const int64_t wave = tile.wave;
   const int64_t count = tile.rows * dims.group;  // queries of a kv head
   const int64_t floats = (wave + 1) * kv_heads * count * State::Floats(dims.padded);
-  const States states{
-      reinterpret_cast<float*>(stream.scratch.Shared(floats * static_cast<int64_t>(sizeof(float)))), dims.padded};
+  const States states{reinterpret_cast<float*>(stream.scratch.Shared(floats * static_cast<int64_t>(sizeof(float)))),
+                      dims.padded};
   const States whole = states.From(wave * kv_heads * count);
   for (int64_t query = 0; query < kv_heads * count; ++query) {
     whole[query].Clear();
@@ -403,9 +402,8 @@ void RunSplit(Stream& stream, const AttentionArgs& args, const Dims& dims, const
       }
     });
   }
-  stream.pool.ParallelFor(kv_heads, [&](int64_t kv_head, int) {
-    WriteTile(args, dims, tile, kv_head, whole.From(kv_head * count));
-  });
+  stream.pool.ParallelFor(
+      kv_heads, [&](int64_t kv_head, int) { WriteTile(args, dims, tile, kv_head, whole.From(kv_head * count)); });
 }
 
 }  // namespace

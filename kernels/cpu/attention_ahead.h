@@ -53,7 +53,7 @@ class BlockAhead {
       : block_(block), part_bytes_(part_bytes), row_(block.low) {
     const int64_t rows = std::max<int64_t>(0, block.high - block.low);
     left_ = 2 * rows * ((part_bytes + kLine - 1) / kLine);
-    portion_ = (left_ + asks - 1) / asks;
+    portion_ = (static_cast<uint64_t>(left_) * kWhole) / static_cast<uint64_t>(asks) + 1;
     at_ = end_ = nullptr;
     if (left_ > 0) {
       StartRow(block_.k);
@@ -65,7 +65,9 @@ class BlockAhead {
     if (left_ == 0) {
       return;
     }
-    const int64_t lines = std::min(portion_, left_);
+    due_ += portion_;
+    const int64_t lines = std::min(static_cast<int64_t>(due_ / kWhole), left_);
+    due_ %= kWhole;
     left_ -= lines;
     for (int64_t i = 0; i < lines; ++i) {
       __builtin_prefetch(at_, 0, 3);
@@ -78,6 +80,7 @@ class BlockAhead {
 
  private:
   static constexpr int64_t kLine = 64;
+  static constexpr uint64_t kWhole = 1 << 16;  // a line in fixed point
 
   void StartRow(const RowRuns& rows) {
     at_ = rows.At(row_);
@@ -97,8 +100,9 @@ class BlockAhead {
   bool in_v_ = false;
   const std::byte* at_;
   const std::byte* end_;
-  int64_t left_;  // lines
-  int64_t portion_;
+  int64_t left_;      // lines
+  uint64_t portion_;  // lines of an ask in fixed point: rounded up they would all be asked for too early
+  uint64_t due_ = 0;
 };
 
 }  // namespace

@@ -37,8 +37,8 @@ inline float Exp2Of(float x) {
 
 // How a product of a query and a key becomes a score.
 struct ScoreScale {
-  float factor;       // to powers of two
-  float cap;          // > 0: score = cap * tanh(inner * product)
+  float factor;  // to powers of two
+  float cap;     // > 0: score = cap * tanh(inner * product)
   float inner;
 
   explicit ScoreScale(const AttentionArgs& args)

@@ -41,7 +41,7 @@ inline void TransposeValues(const RowRuns& rows, int64_t first, int64_t last, in
 template <int kValueBytes>
 inline void TransposeLanes(Wide (&v)[16 / kValueBytes]) {
   if constexpr (kValueBytes == 2) {
-    const Wide a[8] = {Low16(v[0], v[1]), Low16(v[2], v[3]), Low16(v[4], v[5]), Low16(v[6], v[7]),
+    const Wide a[8] = {Low16(v[0], v[1]),  Low16(v[2], v[3]),  Low16(v[4], v[5]),  Low16(v[6], v[7]),
                        High16(v[0], v[1]), High16(v[2], v[3]), High16(v[4], v[5]), High16(v[6], v[7])};
     for (int half = 0; half < 2; ++half) {
       const Wide* const s = a + 4 * half;

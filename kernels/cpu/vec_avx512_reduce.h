@@ -55,15 +55,6 @@ inline Vec FoldPair2(Vec a, Vec b) {
 inline Vec FoldFour(Vec a, Vec b, Vec c, Vec d) { return FoldPair8(FoldPair16(a, b), FoldPair16(c, d)); }
 inline Vec FoldFour(const Vec (&v)[4]) { return FoldFour(v[0], v[1], v[2], v[3]); }
 
-// sums[4 * m + n] = ReduceAdd(v[m][n]), by the same tree.
-inline void ReduceAdd4x4(const Vec (&v)[4][4], float* sums) {
-  Vec columns[4];
-  for (int n = 0; n < 4; ++n) {
-    columns[n] = FoldFour(v[0][n], v[1][n], v[2][n], v[3][n]);
-  }
-  Store(sums, FoldPair2(FoldPair4(columns[0], columns[1]), FoldPair4(columns[2], columns[3])));
-}
-
 // sums[8 * m + n] = ReduceAdd(v[n][m]), by the same tree: bit-equal to 24 calls of it.
 inline void ReduceAdd4Columns(const Vec (&v)[6][4], float* sums) {
   const Vec four = FoldPair2(FoldPair4(FoldFour(v[0]), FoldFour(v[1])), FoldPair4(FoldFour(v[2]), FoldFour(v[3])));

@@ -91,6 +91,8 @@ const Case kCases[] = {
     {8, 4, 32, 70, 0, 0, KvFormat::kBF16},
     {8, 2, 128, 70, 0, 0, KvFormat::kF16},
     {71, 1, 16, 20},
+    {14, 2, 64, 150, 70, 0, KvFormat::kF16},
+    {7, 7, 48, 140, 0, 0, KvFormat::kBF16},
     {1, 1, 1, 18},
     {2, 1, 8, 1100, 0, 0, KvFormat::kF16},
     {2, 1, 8, 1100, 600},
@@ -176,6 +178,42 @@ TEST_P(AttentionTest, ALongDecodeHasTheBitsOfAPrefill) {
   Cache cache(c, 16, {c.positions / 16 + 1});
   const auto got = Run(ops(), threads3(), c, cache, 2);  // three threads, one tile: split
   EXPECT_EQ(0, std::memcmp(got.data(), whole.data(), got.size() * sizeof(float)));
+}
+
+// Queries are taken in packs; what is wrong with one of them stays its own.
+TEST_P(AttentionTest, AQueryOfNaNsHarmsNoOther) {
+  for (const int64_t group : {1, 8}) {
+    const Case c{group, 1, 32, 100, 0, 0, KvFormat::kF16};
+    const int64_t width = c.heads * c.head_dim;
+    Cache cache(c, 16, {c.positions / 16 + 1});
+    Run(ops(), stream(), c, cache, c.positions);  // stores K and V
+    const KvSequence sequence{cache.segments(), 0, c.positions, 0};
+    const auto attend = [&](const std::vector<float>& q) {
+      std::vector<float> y(q.size(), 0.0F);
+      ops().attention(stream(), {.q = q.data(),
+                                 .q_stride = width,
+                                 .y = y.data(),
+                                 .y_stride = width,
+                                 .heads = c.heads,
+                                 .layer = cache.layer(),
+                                 .sequences = {&sequence, 1},
+                                 .scale = 0.2F});
+      return y;
+    };
+    auto q = Random(c.positions * width, 3, 2.0F);
+    const auto whole = attend(q);
+    const int64_t bad = 67 * width;  // of one head of one row
+    std::fill_n(q.begin() + bad, c.head_dim, NAN);
+    const auto got = attend(q);
+    for (int64_t i = 0; i < c.positions * width; ++i) {
+      const auto at = static_cast<size_t>(i);
+      if (i >= bad && i < bad + c.head_dim) {
+        ASSERT_TRUE(std::isnan(got[at])) << i;
+      } else {
+        ASSERT_EQ(0, std::memcmp(&got[at], &whole[at], sizeof(float))) << "group " << group << " at " << i;
+      }
+    }
+  }
 }
 
 TEST_P(AttentionTest, StoreSaturatesFiniteValues) {
