@@ -26,6 +26,8 @@ constexpr std::string_view kHanAndKana = "[一-龥぀-ゟ゠-ヿ]+";
 constexpr std::string_view kDeepSeek3 =
     R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*)"
     R"(|\s*[\r\n]+)" CAUSEWAY_SPACES;
+constexpr std::string_view kSpark2 =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n])" CAUSEWAY_SPACES;
 constexpr std::string_view kBloom = " ?[^(\\s|.,!?…。，、।۔،)]+";
 // o200k_base: words end where a capital follows a small letter.
 constexpr std::string_view kGpt4o =
@@ -36,18 +38,18 @@ constexpr std::string_view kTekken =
     R"([^\r\n\p{L}\p{N}]?)" CAUSEWAY_UPPER "*" CAUSEWAY_LOWER R"(+|[^\r\n\p{L}\p{N}]?)" CAUSEWAY_UPPER
     "+" CAUSEWAY_LOWER R"(*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+)" CAUSEWAY_SPACES;
 
-constexpr std::string_view kGpt2Names[] = {"gpt-2",       "phi-2",          "jina-es",  "jina-de",    "gigachat",
-                                           "jina-v2-es",  "jina-v2-de",     "a.x-4.0",  "mellum",     "modern-bert",
-                                           "exaone4",     "jais",           "trillion", "jina-v1-en", "jina-v2-code",
-                                           "roberta-bpe", "granite-docling"};
+constexpr std::string_view kGpt2Names[] = {"gpt-2",      "phi-2",      "jina-es",  "jina-de",        "gigachat",
+                                           "jina-v2-es", "jina-v2-de", "a.x-4.0",  "mellum",         "modern-bert",
+                                           "exaone4",    "jais",       "trillion", "granite-docling"};
+constexpr std::string_view kRobertaNames[] = {"jina-v1-en", "jina-v2-code", "roberta-bpe"};
 constexpr std::string_view kGpt2Patterns[] = {kGpt2};
 constexpr std::string_view kLlama3Names[] = {"llama3",  "llama-v3", "llama-bpe", "falcon3",     "falcon-h1",
                                              "pixtral", "midm-2.0", "lfm2",      "jina-v5-nano"};
 constexpr std::string_view kLlama3Patterns[] = {kLlama3};
 constexpr std::string_view kDbrxNames[] = {"dbrx", "smaug-bpe", "chatglm-bpe"};
 constexpr std::string_view kGlmNames[] = {"glm4", "glm5"};
-constexpr std::string_view kQwen2Names[] = {"deepseek-r1-qwen", "kormo",  "f2llmv2", "hunyuan",
-                                            "solar-open",       "megrez", "grok-2"};
+constexpr std::string_view kQwen2Names[] = {"deepseek-r1-qwen", "kormo",      "openpangu", "f2llmv2",
+                                            "hunyuan",          "solar-open", "megrez",    "grok-2"};
 constexpr std::string_view kQwen2ComposedNames[] = {"qwen2", "stablelm2"};
 constexpr std::string_view kNeoXNames[] = {"mpt", "olmo"};
 constexpr std::string_view kQwen2Patterns[] = {kQwen2};
@@ -88,6 +90,16 @@ constexpr std::string_view kDeepSeekLlmPatterns[] = {
     R"(\p{N}+)"};
 constexpr std::string_view kDeepSeek3Names[] = {"deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"};
 constexpr std::string_view kDeepSeek3Patterns[] = {kThreeDigits, kHanAndKana, kDeepSeek3};
+constexpr std::string_view kSpark2Names[] = {"spark2_5"};
+constexpr std::string_view kSpark2Patterns[] = {kThreeDigits, kHanAndKana, kSpark2, kDigit};
+// Numbers in threes from their end, then scripts that have no spaces.
+constexpr std::string_view kAfmoeNames[] = {"afmoe"};
+constexpr std::string_view kAfmoePatterns[] = {
+    R"(\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N})))",
+    R"([\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{8C48}-\x{FAFF}\x{3040}-\x{30FF}\x{FF65}-\x{FF9F}\x{2F00}-\x{2FDF})"
+    R"(\x{E40}-\x{EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{AA60}-\x{AA7F}\x{A9E0}-\x{A9FF}\x{AC00}-\x{D7AF})"
+    R"(\x{1100}-\x{11FF}]+)",
+    kDeepSeek3};
 constexpr std::string_view kBloomNames[] = {"bloom", "poro-chat", "gpt3-finnish"};
 constexpr std::string_view kBloomPatterns[] = {kBloom};
 constexpr std::string_view kVikingNames[] = {"viking"};
@@ -96,8 +108,22 @@ constexpr std::string_view kTekkenNames[] = {"tekken"};
 constexpr std::string_view kTekkenPatterns[] = {kTekken};
 constexpr std::string_view kGpt4oNames[] = {"gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"};
 constexpr std::string_view kGpt4oPatterns[] = {kGpt4o};
+// Words as in o200k_base, but none with a Han character, whose runs are words of their own.
+#define CAUSEWAY_NOT_HAN "(?:(?!\\p{sc:Han})"
+constexpr std::string_view kKimiNames[] = {"kimi-k2"};
+constexpr std::string_view kKimiPatterns[] = {R"(\p{sc:Han}+|[^\r\n\p{L}\p{N}]?)" CAUSEWAY_NOT_HAN CAUSEWAY_UPPER
+                                              ")*" CAUSEWAY_NOT_HAN CAUSEWAY_LOWER ")+" CAUSEWAY_CONTRACTIONS
+                                              R"(?|[^\r\n\p{L}\p{N}]?)" CAUSEWAY_NOT_HAN CAUSEWAY_UPPER
+                                              ")+" CAUSEWAY_NOT_HAN CAUSEWAY_LOWER ")*" CAUSEWAY_CONTRACTIONS
+                                              R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+)" CAUSEWAY_SPACES};
+constexpr std::string_view kSuperBpeNames[] = {"superbpe"};
+// The second one matches nothing: it only cuts, in front of each three digits from the end.
+constexpr std::string_view kSuperBpePatterns[] = {R"(\p{N}+)", R"((?=(\d{3})+(?!\d)))"};
+constexpr std::string_view kGemma4Names[] = {"gemma4"};
+constexpr std::string_view kMarkedSpacesNames[] = {"granite-embed-multi-311m", "sarvam-moe"};
+constexpr std::string_view kWhitespaceNames[] = {"whitespace"};
 constexpr std::string_view kGraniteMultiNames[] = {"granite-embed-multi-97m"};
-constexpr std::string_view kAyaNames[] = {"tiny_aya", "cohere2moe"};
+constexpr std::string_view kAyaNames[] = {"tiny_aya", "cohere2moe", "cohere2_moe"};
 constexpr std::string_view kAyaPatterns[] = {R"(\d{1,3}(?=(?:\d{3})*\b))", kGpt4o};
 constexpr std::string_view kChameleonNames[] = {"chameleon"};
 constexpr std::string_view kChameleonPatterns[] = {"<sentinel:[0-9]+>",       "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
@@ -135,35 +161,43 @@ constexpr std::string_view kYoutuPatterns[] = {
     R"(?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+)" CAUSEWAY_SPACES};
 
 constexpr PreTokenizer kPreTokenizers[] = {
-    {kDefaultNames, kDefaultPatterns},
-    {kGpt2Names, kGpt2Patterns},
-    {kLlama3Names, kLlama3Patterns, true, true},
-    {kDbrxNames, kLlama3Patterns},
-    {kGlmNames, kLlama3Patterns, true},
-    {kNeoXNames, kGpt2Patterns, false, false, true},
-    {kQwen2Names, kQwen2Patterns},
-    {kQwen2ComposedNames, kQwen2Patterns, false, false, true},
-    {kQwen35Names, kQwen35Patterns, false, false, true},
-    {kDigitsNames, kDigitsPatterns},
-    {kFalconNames, kFalconPatterns},
-    {kDeepSeekCoderNames, kDeepSeekCoderPatterns},
-    {kDeepSeekLlmNames, kDeepSeekLlmPatterns},
-    {kDeepSeek3Names, kDeepSeek3Patterns},
-    {kBloomNames, kBloomPatterns},
-    {kVikingNames, kVikingPatterns},
-    {kTekkenNames, kTekkenPatterns, true, true},
-    {kGpt4oNames, kGpt4oPatterns},
-    {kGraniteMultiNames, kGpt4oPatterns, true},
-    {kAyaNames, kAyaPatterns},
-    {kChameleonNames, kChameleonPatterns, false, true},
-    {kBailingNames, kBailingPatterns},
-    {kSeedNames, kSeedPatterns},
-    {kUfakzekaNames, kUfakzekaPatterns},
-    {kLagunaNames, kLagunaPatterns},
-    {kExaoneMoeNames, kExaoneMoePatterns},
-    {kMiniCpm5Names, kMiniCpm5Patterns, true},
-    {kJais2Names, kJais2Patterns},
-    {kYoutuNames, kYoutuPatterns, true},
+    {.names = kDefaultNames, .patterns = kDefaultPatterns},
+    {.names = kGpt2Names, .patterns = kGpt2Patterns},
+    {.names = kRobertaNames, .patterns = kGpt2Patterns, .add_separator = true},
+    {.names = kLlama3Names, .patterns = kLlama3Patterns, .ignore_merges = true, .add_bos = true},
+    {.names = kDbrxNames, .patterns = kLlama3Patterns},
+    {.names = kGlmNames, .patterns = kLlama3Patterns, .ignore_merges = true},
+    {.names = kNeoXNames, .patterns = kGpt2Patterns, .compose = true},
+    {.names = kQwen2Names, .patterns = kQwen2Patterns},
+    {.names = kQwen2ComposedNames, .patterns = kQwen2Patterns, .compose = true},
+    {.names = kQwen35Names, .patterns = kQwen35Patterns},
+    {.names = kDigitsNames, .patterns = kDigitsPatterns},
+    {.names = kFalconNames, .patterns = kFalconPatterns},
+    {.names = kDeepSeekCoderNames, .patterns = kDeepSeekCoderPatterns},
+    {.names = kDeepSeekLlmNames, .patterns = kDeepSeekLlmPatterns},
+    {.names = kDeepSeek3Names, .patterns = kDeepSeek3Patterns},
+    {.names = kSpark2Names, .patterns = kSpark2Patterns},
+    {.names = kAfmoeNames, .patterns = kAfmoePatterns},
+    {.names = kBloomNames, .patterns = kBloomPatterns},
+    {.names = kVikingNames, .patterns = kVikingPatterns},
+    {.names = kTekkenNames, .patterns = kTekkenPatterns, .ignore_merges = true, .add_bos = true},
+    {.names = kGpt4oNames, .patterns = kGpt4oPatterns},
+    {.names = kKimiNames, .patterns = kKimiPatterns},
+    {.names = kSuperBpeNames, .patterns = kSuperBpePatterns},
+    {.names = kGraniteMultiNames, .patterns = kGpt4oPatterns, .ignore_merges = true},
+    {.names = kAyaNames, .patterns = kAyaPatterns},
+    {.names = kChameleonNames, .patterns = kChameleonPatterns, .add_bos = true},
+    {.names = kBailingNames, .patterns = kBailingPatterns},
+    {.names = kSeedNames, .patterns = kSeedPatterns},
+    {.names = kUfakzekaNames, .patterns = kUfakzekaPatterns},
+    {.names = kLagunaNames, .patterns = kLagunaPatterns},
+    {.names = kExaoneMoeNames, .patterns = kExaoneMoePatterns},
+    {.names = kMiniCpm5Names, .patterns = kMiniCpm5Patterns, .ignore_merges = true},
+    {.names = kJais2Names, .patterns = kJais2Patterns},
+    {.names = kYoutuNames, .patterns = kYoutuPatterns, .ignore_merges = true},
+    {.names = kGemma4Names, .add_bos = true, .spelling = Spelling::kMarkedSpaces},
+    {.names = kMarkedSpacesNames, .spelling = Spelling::kMarkedSpaces},
+    {.names = kWhitespaceNames, .spelling = Spelling::kWords},
 };
 
 }  // namespace
@@ -185,6 +219,9 @@ Result<const PreTokenizer*> FindPreTokenizer(std::string_view name) {
 }
 
 Json StageOf(const PreTokenizer& pre_tokenizer) {
+  if (pre_tokenizer.spelling == Spelling::kWords) {
+    return {{"type", "WhitespaceSplit"}};
+  }
   Json stages = Json::array();
   for (const std::string_view pattern : pre_tokenizer.patterns) {
     stages.push_back({{"type", "Split"},
@@ -192,10 +229,34 @@ Json StageOf(const PreTokenizer& pre_tokenizer) {
                       {"behavior", "Isolated"},
                       {"invert", false}});
   }
+  if (pre_tokenizer.spelling == Spelling::kMarkedSpaces) {
+    return stages.empty() ? Json() : Json{{"type", "Sequence"}, {"pretokenizers", std::move(stages)}};
+  }
   stages.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
   return {{"type", "Sequence"}, {"pretokenizers", std::move(stages)}};
 }
 
-Json NormalizerOf(const PreTokenizer& pre_tokenizer) { return pre_tokenizer.compose ? Json{{"type", "NFC"}} : Json(); }
+Json NormalizerOf(const PreTokenizer& pre_tokenizer) {
+  if (pre_tokenizer.spelling == Spelling::kMarkedSpaces) {
+    return ReplaceStage(" ", kSpaceMark);
+  }
+  return pre_tokenizer.compose ? Json{{"type", "NFC"}} : Json();
+}
+
+Json DecoderOf(const PreTokenizer& pre_tokenizer) {
+  const Json bytes = {{"type", "ByteFallback"}};
+  const Json fuse = {{"type", "Fuse"}};
+  switch (pre_tokenizer.spelling) {
+    case Spelling::kBytes: return {{"type", "ByteLevel"}};
+    case Spelling::kMarkedSpaces:
+      return {{"type", "Sequence"}, {"decoders", Json::array({ReplaceStage(kSpaceMark, " "), bytes, fuse})}};
+    case Spelling::kWords: return {{"type", "Sequence"}, {"decoders", Json::array({bytes, fuse})}};
+  }
+  return {};
+}
+
+Json ReplaceStage(const char* from, const char* to) {
+  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+}
 
 }  // namespace causeway::model::gguf

@@ -12,6 +12,7 @@
 #include "model/tokenizer/bpe.h"
 #include "model/tokenizer/sentence_pieces.h"
 #include "model/tokenizer/utf8.h"
+#include "model/tokenizer/word_pieces.h"
 
 namespace causeway::model::gguf {
 namespace {
@@ -21,6 +22,7 @@ using tokenizer::IsValidUtf8;
 using tokenizer::Piece;
 using tokenizer::PieceKind;
 using tokenizer::SentencePieces;
+using tokenizer::WordPieces;
 
 constexpr size_t kMaxTokens = 1 << 24;
 constexpr size_t kMaxTokenBytes = 1 << 16;
@@ -74,26 +76,70 @@ Result<std::optional<Token>> IdAt(const File& file, std::string_view key, size_t
   return inside ? std::optional<Token>(static_cast<Token>(id)) : std::nullopt;
 }
 
-bool IsSentencePiece(const File& file) {
-  const auto model = file.metadata.Text("tokenizer.ggml.model", "");
-  return model.ok() && *model == "llama";
+enum class Algorithm : uint8_t { kSentencePieces, kBpe, kWordPieces };
+
+// What tokenizer.ggml.model names, and what files with such a vocabulary take for granted.
+struct VocabularyKind {
+  std::string_view name;
+  std::string_view what;
+  Algorithm algorithm = Algorithm::kBpe;
+  struct Ids {
+    Token bos = -1, eos = -1, unknown = -1, padding = -1, separator = -1;  // -1: none
+  };
+  Ids ids = {};
+  bool add_bos = false;
+  bool add_separator = false;
+  std::string_view pre_tokenizer = {};  // the file's word does not count; empty: it does
+};
+constexpr VocabularyKind kVocabularyKinds[] = {
+    {.name = "llama",
+     .what = "SentencePiece",
+     .algorithm = Algorithm::kSentencePieces,
+     .ids = {.bos = 1, .eos = 2, .unknown = 0},
+     .add_bos = true},
+    {.name = "gpt2", .what = "byte-level BPE"},
+    {.name = "gemma4", .what = "BPE with marked spaces", .pre_tokenizer = "gemma4"},
+    {.name = "whitespace", .what = "BPE of words"},
+    {.name = "bert",
+     .what = "WordPiece",
+     .algorithm = Algorithm::kWordPieces,
+     .ids = {.bos = 101, .unknown = 100, .padding = 0, .separator = 102},
+     .add_bos = true,
+     .add_separator = true},
+};
+
+Result<const VocabularyKind*> KindOf(const File& file) {
+  ASSIGN_OR_RETURN(const std::string model, file.metadata.Text("tokenizer.ggml.model", "none"));
+  std::string known;
+  for (const VocabularyKind& kind : kVocabularyKinds) {
+    if (kind.name == model) {
+      return &kind;
+    }
+    known += fmt::format("{} ({}), ", kind.name, kind.what);
+  }
+  if (model == "none" || model == "no_vocab") {
+    return nullptr;
+  }
+  return MakeError(ErrorCode::kUnsupported,
+                   fmt::format("tokenizer.ggml.model '{}' is not served; known: {}none", model, known));
 }
 
-// What SentencePiece's own files take for granted.
 struct SpecialIds {
-  std::optional<Token> bos, eos, unknown, padding;
+  std::optional<Token> bos, eos, unknown, padding, separator;
 };
 Result<SpecialIds> ReadSpecialIds(const File& file, size_t tokens) {
   SpecialIds ids;
-  ASSIGN_OR_RETURN(ids.bos, IdAt(file, "tokenizer.ggml.bos_token_id", tokens));
-  ASSIGN_OR_RETURN(ids.eos, IdAt(file, "tokenizer.ggml.eos_token_id", tokens));
-  ASSIGN_OR_RETURN(ids.unknown, IdAt(file, "tokenizer.ggml.unknown_token_id", tokens));
-  ASSIGN_OR_RETURN(ids.padding, IdAt(file, "tokenizer.ggml.padding_token_id", tokens));
-  if (IsSentencePiece(file) && tokens > 2) {
-    ids.unknown = ids.unknown ? ids.unknown : std::optional<Token>(0);
-    ids.bos = ids.bos || file.metadata.Has("tokenizer.ggml.bos_token_id") ? ids.bos : std::optional<Token>(1);
-    ids.eos = ids.eos || file.metadata.Has("tokenizer.ggml.eos_token_id") ? ids.eos : std::optional<Token>(2);
-  }
+  ASSIGN_OR_RETURN(const VocabularyKind* const kind, KindOf(file));
+  const auto read = [&](const char* key, Token usual) -> Result<std::optional<Token>> {
+    const bool there = usual >= 0 && static_cast<size_t>(usual) < tokens;
+    return file.metadata.Has(key) || !there ? IdAt(file, key, tokens) : std::optional<Token>(usual);
+  };
+  const VocabularyKind usual = kind != nullptr ? *kind : VocabularyKind();
+  ASSIGN_OR_RETURN(ids.bos, read("tokenizer.ggml.bos_token_id", usual.ids.bos));
+  ASSIGN_OR_RETURN(ids.eos, read("tokenizer.ggml.eos_token_id", usual.ids.eos));
+  ASSIGN_OR_RETURN(ids.unknown, read("tokenizer.ggml.unknown_token_id", usual.ids.unknown));
+  ASSIGN_OR_RETURN(ids.padding, read("tokenizer.ggml.padding_token_id", usual.ids.padding));
+  ASSIGN_OR_RETURN(ids.separator, read("tokenizer.ggml.seperator_token_id", usual.ids.separator));  // spelled so
   return ids;
 }
 
@@ -149,12 +195,6 @@ Result<SentencePieces> MakeSentencePieces(const File& file, const Vocabulary& vo
   return SentencePieces::Make(std::move(pieces), unknown);
 }
 
-constexpr const char* kSpaceMark = "\xE2\x96\x81";  // U+2581
-
-Json ReplaceStage(const char* from, const char* to) {
-  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
-}
-
 Result<void> FillSentencePieces(const File& file, const Vocabulary& vocabulary, const SpecialIds& ids,
                                 TokenizerParts& parts) {
   ASSIGN_OR_RETURN(SentencePieces pieces, MakeSentencePieces(file, vocabulary, ids.unknown));
@@ -174,13 +214,14 @@ Result<void> FillSentencePieces(const File& file, const Vocabulary& vocabulary, 
   return {};
 }
 
-Result<const PreTokenizer*> PreTokenizerOf(const File& file) {
+Result<const PreTokenizer*> PreTokenizerOf(const File& file, const VocabularyKind& kind) {
   ASSIGN_OR_RETURN(const std::string name, file.metadata.Text("tokenizer.ggml.pre", "default"));
-  return FindPreTokenizer(name);
+  return FindPreTokenizer(kind.pre_tokenizer.empty() ? name : kind.pre_tokenizer);
 }
 
-Result<void> FillBpe(const File& file, const Vocabulary& vocabulary, TokenizerParts& parts) {
-  ASSIGN_OR_RETURN(const PreTokenizer* const pre_tokenizer, PreTokenizerOf(file));
+Result<void> FillBpe(const File& file, const VocabularyKind& kind, const Vocabulary& vocabulary,
+                     TokenizerParts& parts) {
+  ASSIGN_OR_RETURN(const PreTokenizer* const pre_tokenizer, PreTokenizerOf(file, kind));
   if (!file.metadata.Has("tokenizer.ggml.merges")) {
     return MakeError(ErrorCode::kInvalidArgument, "metadata tokenizer.ggml.merges: is missing");
   }
@@ -189,26 +230,46 @@ Result<void> FillBpe(const File& file, const Vocabulary& vocabulary, TokenizerPa
     return MakeError(ErrorCode::kTooLarge,
                      fmt::format("metadata tokenizer.ggml.merges: {} merges; at most {}", merges.size(), kMaxTokens));
   }
-  parts.model = std::make_unique<const Bpe>(Bpe::FromLists(vocabulary.texts, merges, pre_tokenizer->ignore_merges));
+  parts.model = std::make_unique<const Bpe>(Bpe::FromLists(
+      vocabulary.texts, merges,
+      {.ignore_merges = pre_tokenizer->ignore_merges, .byte_fallback = pre_tokenizer->spelling != Spelling::kBytes}));
   parts.normalizer = NormalizerOf(*pre_tokenizer);
   parts.pre_tokenizer = StageOf(*pre_tokenizer);
-  parts.decoder = {{"type", "ByteLevel"}};
+  parts.decoder = DecoderOf(*pre_tokenizer);
   return {};
 }
 
-Result<void> FillAround(const File& file, const SpecialIds& ids, TokenizerParts& parts) {
-  bool add_bos = IsSentencePiece(file);
-  if (!add_bos) {
-    ASSIGN_OR_RETURN(const PreTokenizer* const pre_tokenizer, PreTokenizerOf(file));
+Result<void> FillWordPieces(const File& file, const Vocabulary& vocabulary, const SpecialIds& ids,
+                            TokenizerParts& parts) {
+  parts.model = std::make_unique<const WordPieces>(
+      std::vector<std::string>(vocabulary.texts.begin(), vocabulary.texts.end()), ids.unknown);
+  ASSIGN_OR_RETURN(const bool lowercase, file.metadata.Flag("tokenizer.ggml.normalizer.lowercase", true));
+  ASSIGN_OR_RETURN(const bool strip, file.metadata.Flag("tokenizer.ggml.normalizer.strip_accents", lowercase));
+  parts.normalizer = {{"type", "BertNormalizer"}, {"lowercase", lowercase}, {"strip_accents", strip}};
+  parts.pre_tokenizer = {{"type", "BertPreTokenizer"}};
+  parts.decoder = {{"type", "Metaspace"}};
+  return {};
+}
+
+Result<void> FillAround(const File& file, const VocabularyKind& kind, const SpecialIds& ids, TokenizerParts& parts) {
+  bool add_bos = kind.add_bos;
+  bool add_separator = kind.add_separator;
+  if (kind.algorithm == Algorithm::kBpe) {
+    ASSIGN_OR_RETURN(const PreTokenizer* const pre_tokenizer, PreTokenizerOf(file, kind));
     add_bos = pre_tokenizer->add_bos;
+    add_separator = pre_tokenizer->add_separator;
   }
   ASSIGN_OR_RETURN(add_bos, file.metadata.Flag("tokenizer.ggml.add_bos_token", add_bos));
   ASSIGN_OR_RETURN(const bool add_eos, file.metadata.Flag("tokenizer.ggml.add_eos_token", false));
+  ASSIGN_OR_RETURN(add_separator, file.metadata.Flag("tokenizer.ggml.add_sep_token", add_separator));
   if (add_bos && ids.bos) {
     parts.before.push_back(*ids.bos);
   }
   if (add_eos && ids.eos) {
     parts.behind.push_back(*ids.eos);
+  }
+  if (add_separator && ids.separator) {
+    parts.behind.push_back(*ids.separator);
   }
   return {};
 }
@@ -256,27 +317,23 @@ Result<std::optional<T>> SamplingNumber(const File& file, const char* key) {
 }  // namespace
 
 Result<std::unique_ptr<const Tokenizer>> ReadTokenizer(const File& file) {
-  ASSIGN_OR_RETURN(const std::string model, file.metadata.Text("tokenizer.ggml.model", "none"));
-  if (model == "none" || model == "no_vocab") {
+  ASSIGN_OR_RETURN(const VocabularyKind* const kind, KindOf(file));
+  if (kind == nullptr) {
     return std::unique_ptr<const Tokenizer>();
-  }
-  if (model != "llama" && model != "gpt2") {
-    return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("tokenizer.ggml.model '{}' is not served; known: llama (SentencePiece), gpt2 "
-                                 "(byte-level BPE), none",
-                                 model));
   }
   ASSIGN_OR_RETURN(const Vocabulary vocabulary, ReadVocabulary(file));
   ASSIGN_OR_RETURN(const SpecialIds ids, ReadSpecialIds(file, vocabulary.texts.size()));
   TokenizerParts parts;
   parts.added = AddedOf(vocabulary);
-  if (model == "llama") {
-    TRY(FillSentencePieces(file, vocabulary, ids, parts));
-    StripAfterMarkers(file, parts.added);
-  } else {
-    TRY(FillBpe(file, vocabulary, parts));
+  switch (kind->algorithm) {
+    case Algorithm::kBpe: TRY(FillBpe(file, *kind, vocabulary, parts)); break;
+    case Algorithm::kSentencePieces:
+      TRY(FillSentencePieces(file, vocabulary, ids, parts));
+      StripAfterMarkers(file, parts.added);
+      break;
+    case Algorithm::kWordPieces: TRY(FillWordPieces(file, vocabulary, ids, parts)); break;
   }
-  TRY(FillAround(file, ids, parts));
+  TRY(FillAround(file, *kind, ids, parts));
   return Tokenizer::FromParts(std::move(parts));
 }
 

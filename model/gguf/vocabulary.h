@@ -10,7 +10,8 @@
 
 namespace causeway::model::gguf {
 
-// SentencePiece's model ("llama") or byte-level BPE ("gpt2") with its pre-tokenizer. Null where the file has none
+// SentencePiece's model ("llama"), BPE ("gpt2", "gemma4", "whitespace") with its pre-tokenizer, or WordPiece ("bert").
+// Null where the file has none
 // ("no_vocab", "none", or no key). kUnsupported for other models and unknown pre-tokenizers, with the names known.
 Result<std::unique_ptr<const Tokenizer>> ReadTokenizer(const File& file);
 

@@ -87,15 +87,17 @@ Result<Bpe> Bpe::FromJson(const Json& model) {
 }
 
 Bpe Bpe::FromLists(std::span<const std::string_view> texts, std::span<const std::string_view> merges,
-                   bool ignore_merges) {
+                   const Options& options) {
   Bpe bpe;
-  bpe.ignore_merges_ = ignore_merges;
+  bpe.ignore_merges_ = options.ignore_merges;
+  bpe.byte_fallback_ = options.byte_fallback;
   bpe.texts_.assign(texts.begin(), texts.end());
   bpe.present_.assign(texts.size(), true);
   bpe.ids_.reserve(texts.size());
   for (size_t i = 0; i < texts.size(); ++i) {
     bpe.ids_.insert_or_assign(bpe.texts_[i], static_cast<Token>(i));
   }
+  bpe.FindBytes();
   bpe.merges_.reserve(merges.size());
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const size_t space = merges[rank].find(' ', 1);
@@ -148,10 +150,14 @@ Result<void> Bpe::ReadOptions(const Json& model) {
       return Bad("model: unk_token '" + unknown + "' is not in the vocabulary");
     }
   }
+  FindBytes();
+  return {};
+}
+
+void Bpe::FindBytes() {
   for (int byte = 0; byte < 256; ++byte) {
     bytes_[byte] = Id(fmt::format("<0x{:02X}>", byte));
   }
-  return {};
 }
 
 Result<void> Bpe::ReadMerges(const Json& merges) {

@@ -22,9 +22,12 @@ class Bpe final : public SubwordModel {
   static Result<Bpe> FromJson(const Json& model);
   // A vocabulary as GGUF files hold it: texts by id (of equal ones the last counts) and merges "left right", best
   // first. Merges of texts that are no tokens are left out: converters rewrite tokens that users have added.
-  // `ignore_merges`: a word that is a token is taken whole.
+  struct Options {
+    bool ignore_merges = false;  // a word that is a token is taken whole
+    bool byte_fallback = false;  // a character that is no token falls into <0x00> to <0xFF>
+  };
   static Bpe FromLists(std::span<const std::string_view> texts, std::span<const std::string_view> merges,
-                       bool ignore_merges);
+                       const Options& options);
 
   void Encode(std::string_view word, std::vector<Token>& ids) const override;
   std::optional<Token> Id(std::string_view text) const override;
@@ -46,6 +49,7 @@ class Bpe final : public SubwordModel {
   Result<void> ReadVocab(const Json& vocab);
   Result<void> ReadMerges(const Json& merges);
   Result<void> ReadOptions(const Json& model);
+  void FindBytes();
   const Merge* Find(Token left, Token right) const;
   void Split(std::string_view word, std::vector<Token>& symbols) const;
   bool SplitBytes(std::string_view character, std::vector<Token>& symbols) const;

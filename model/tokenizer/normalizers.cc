@@ -95,6 +95,45 @@ Result<Normalizer> MakeStripAccents(const Json&, int) {
   });
 }
 
+// BERT's cleaning: no control characters, white space as spaces, ideographs apart from their neighbours.
+void Clean(SourcedText& text, bool clean, bool part_ideographs) {
+  EditCharacters(text, [&](char32_t c, size_t begin, size_t end, Rewriter& out) {
+    const bool space = IsWhitespace(c);
+    if (clean && (c == 0 || c == 0xFFFD || (IsOther(c) && c != '\t' && c != '\n' && c != '\r'))) {
+      return;
+    }
+    if (part_ideographs && IsCjkIdeograph(c)) {
+      out.Put(" ", begin, begin, end);
+      out.Keep(begin, end);
+      out.Put(" ", begin, begin, end);
+    } else if (clean && space) {
+      out.Put(" ", begin, begin, end);
+    } else {
+      out.Keep(begin, end);
+    }
+  });
+}
+
+Result<Normalizer> MakeBert(const Json& json, int depth) {
+  const bool clean = StageFlag(json, "clean_text", true);
+  const bool part_ideographs = StageFlag(json, "handle_chinese_chars", true);
+  const bool lowercase = StageFlag(json, "lowercase", true);
+  const bool strip_accents = StageFlag(json, "strip_accents", lowercase);  // null: as lowercase says
+  ASSIGN_OR_RETURN(const Normalizer lower, MakeLowercase(json, depth));
+  return Normalizer([=](SourcedText& text) -> Result<void> {
+    Clean(text, clean, part_ideographs);
+    if (strip_accents) {
+      text = Normalized(text, NormalForm::kNfd);
+      EditCharacters(text, [](char32_t c, size_t begin, size_t end, Rewriter& out) {
+        if (!IsNonspacingMark(c)) {
+          out.Keep(begin, end);
+        }
+      });
+    }
+    return lowercase ? lower(text) : Result<void>();
+  });
+}
+
 Result<Normalizer> MakeStrip(const Json& json, int) {
   const bool left = StageFlag(json, "strip_left", true);
   const bool right = StageFlag(json, "strip_right", true);
@@ -159,6 +198,7 @@ constexpr Row kRows[] = {
     {"StripAccents", MakeStripAccents},
     {"Strip", MakeStrip},
     {"ByteLevel", MakeByteLevel},
+    {"BertNormalizer", MakeBert},
 };
 
 Result<Normalizer> Make(const Json& json, int depth) {

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "model/tokenizer/byte_level.h"
+#include "model/tokenizer/digit_groups.h"
 #include "model/tokenizer/regex.h"
 #include "model/tokenizer/stage_json.h"
 #include "model/tokenizer/stages.h"
@@ -117,7 +118,7 @@ PreTokenizer SplitAt(Finder find, bool invert, Behavior behavior) {
 
 Finder FindRegex(Regex regex) {
   auto shared = std::make_shared<Regex>(std::move(regex));  // std::function must be copyable
-  return [shared](std::string_view text, std::vector<Match>& matches) { return shared->FindAll(text, matches); };
+  return [shared](std::string_view text, std::vector<Match>& matches) { return shared->FindAll(text, matches, true); };
 }
 
 // Each character of a class is a match.
@@ -191,10 +192,18 @@ Result<PreTokenizer> MakeByteLevel(const Json& json, int) {
 }
 
 Result<PreTokenizer> MakeSplit(const Json& json, int) {
-  ASSIGN_OR_RETURN(Regex pattern, StagePattern(json));
   ASSIGN_OR_RETURN(const std::string name, StageText(json, "behavior"));
   ASSIGN_OR_RETURN(const Behavior behavior, ParseBehavior(name));
-  return SplitAt(FindRegex(std::move(pattern)), StageFlag(json, "invert", false), behavior);
+  const bool invert = StageFlag(json, "invert", false);
+  if (const DigitGrouping* const grouping = FindDigitGrouping(StageRegexText(json))) {
+    const Finder find = [grouping](std::string_view text, std::vector<Match>& matches) -> Result<void> {
+      FindDigitGroups(*grouping, text, matches);
+      return {};
+    };
+    return SplitAt(find, invert, behavior);
+  }
+  ASSIGN_OR_RETURN(Regex pattern, StagePattern(json));
+  return SplitAt(FindRegex(std::move(pattern)), invert, behavior);
 }
 
 enum class PrependScheme : uint8_t { kAlways, kFirst, kNever };

@@ -78,11 +78,12 @@ Result<Regex> Regex::Literal(std::string_view text) {
   return Compile(pattern);
 }
 
-Result<void> Regex::FindAll(std::string_view text, std::vector<Match>& matches) const {
+Result<void> Regex::FindAll(std::string_view text, std::vector<Match>& matches, bool cuts) const {
   thread_local MatchMemory memory;
   matches.clear();
   size_t at = 0;
-  uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
+  // An empty match at `at` would stand where another one ended, or at the very start: it cuts nothing.
+  const uint32_t options = PCRE2_NO_UTF_CHECK | (cuts ? PCRE2_NOTEMPTY_ATSTART : PCRE2_NOTEMPTY);
   while (at < text.size()) {
     const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, options,
                                   memory.data, memory.context);

@@ -27,9 +27,9 @@ class Regex {
   // A pattern that matches `text` literally.
   static Result<Regex> Literal(std::string_view text);
 
-  // All matches, left to right, without overlap; empty ones are skipped. `text` is valid UTF-8.
-  // kInvalidArgument where a limit was hit.
-  Result<void> FindAll(std::string_view text, std::vector<Match>& matches) const;
+  // All matches, left to right, without overlap. `text` is valid UTF-8. Empty ones are skipped, or, with `cuts`, found
+  // where no other starts or ends. kInvalidArgument where a limit was hit.
+  Result<void> FindAll(std::string_view text, std::vector<Match>& matches, bool cuts = false) const;
 
  private:
   struct Free {

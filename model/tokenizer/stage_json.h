@@ -34,6 +34,13 @@ inline std::string StageTextOr(const Json& json, const char* name, const char* f
   return it != json.end() && it->is_string() ? it->get<std::string>() : std::string(fallback);
 }
 
+// The text of a pattern of type Regex; empty if it has another one.
+inline std::string StageRegexText(const Json& json) {
+  const auto it = json.find("pattern");
+  const bool object = it != json.end() && it->is_object();
+  return object ? StageTextOr(*it, "Regex", "") : std::string();
+}
+
 // {"String": "..."} or {"Regex": "..."}.
 inline Result<Regex> StagePattern(const Json& json) {
   const auto it = json.find("pattern");

@@ -111,6 +111,8 @@ bool IsNumeric(char32_t c) {
   return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
 }
 
+bool IsDecimalDigit(char32_t c) { return c < 0x80 ? Between(c, '0', '9') : Category(c) == UTF8PROC_CATEGORY_ND; }
+
 bool IsPunctuation(char32_t c) {
   if (c < 0x80) {
     return IsAsciiPunctuation(c);
@@ -128,7 +130,7 @@ bool IsNonspacingMark(char32_t c) { return Category(c) == UTF8PROC_CATEGORY_MN; 
 
 bool IsOther(char32_t c) {
   const auto category = Category(c);
-  return category == UTF8PROC_CATEGORY_CN || category >= UTF8PROC_CATEGORY_CC;
+  return category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_CO;
 }
 
 bool IsWord(char32_t c) {

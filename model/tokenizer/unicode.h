@@ -10,10 +10,11 @@ namespace causeway::model::tokenizer {
 
 bool IsWhitespace(char32_t c);      // property White_Space
 bool IsNumeric(char32_t c);         // general category N
+bool IsDecimalDigit(char32_t c);    // general category Nd
 bool IsPunctuation(char32_t c);     // ASCII punctuation or general category P
 bool IsMark(char32_t c);            // general category M
 bool IsNonspacingMark(char32_t c);  // general category Mn
-bool IsOther(char32_t c);           // general category C, unassigned included
+bool IsOther(char32_t c);           // general category C, but for the unassigned
 bool IsWord(char32_t c);            // \w: Alphabetic, M, Nd, Pc, Join_Control
 bool IsCjkIdeograph(char32_t c);    // the blocks that BERT separates
 

@@ -8,13 +8,11 @@
 
 #include "kernels/packed.h"
 #include "model/gguf/architectures.h"
-#include "model/gguf/pre_tokenizers.h"
 #include "model/gguf/random_weights.h"
 #include "model/gguf/translate.h"
-#include "model/gguf/vocabulary.h"
 #include "model/model.h"
 #include "model/network.h"
-#include "model/tokenizer/regex.h"
+#include "model/tokenizer/tokenizer.h"
 #include "tests/support/gguf_builder.h"
 #include "tests/support/memory_files.h"
 #include "tests/support/test_folder.h"
@@ -294,101 +292,6 @@ TEST(GgufTranslateTest, RefusesByName) {
   GgufBuilder empty;
   empty.Text("general.architecture", "llama");
   EXPECT_THAT(TranslateBuilt(empty).error().message, HasSubstr("no weights"));
-}
-
-// ---- Vocabulary --------------------------------------------------------------------------------------
-
-TEST(GgufVocabularyTest, EveryPreTokenizerMakesATokenizer) {
-  for (const PreTokenizer& row : PreTokenizers()) {
-    for (const std::string_view pattern : row.patterns) {
-      EXPECT_TRUE(tokenizer::Regex::Compile(std::string(pattern)).ok()) << row.names[0];
-    }
-    for (const std::string_view name : row.names) {
-      GgufBuilder builder;
-      builder.Text("tokenizer.ggml.model", "gpt2").Text("tokenizer.ggml.pre", name);
-      builder.Texts("tokenizer.ggml.tokens", {"a", "b", "ab", "<|x|>", "\xC4\xA0"});
-      builder.Numbers<int32_t>("tokenizer.ggml.token_type", Type::kInt32, {1, 1, 1, 3, 1});
-      builder.Texts("tokenizer.ggml.merges", {"a b", "a nothing", "nonsense"});
-      const std::string bytes = builder.Build();
-      const auto made = ReadTokenizer(*Parse(Bytes(bytes)));
-      ASSERT_TRUE(made.ok()) << name << ": " << made.error().message;
-      EXPECT_EQ(*(*made)->Encode("ab<|x|> b", {.add_special_tokens = false}), (std::vector<Token>{2, 3, 4, 1})) << name;
-      EXPECT_EQ((*made)->Decode(std::vector<Token>{2, 4, 1}, false), "ab b");
-    }
-  }
-  EXPECT_THAT(FindPreTokenizer("klingon").error().message, HasSubstr("known: default, gpt-2"));
-}
-
-GgufBuilder SentencePieceFile() {
-  const std::string mark = "\xE2\x96\x81";
-  GgufBuilder builder;
-  builder.Text("tokenizer.ggml.model", "llama");
-  // The best score wins, not the longest or the first; an unused piece joins and falls apart; "</s>" is never text.
-  builder.Texts("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>", mark, "a", "b", "c", "ab", "bc", "abc", mark + "a",
-                                          "cc", "ccc", "</", "s>", "<user>"});
-  builder.Numbers<float>("tokenizer.ggml.scores", Type::kFloat32,
-                         {0, 0, 0, -9, -9, -9, -9, -3, -2, -5, -8, -1, -1, -4, -4, 0});
-  builder.Numbers<int32_t>("tokenizer.ggml.token_type", Type::kInt32, {2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 1, 1, 4});
-  return builder;
-}
-
-TEST(GgufVocabularyTest, SentencePiecesJoinByScore) {
-  const std::string bytes = SentencePieceFile().Build();
-  const auto made = ReadTokenizer(*Parse(Bytes(bytes)));
-  ASSERT_TRUE(made.ok()) << made.error().message;
-  const Tokenizer& tokenizer = **made;
-  const auto ids = [&](const char* text) {
-    return *tokenizer.Encode(text, {.add_special_tokens = false, .parse_special = false});
-  };
-  EXPECT_EQ(ids("abc"), (std::vector<Token>{3, 9}));  // bc joins first, then a to it
-  EXPECT_EQ(ids("cab"), (std::vector<Token>{3, 6, 7}));
-  EXPECT_EQ(ids("ccc"), (std::vector<Token>{3, 11, 6}));    // ccc is unused: cc and c
-  EXPECT_EQ(ids("</s>"), (std::vector<Token>{3, 13, 14}));  // no end of text out of a text
-  EXPECT_EQ(ids("xyz"), (std::vector<Token>{3, 0}));        // one unknown for the run
-  EXPECT_EQ(ids("a<user>b"), (std::vector<Token>{10, 15, 3, 5}));
-  EXPECT_EQ(*tokenizer.Encode("a</s>", {}), (std::vector<Token>{1, 10, 2}));
-  EXPECT_EQ(tokenizer.Decode(ids("abc"), false), "abc");
-}
-
-TEST(GgufVocabularyTest, RefusesWrongLists) {
-  const auto error = [](auto add) {
-    GgufBuilder builder;
-    add(builder);
-    const std::string bytes = builder.Build();
-    const auto made = ReadTokenizer(*Parse(Bytes(bytes)));
-    return made.ok() ? "none" : made.error().message;
-  };
-  EXPECT_THAT(error([](auto& b) { b.Text("tokenizer.ggml.model", "bert"); }), HasSubstr("'bert' is not served"));
-  EXPECT_THAT(error([](auto& b) { b.Text("tokenizer.ggml.model", "llama"); }), HasSubstr("0 tokens"));
-  EXPECT_THAT(error([](auto& b) {
-                b.Text("tokenizer.ggml.model", "llama").Texts("tokenizer.ggml.tokens", {"a", "b"});
-                b.template Numbers<float>("tokenizer.ggml.scores", Type::kFloat32, {1});
-              }),
-              HasSubstr("1 entries for 2 tokens"));
-  EXPECT_THAT(error([](auto& b) {
-                b.Text("tokenizer.ggml.model", "llama").Texts("tokenizer.ggml.tokens", {"a"});
-                b.template Numbers<float>("tokenizer.ggml.scores", Type::kFloat32, {NAN});
-              }),
-              HasSubstr("not finite"));
-  EXPECT_THAT(error([](auto& b) { b.Text("tokenizer.ggml.model", "gpt2").Texts("tokenizer.ggml.tokens", {"\xff"}); }),
-              HasSubstr("no UTF-8"));
-  EXPECT_EQ(error([](auto& b) { b.Text("tokenizer.ggml.model", "no_vocab"); }), "none");
-}
-
-TEST(GgufVocabularyTest, EndTokensTemplateAndSampling) {
-  GgufBuilder builder = SentencePieceFile();
-  builder.Uint("tokenizer.ggml.eot_token_id", 15).Uint("tokenizer.ggml.padding_token_id", 99);
-  builder.Text("tokenizer.chat_template", "{{ x }}").Float("general.sampling.temp", 0.5F);
-  const std::string bytes = builder.Build();
-  const File file = *Parse(Bytes(bytes));
-  const GenerationDefaults generation = *ReadGeneration(file);
-  EXPECT_EQ(generation.eos_ids, (std::vector<Token>{2, 15}));
-  EXPECT_EQ(generation.temperature, 0.5F);
-  const ChatFormat chat = *ReadChatFormat(file);
-  EXPECT_EQ(chat.template_source, "{{ x }}");
-  EXPECT_EQ(chat.bos_token, "<s>");
-  EXPECT_EQ(chat.eos_token, "</s>");
-  EXPECT_EQ(chat.pad_token, "");
 }
 
 // A model of random blocks loads in rows for float activations, and packed where kernels have integer arithmetic; the
