@@ -36,8 +36,8 @@ double NegativeLogLikelihood(std::span<const float> logits, Token token) {
 }  // namespace
 
 Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
-                                        kernels::KvFormat kv_format, std::string_view text, int64_t window,
-                                        int64_t stride, const EvalProgress& progress) {
+                                        const EvalRun& run, std::string_view text, int64_t window, int64_t stride,
+                                        const EvalProgress& progress) {
   if (window < 2 || stride < 1 || stride >= window) {
     return MakeError(ErrorCode::kInvalidArgument, "the window must be at least 2 and the stride below it", "stride");
   }
@@ -58,7 +58,8 @@ Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& 
       const auto runner,
       SequenceRunner::Create(
           model, ops, pool,
-          {.kv_format = kv_format, .max_positions = window, .max_sequences = 1, .chunk = 512, .logits_rows = 64}));
+          {.kv_format = run.kv_format, .max_positions = window, .max_sequences = 1, .chunk = 512, .logits_rows = 64}));
+  runner->SetAdapter(0, run.adapter);
   PerplexityResult result;
   double total = 0;
   int64_t scored = 0;  // tokens [0, scored) are done
@@ -150,9 +151,8 @@ Result<bool> Answers(SequenceRunner& runner, const Item& item) {
 
 }  // namespace
 
-Result<RetrievalResult> EvalRetrieval(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
-                                      kernels::KvFormat kv_format, std::string_view items_jsonl,
-                                      const EvalProgress& progress) {
+Result<RetrievalResult> EvalRetrieval(const Model& model, const kernels::Ops& ops, ThreadPool& pool, const EvalRun& run,
+                                      std::string_view items_jsonl, const EvalProgress& progress) {
   ASSIGN_OR_RETURN(const Token begin, BeginToken(model));
   ASSIGN_OR_RETURN(const std::vector<Item> items, ReadItems(model, begin, items_jsonl));
   size_t longest = 1;
@@ -160,8 +160,9 @@ Result<RetrievalResult> EvalRetrieval(const Model& model, const kernels::Ops& op
     longest = std::max(longest, item.prompt.size() + item.answer.size());
   }
   ASSIGN_OR_RETURN(const auto runner,
-                   SequenceRunner::Create(model, ops, pool,
-                                          {.kv_format = kv_format, .max_positions = static_cast<int64_t>(longest)}));
+                   SequenceRunner::Create(
+                       model, ops, pool, {.kv_format = run.kv_format, .max_positions = static_cast<int64_t>(longest)}));
+  runner->SetAdapter(0, run.adapter);
   RetrievalResult result;
   for (const Item& item : items) {
     ASSIGN_OR_RETURN(const bool right, Answers(*runner, item));

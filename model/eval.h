@@ -13,6 +13,7 @@
 #include "base/thread_pool.h"
 #include "kernels/ops.h"
 #include "model/model.h"
+#include "scheduler/adapter.h"
 
 namespace causeway::model {
 
@@ -25,11 +26,16 @@ struct PerplexityResult {
   double perplexity = 0;
 };
 
+struct EvalRun {
+  kernels::KvFormat kv_format = kernels::KvFormat::kF32;
+  const scheduler::Adapter* adapter = nullptr;  // of this model; null: the model as it is
+};
+
 // Windows of `window` positions (the first is the begin-of-text token) every `stride` tokens; a token is
 // scored in the first window that holds it. kInvalidArgument for a window over the model's context length.
 Result<PerplexityResult> EvalPerplexity(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
-                                        kernels::KvFormat kv_format, std::string_view text, int64_t window,
-                                        int64_t stride, const EvalProgress& progress);
+                                        const EvalRun& run, std::string_view text, int64_t window, int64_t stride,
+                                        const EvalProgress& progress);
 
 struct RetrievalResult {
   struct Score {
@@ -44,8 +50,7 @@ struct RetrievalResult {
 
 // One JSON object a line: prompt, answer_tokens, kind, bucket. Right if the greedy tokens are equal.
 // An item that does not fit the model's context, or no item at all, is kInvalidArgument.
-Result<RetrievalResult> EvalRetrieval(const Model& model, const kernels::Ops& ops, ThreadPool& pool,
-                                      kernels::KvFormat kv_format, std::string_view items_jsonl,
-                                      const EvalProgress& progress);
+Result<RetrievalResult> EvalRetrieval(const Model& model, const kernels::Ops& ops, ThreadPool& pool, const EvalRun& run,
+                                      std::string_view items_jsonl, const EvalProgress& progress);
 
 }  // namespace causeway::model

@@ -101,20 +101,6 @@ Result<void> AdapterTable::CheckName(const std::string& name, bool replace) cons
   return {};
 }
 
-Result<std::string> AdapterTable::FolderOf(const std::string& path) const {
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) {
-    return path;
-  }
-  auto place = model::FindModel(path, settings_.hub_caches);
-  if (!place.ok()) {
-    Error error = std::move(place).error();
-    error.code = ErrorCode::kNotFound;
-    return error;
-  }
-  return place->folder;
-}
-
 Result<void> AdapterTable::Load(const std::string& name, const std::string& path, bool replace) {
   Reap(Clock::now());
   TRY(CheckName(name, replace));
@@ -122,7 +108,7 @@ Result<void> AdapterTable::Load(const std::string& name, const std::string& path
     if (network_ == nullptr) {
       return MakeError(ErrorCode::kFailedPrecondition, "there is no model to adapt");
     }
-    ASSIGN_OR_RETURN(const std::string folder, FolderOf(path));
+    ASSIGN_OR_RETURN(const std::string folder, AdapterFolder(path, settings_.hub_caches));
     return model::LoadAdapter(*network_, {.name = name, .path = folder, .max_rank = settings_.max_rank});
   };
   auto loaded = load();
@@ -238,6 +224,21 @@ Result<AdapterSpec> ParseAdapterSpec(const std::string& text) {
                      "lora-modules");
   }
   return spec;
+}
+
+Result<std::string> AdapterFolder(const std::string& path, const std::vector<std::string>& hub_caches) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    return path;
+  }
+  const auto place = model::FindModel(path, hub_caches);
+  if (!place.ok()) {
+    return MakeError(ErrorCode::kNotFound,
+                     fmt::format("no adapter '{}': give a folder, or org/name of one that is in the Hugging Face cache "
+                                 "(nothing is downloaded)",
+                                 path));
+  }
+  return place->folder;
 }
 
 Result<std::string> PlaceInFolder(const std::string& folder, const std::string& path) {

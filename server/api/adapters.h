@@ -78,7 +78,6 @@ class AdapterTable {
 
  private:
   Result<void> CheckName(const std::string& name, bool replace) const;
-  Result<std::string> FolderOf(const std::string& path) const;
 
   const model::Network* const network_;
   const AdapterSettings settings_;
@@ -94,6 +93,9 @@ struct AdapterSpec {
   std::string path;
 };
 Result<AdapterSpec> ParseAdapterSpec(const std::string& text);
+
+// `path` itself if it is a folder, or where the hub's caches hold a repository of this name; kNotFound.
+Result<std::string> AdapterFolder(const std::string& path, const std::vector<std::string>& hub_caches);
 
 // Where a client may load an adapter from: `path` itself, or one in `folder` if that is set; kInvalidArgument for a way
 // out of it.

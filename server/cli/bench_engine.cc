@@ -259,9 +259,8 @@ Result<void> RunEngine(const EngineBench& options) {
   ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
   OrderedJson load = LoadJson(bench);
   Adapters adapters;
-  for (const std::string& path : options.lora) {
-    ASSIGN_OR_RETURN(adapters.emplace_back(),
-                     model::LoadAdapter(*bench.model->network, {.name = path, .path = path, .max_rank = 4096}));
+  for (const std::string& flag : options.lora) {
+    ASSIGN_OR_RETURN(adapters.emplace_back(), LoadLora(bench, flag));
   }
   std::cerr << "measuring the machine\n";
   bench.pool->BindCaller();

@@ -21,6 +21,7 @@ struct EvalOptions : ModelOptions {
   int64_t window = 1024;
   int64_t stride = 512;
   std::string kv_format = "f32";
+  std::string lora;  // empty: the model as it is
   bool json = false;
 };
 
@@ -37,12 +38,14 @@ kernels::KvFormat FormatOf(const std::string& name) {
 
 Result<void> RunPerplexity(const EvalOptions& options) {
   ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
+  ASSIGN_OR_RETURN(const auto adapter, LoadLora(bench, options.lora));
   ASSIGN_OR_RETURN(const std::string text, ReadInput(options, "eval/valid.txt"));
   model::PerplexityResult result;
   {
     ProgressBar bar("perplexity");
     ASSIGN_OR_RETURN(
-        result, model::EvalPerplexity(*bench.model, *bench.ops, *bench.pool, FormatOf(options.kv_format), text,
+        result, model::EvalPerplexity(*bench.model, *bench.ops, *bench.pool,
+                                      {.kv_format = FormatOf(options.kv_format), .adapter = adapter.get()}, text,
                                       options.window, options.stride,
                                       [&](double fraction, std::string_view detail) { bar.Show(fraction, detail); }));
   }
@@ -109,13 +112,15 @@ void PrintTable(const model::RetrievalResult& result) {
 
 Result<void> RunRetrieval(const EvalOptions& options) {
   ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
+  ASSIGN_OR_RETURN(const auto adapter, LoadLora(bench, options.lora));
   ASSIGN_OR_RETURN(const std::string items, ReadInput(options, "eval/retrieval.jsonl"));
   model::RetrievalResult result;
   {
     ProgressBar bar("retrieval");
     const auto show = [&](double fraction, std::string_view detail) { bar.Show(fraction, detail); };
-    ASSIGN_OR_RETURN(
-        result, model::EvalRetrieval(*bench.model, *bench.ops, *bench.pool, FormatOf(options.kv_format), items, show));
+    ASSIGN_OR_RETURN(result, model::EvalRetrieval(*bench.model, *bench.ops, *bench.pool,
+                                                  {.kv_format = FormatOf(options.kv_format), .adapter = adapter.get()},
+                                                  items, show));
   }
   if (options.json) {
     std::cout << DumpJson(RetrievalJson(result)) << '\n';
@@ -132,6 +137,7 @@ CLI::App* AddKind(CLI::App& eval, const char* name, const char* help, std::share
   kind->add_option("--kv-cache-dtype", options->kv_format, "Number format of the KV cache")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->capture_default_str();
+  kind->add_option("--lora", options->lora, fmt::format("Evaluate with this LoRA adapter: {}", kLoraPlaces));
   kind->add_flag("--json", options->json, "Print JSON");
   kind->callback([options = std::move(options), run, &exit_code] {
     if (const auto done = run(*options); !done.ok()) {

@@ -91,7 +91,7 @@ Result<Answer> Generate(const Options& settings, const GenerateOptions& options)
   BlockingWaker waker;
   GenerateCall call = MakeCall(options);
   if (!options.lora.empty()) {
-    TRY(server->adapters->Load(kAdapterName, options.lora, false));
+    TRY(server->adapters->Load(kAdapterName, LoraPath(options.lora), false));
     call.adapter = server->adapters->Find(kAdapterName);
   }
   const auto generation = Generation::Start(*server->app, std::move(call), waker);
@@ -164,8 +164,7 @@ void AddGenerate(CLI::App& root, int& exit_code) {
   command->add_option("--stop", options->stop, "End the answer before this text; may be given several times")
       ->allow_extra_args(false);
   command->add_option("--seed", options->seed, "Repeat the same answer");
-  command->add_option("--lora", options->lora,
-                      "Answer with this LoRA adapter: a folder, or org/name in the hub's cache");
+  command->add_option("--lora", options->lora, fmt::format("Answer with this LoRA adapter: {}", kLoraPlaces));
   command->add_flag("--json", options->json, "Print text, finish_reason and token counts as JSON");
   command->footer(
       "Examples:\n  causeway generate \"Once upon a time\" --max-tokens 64\n"

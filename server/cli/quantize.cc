@@ -61,19 +61,19 @@ Result<Quality> Evaluate(const QuantizeFlags& flags, const std::string& model_na
   Quality quality;
   {
     ProgressBar bar("perplexity of " + model_name);
-    ASSIGN_OR_RETURN(
-        const auto result,
-        model::EvalPerplexity(*model, ops, pool, kernels::KvFormat::kF32, text, window, window / 2,
-                              [&](double fraction, std::string_view detail) { bar.Show(fraction, detail); }));
+    ASSIGN_OR_RETURN(const auto result, model::EvalPerplexity(*model, ops, pool, {}, text, window, window / 2,
+                                                              [&](double fraction, std::string_view detail) {
+                                                                bar.Show(fraction, detail);
+                                                              }));
     quality.perplexity = result.perplexity;
   }
   if (flags.options.source.model.empty() || flags.options.source.model == "fable") {  // the items are its tokens
     ProgressBar bar("retrieval of " + model_name);
     const auto items = model::AsText(model::BuiltinFile("eval/retrieval.jsonl"));
-    ASSIGN_OR_RETURN(const auto result, model::EvalRetrieval(*model, ops, pool, kernels::KvFormat::kF32, items,
-                                                             [&](double fraction, std::string_view detail) {
-                                                               bar.Show(fraction, detail);
-                                                             }));
+    ASSIGN_OR_RETURN(const auto result,
+                     model::EvalRetrieval(*model, ops, pool, {}, items, [&](double fraction, std::string_view detail) {
+                       bar.Show(fraction, detail);
+                     }));
     quality.retrieval = result.all;
   }
   return quality;

@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 #include "fmt/format.h"
 
+#include "server/api/adapters.h"
 #include "server/config/compute_threads.h"
 #include "server/config/environment.h"
 
@@ -126,6 +127,30 @@ Result<Workbench> MakeWorkbench(const ModelOptions& options) {
   ASSIGN_OR_RETURN(bench.model, model::LoadModel(load));
   bench.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return bench;
+}
+
+std::string LoraPath(const std::string& flag) {
+  std::error_code ignored;
+  const size_t at = flag.find('=');
+  return at == std::string::npos || std::filesystem::exists(flag, ignored) ? flag : flag.substr(at + 1);
+}
+
+Result<std::shared_ptr<const model::Adapter>> LoadLora(const Workbench& bench, const std::string& flag) {
+  if (flag.empty()) {
+    return std::shared_ptr<const model::Adapter>();
+  }
+  constexpr int64_t kMaxRank = 4096;
+  const auto load = [&]() -> Result<std::shared_ptr<const model::Adapter>> {
+    ASSIGN_OR_RETURN(const std::string folder, AdapterFolder(LoraPath(flag), HubCaches()));
+    return model::LoadAdapter(*bench.model->network, {.name = flag, .path = folder, .max_rank = kMaxRank});
+  };
+  auto loaded = load();
+  if (!loaded.ok()) {
+    Error error = loaded.error().WithContext("--lora " + flag);
+    error.param = "lora";
+    return error;
+  }
+  return loaded;
 }
 
 }  // namespace causeway::server

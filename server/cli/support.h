@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "kernels/ops.h"
+#include "model/adapter/adapter.h"
 #include "model/model.h"
 
 namespace CLI {
@@ -68,5 +69,12 @@ struct Workbench {
 // --activations of a command.
 void AddActivationsOption(CLI::App& command, std::string& activations);
 Result<Workbench> MakeWorkbench(const ModelOptions& options);
+
+// What --lora takes.
+inline constexpr const char* kLoraPlaces = "a folder, or org/name in the hub's cache; NAME= before it is passed over";
+// The place in it.
+std::string LoraPath(const std::string& flag);
+// Null for "".
+Result<std::shared_ptr<const model::Adapter>> LoadLora(const Workbench& bench, const std::string& flag);
 
 }  // namespace causeway::server

@@ -18,6 +18,7 @@
 #include "model/tokenizer/tokenizer.h"
 #include "server/api/model_names.h"
 #include "server/api/prompt.h"
+#include "server/grpc/adapter_service.h"
 #include "server/grpc/call_support.h"
 #include "server/grpc/convert.h"
 #include "server/grpc/state_service.h"
@@ -293,10 +294,12 @@ class Service final : public v1::Causeway::CallbackService {
 }  // namespace
 
 struct GrpcServer::Impl {
-  explicit Impl(App& app) : service(app, wakes), states(MakeStateService(app, wakes)) {}
+  explicit Impl(App& app)
+      : service(app, wakes), states(MakeStateService(app, wakes)), adapters(MakeAdapterService(app, wakes)) {}
   WakeThread wakes;
   Service service;
   std::unique_ptr<grpc::Service> states;
+  std::unique_ptr<grpc::Service> adapters;
   std::unique_ptr<grpc::Server> server;
   int port = 0;
 };
@@ -318,6 +321,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(App& app, const GrpcOption
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.RegisterService(&impl->service);
   builder.RegisterService(impl->states.get());
+  builder.RegisterService(impl->adapters.get());
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || impl->port == 0) {
     return MakeError(ErrorCode::kFailedPrecondition, "cannot listen for gRPC on " + address, "grpc-port");
@@ -333,6 +337,7 @@ void GrpcServer::SetServing(bool serving) {
   health->SetServingStatus(serving);
   health->SetServingStatus("causeway.v1.Causeway", serving);
   health->SetServingStatus("causeway.v1.States", serving);
+  health->SetServingStatus("causeway.v1.Adapters", serving);
 }
 
 void GrpcServer::Stop() {

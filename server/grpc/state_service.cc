@@ -1,10 +1,9 @@
 #include "server/grpc/state_service.h"
 
-#include <atomic>
-#include <mutex>
+#include <memory>
+#include <optional>
 #include <utility>
 
-#include "base/check.h"
 #include "causeway/v1/causeway.grpc.pb.h"
 #include "server/api/state_calls.h"
 #include "server/api/states.h"
@@ -13,96 +12,49 @@
 namespace causeway::server {
 namespace {
 
-// One call that makes or changes a state. As with GenerateReactor, gRPC's threads and wakes meet under one mutex, and
-// the call owns itself until OnDone and the last wake have let go.
-class StateReactor final : public grpc::ServerUnaryReactor, public scheduler::Waker {
+// One call that makes or changes a state.
+class StateReactor final : public LateReactor<StateOperation> {
  public:
   static StateReactor* Start(App& app, WakeThread& wakes, grpc::CallbackServerContext& context, Result<StateCall> call,
                              v1::State& response) {
-    auto reactor = std::unique_ptr<StateReactor>(new StateReactor(app, wakes, context, response));
+    auto reactor = std::make_unique<StateReactor>(app, wakes, context, response);
     reactor->Begin(std::move(call));
     return reactor.release();
   }
 
-  void Wake() noexcept override {
-    if (wake_pending_.exchange(true)) {
-      return;
-    }
-    holders_.fetch_add(1);
-    const bool posted = wakes_.Post([this] {
-      wake_pending_ = false;
-      Advance();
-      Release();
-    });
-    CHECK(posted);
-  }
-
-  void OnCancel() override {
-    const std::lock_guard lock(mutex_);
-    FinishLocked(grpc::Status(grpc::StatusCode::CANCELLED, "cancelled"));
-  }
-
-  void OnDone() override { Release(); }
+  StateReactor(App& app, WakeThread& wakes, grpc::CallbackServerContext& context, v1::State& response)
+      : LateReactor(wakes), app_(app), context_(context), response_(response) {}
 
  private:
-  StateReactor(App& app, WakeThread& wakes, grpc::CallbackServerContext& context, v1::State& response)
-      : app_(app), wakes_(wakes), context_(context), response_(response) {}
-
   void Begin(Result<StateCall> call) {
-    const auto tenant = Authorize(app_, context_);
-    const std::lock_guard lock(mutex_);
-    if (!tenant.ok()) {
-      return FinishLocked(Refuse(context_, tenant.error()));
-    }
-    if (!call.ok()) {
-      return FinishLocked(Refuse(context_, call.error()));
-    }
-    call->tenant = *tenant;
-    call->request_id = NewCallId();
-    call->arrival = Clock::now();
-    call->deadline = DeadlineOf(context_);
-    operation_ = StateOperation::Start(app_, std::move(call).value(), *this);
+    const auto start = [&]() -> Result<std::unique_ptr<StateOperation>> {
+      ASSIGN_OR_RETURN(const memory::TenantId tenant, Authorize(app_, context_));
+      if (!call.ok()) {
+        return call.error();
+      }
+      call->tenant = tenant;
+      call->request_id = NewCallId();
+      call->arrival = Clock::now();
+      call->deadline = DeadlineOf(context_);
+      return StateOperation::Start(app_, std::move(call).value(), *this);
+    };
+    Await(start, context_);
   }
 
-  void Advance() {
-    const std::lock_guard lock(mutex_);
-    if (finished_ || operation_ == nullptr) {
-      return;
-    }
-    const auto state = operation_->Take();
+  std::optional<grpc::Status> Take(StateOperation& operation) override {
+    const auto state = operation.Take();
     if (!state) {
-      return;
+      return std::nullopt;
     }
     if (state->ok()) {
       FillState(app_, **state, response_);
     }
-    FinishLocked(state->ok() ? grpc::Status::OK : Refuse(context_, state->error()));
-  }
-
-  // No wake may come after OnDone, so the operation ends first.
-  void FinishLocked(const grpc::Status& status) {
-    if (!std::exchange(finished_, true)) {
-      operation_.reset();
-      Finish(status);
-    }
-  }
-
-  void Release() {
-    if (holders_.fetch_sub(1) == 1) {
-      const std::unique_ptr<StateReactor> ended(this);  // Start let go of it
-    }
+    return state->ok() ? grpc::Status::OK : Refuse(context_, state->error());
   }
 
   App& app_;
-  WakeThread& wakes_;
   grpc::CallbackServerContext& context_;
   v1::State& response_;
-  std::atomic<bool> wake_pending_{false};
-  std::atomic<int> holders_{1};  // OnDone and a pending wake
-
-  std::mutex mutex_;  // guards what follows
-  std::unique_ptr<StateOperation> operation_;
-  bool finished_ = false;
 };
 
 class StateService final : public v1::States::CallbackService {

@@ -7,6 +7,7 @@ import subprocess
 import threading
 
 import grpc
+import pytest
 from causeway.v1 import causeway_pb2 as pb
 from causeway.v1 import causeway_pb2_grpc as stubs
 
@@ -34,7 +35,7 @@ def write_adapter(folder, seed, targets=("q_proj", "v_proj", "down_proj"), rank=
                 header[f"base_model.model.model.layers.{layer}.{module}.lora_{matrix}.weight"] = {
                     "dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
                 data += values
-    folder.mkdir()
+    folder.mkdir(parents=True)
     text = json.dumps(header).encode()
     (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
     (folder / "adapter_config.json").write_text(json.dumps(
@@ -202,6 +203,64 @@ def test_mistakes_get_one_clear_error(start, tmp_path, binary):
         assert run.returncode == code and "--lora-modules" in run.stderr.splitlines()[-1], run.stderr
 
 
+def refused(call, code, param=None):
+    with pytest.raises(grpc.RpcError) as failure:
+        call()
+    assert failure.value.code() == code, failure.value
+    assert param is None or dict(failure.value.trailing_metadata() or ()).get("causeway-param") == param
+
+
+def test_grpc_loads_lists_and_unloads(start, tmp_path):
+    inside = tmp_path / "adapters"
+    write_adapter(inside / "a", 1, rank=8)
+    write_adapter(inside / "b", 2)
+    write_adapter(tmp_path / "outside", 1)
+    server = start(ADMIN, "--lora-dir", str(inside), "--max-loras", "1")
+    base = complete(server)[0]
+    with grpc.insecure_channel(server.grpc_target) as channel:
+        stub = stubs.AdaptersStub(channel)
+        loaded = stub.LoadAdapter(pb.LoadAdapterRequest(lora_name="x", lora_path="a"))
+        assert (loaded.lora_name, loaded.rank, loaded.running) == ("x", 8, 0) and loaded.bytes > 0 and loaded.created > 0
+        assert loaded.lora_path == str(inside / "a") and loaded.modules % 3 == 0
+        first = complete(server, "x")[0]
+        assert first != base
+        assert list(stub.ListAdapters(pb.ListAdaptersRequest()).adapters) == [loaded]
+
+        def load(**fields):
+            return lambda: stub.LoadAdapter(pb.LoadAdapterRequest(**fields))
+
+        refused(load(lora_name="x", lora_path="b"), grpc.StatusCode.INVALID_ARGUMENT, "lora_name")
+        refused(load(lora_name="y", lora_path="b"), grpc.StatusCode.RESOURCE_EXHAUSTED, "lora_name")
+        refused(load(lora_name="y"), grpc.StatusCode.INVALID_ARGUMENT, "lora_path")
+        refused(load(lora_path="b"), grpc.StatusCode.INVALID_ARGUMENT, "lora_name")
+        refused(load(lora_name="x", lora_path="../outside", load_inplace=True),
+                grpc.StatusCode.INVALID_ARGUMENT, "lora_path")
+        refused(load(lora_name="x", lora_path="none", load_inplace=True), grpc.StatusCode.NOT_FOUND, "lora_path")
+        assert complete(server, "x")[0] == first
+        assert stub.LoadAdapter(pb.LoadAdapterRequest(lora_name="x", lora_path="b", load_inplace=True)).rank == 4
+        assert complete(server, "x")[0] not in (first, base)
+
+        stub.UnloadAdapter(pb.UnloadAdapterRequest(lora_name="x"))
+        assert not stub.ListAdapters(pb.ListAdaptersRequest()).adapters
+        for name, code in (("x", grpc.StatusCode.NOT_FOUND), ("", grpc.StatusCode.INVALID_ARGUMENT)):
+            refused(lambda name=name: stub.UnloadAdapter(pb.UnloadAdapterRequest(lora_name=name)), code, "lora_name")
+
+
+def test_grpc_leaves_adapters_to_administrators(start, tmp_path):
+    path = write_adapter(tmp_path / "a", 1)
+    server = start("--lora-modules", f"a={path}", "--api-key", "secret")
+    with grpc.insecure_channel(server.grpc_target) as channel:
+        stub = stubs.AdaptersStub(channel)
+        key = (("authorization", "Bearer secret"),)
+        refused(lambda: stub.ListAdapters(pb.ListAdaptersRequest()), grpc.StatusCode.UNAUTHENTICATED)
+        refused(lambda: stub.UnloadAdapter(pb.UnloadAdapterRequest(lora_name="a")), grpc.StatusCode.UNAUTHENTICATED)
+        refused(lambda: stub.UnloadAdapter(pb.UnloadAdapterRequest(lora_name="a"), metadata=key),
+                grpc.StatusCode.UNIMPLEMENTED)
+        refused(lambda: stub.LoadAdapter(pb.LoadAdapterRequest(lora_name="b", lora_path=path), metadata=key),
+                grpc.StatusCode.UNIMPLEMENTED)
+        assert [one.lora_name for one in stub.ListAdapters(pb.ListAdaptersRequest(), metadata=key).adapters] == ["a"]
+
+
 def test_grpc_and_the_command_choose_adapters_too(start, tmp_path, binary):
     path = write_adapter(tmp_path / "a", 1)
     server = start("--lora-modules", f"a={path}")
@@ -218,3 +277,20 @@ def test_grpc_and_the_command_choose_adapters_too(start, tmp_path, binary):
     run = subprocess.run([binary, "generate", STORY, "--lora", path, "--max-tokens", "8", "--temperature", "0"],
                          capture_output=True, text=True, timeout=60)
     assert run.returncode == 0 and run.stdout.strip() and wanted.startswith(run.stdout.rstrip("\n")), run
+
+
+def test_eval_takes_an_adapter(tmp_path, binary):
+    path = write_adapter(tmp_path / "a", 1)
+    text = tmp_path / "text"
+    text.write_text(STORY * 4)
+
+    def evaluate(*flags):
+        run = subprocess.run([binary, "eval", "perplexity", "--json", "--text", str(text), *flags], capture_output=True,
+                             text=True, timeout=60)
+        return run.returncode, run.stderr if run.returncode else json.loads(run.stdout)["perplexity"]
+
+    plain, adapted = evaluate(), evaluate("--lora", path)
+    assert plain[0] == adapted[0] == 0 and plain != adapted
+    assert evaluate("--lora", f"a={path}") == adapted
+    code, message = evaluate("--lora", str(tmp_path / "none"))
+    assert code == 1 and "--lora" in message and "no adapter" in message
