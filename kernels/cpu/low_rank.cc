@@ -3,6 +3,7 @@
 #include "kernels/low_rank.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/vec.h"
@@ -12,7 +13,6 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 constexpr int64_t kRanks = kLowRankRows;  // of a tile of A x
-constexpr int64_t kRowBlock = 48;         // rows of x that a task takes through its weights
 // Rows of a tile of A x, and of one of B u: as many as the registers hold.
 #if defined(CAUSEWAY_ISA_AVX512)
 constexpr int kShrinkRows = 6;
@@ -21,9 +21,13 @@ constexpr int kExpandRows = 12;
 constexpr int kShrinkRows = 3;
 constexpr int kExpandRows = 4;
 #endif
-constexpr int64_t kColumnBlock = 512;   // of y that a task takes
-constexpr int64_t kStrip = 2 * kLanes;  // columns of a tile of B u
+constexpr int64_t kRowBlock = 2 * kExpandRows;  // rows that a task takes
+constexpr int64_t kFewRows = 4 * kRowBlock;     // up to which tasks of A x are tiles of ranks instead
+constexpr int64_t kColumnBlock = 1024;          // of y that a task takes
+constexpr int64_t kStrip = 2 * kLanes;          // columns of a tile of B u
 static_assert(kLowRankColumns % kStrip == 0, "tiles read whole strips");
+constexpr int64_t kLine = 64;
+constexpr int64_t kAheadBytes = 8 * kLine;  // of each row of A or B, before it is multiplied
 
 struct F32Values {
   static constexpr int64_t kBytes = 4;
@@ -54,14 +58,24 @@ struct Unit {
   const LowRankTerm* term;
   float* u;            // [rows of the segment, u_stride]
   int64_t u_stride;    // rank, padded
-  int64_t row_blocks;  // of the segment
-  int64_t shrink_end;  // tasks of A x up to this unit's last
+  bool shares;         // u is that of the unit before
+  int64_t shrink_end;  // tasks of A x up to this unit's last; of many rows they are all the first unit's
   int64_t expand_end;  // tasks of B u
 };
 
 int64_t Blocks(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 // ---- u = scale * A x -------------------------------------------------------------------------------
+
+// Has the lines of `count` rows of weights fetched that are some way ahead of column i; once a line.
+template <typename Values>
+void PrefetchRows(const std::byte* weights, int64_t stride, int64_t count, int64_t i) {
+  if (i * Values::kBytes % kLine == 0) {
+    for (int64_t r = 0; r < count; ++r) {
+      __builtin_prefetch(weights + (r * stride + i) * Values::kBytes + kAheadBytes, 0, 3);
+    }
+  }
+}
 
 // u[row][0, kRanks) of Rows rows of x and kRanks rows of A.
 template <typename Values, int Rows>
@@ -85,6 +99,7 @@ void ShrinkTile(const float* const (&x)[Rows], int64_t k, const std::byte* a, in
   };
   int64_t i = 0;
   for (; i + kLanes <= k; i += kLanes) {
+    PrefetchRows<Values>(a, a_stride, kRanks, i);
     step(i, [](const float* p) { return Load(p); });
   }
   if (i < k) {
@@ -97,31 +112,49 @@ void ShrinkTile(const float* const (&x)[Rows], int64_t k, const std::byte* a, in
   }
 }
 
-template <typename Values, int Rows>
-void ShrinkRows(const LowRankArgs& args, const Unit& unit, int64_t first, int64_t rank) {
-  const float* x[Rows];
-  float* u[Rows];
-  for (int row = 0; row < Rows; ++row) {
-    x[row] = args.x + unit.segment->rows.data()[first + row] * args.x_stride;
-    u[row] = unit.u + (first + row) * unit.u_stride + rank;
+// Calls body(first row, rows of the tile as a constant) for tiles over [row, end): of Rows, then of half as many, ...
+template <int Rows, typename Body>
+void ForTiles(int64_t row, int64_t end, const Body& body) {
+  for (; row + Rows <= end; row += Rows) {
+    body(row, std::integral_constant<int, Rows>());
   }
-  const LowRankTerm& term = *unit.term;
-  ShrinkTile<Values, Rows>(x, args.k, term.a + rank * term.a_stride * Values::kBytes, term.a_stride, term.scale, u);
+  if constexpr (Rows > 1) {
+    ForTiles<Rows / 2>(row, end, body);
+  }
 }
 
-void Shrink(const LowRankArgs& args, const Unit& unit, int64_t task) {
-  const int64_t rank = task / unit.row_blocks * kRanks;
-  int64_t row = task % unit.row_blocks * kRowBlock;
-  const int64_t end = std::min(row + kRowBlock, static_cast<int64_t>(unit.segment->rows.size()));
-  WithValues(unit.term->format, [&](auto values) {
+// Ranks [rank, rank_end) of rows [first, end) of one unit.
+void Shrink(const LowRankArgs& args, const Unit& unit, int64_t first, int64_t end, int64_t rank, int64_t rank_end) {
+  const LowRankTerm& term = *unit.term;
+  WithValues(term.format, [&](auto values) {
     using Values = decltype(values);
-    for (; row + kShrinkRows <= end; row += kShrinkRows) {
-      ShrinkRows<Values, kShrinkRows>(args, unit, row, rank);
-    }
-    for (; row < end; ++row) {
-      ShrinkRows<Values, 1>(args, unit, row, rank);
-    }
+    ForTiles<kShrinkRows>(first, end, [&](int64_t tile, auto rows) {
+      constexpr int kRows = decltype(rows)::value;
+      for (int64_t r = rank; r < rank_end; r += kRanks) {
+        const float* x[kRows];
+        float* u[kRows];
+        for (int row = 0; row < kRows; ++row) {
+          x[row] = args.x + unit.segment->rows.data()[tile + row] * args.x_stride;
+          u[row] = unit.u + (tile + row) * unit.u_stride + r;
+        }
+        ShrinkTile<Values, kRows>(x, args.k, term.a + r * term.a_stride * Values::kBytes, term.a_stride, term.scale, u);
+      }
+    });
   });
+}
+
+// Few rows: a task is a tile of ranks. Many: it is a block of rows, through all terms while they are near.
+void ShrinkTask(const LowRankArgs& args, const Unit& unit, int64_t task) {
+  const auto rows = static_cast<int64_t>(unit.segment->rows.size());
+  if (rows <= kFewRows) {
+    return Shrink(args, unit, 0, rows, task * kRanks, (task + 1) * kRanks);
+  }
+  const int64_t first = task * kRowBlock;
+  for (const Unit& one : std::span(&unit, unit.segment->terms.size())) {
+    if (!one.shares) {
+      Shrink(args, one, first, std::min(first + kRowBlock, rows), 0, one.u_stride);
+    }
+  }
 }
 
 // ---- y += B u --------------------------------------------------------------------------------------
@@ -145,6 +178,7 @@ void ExpandTile(const float* const (&u)[Rows], const std::byte* b, const LowRank
   }
   for (int64_t r = 0; r < term.rank; ++r) {
     const std::byte* const weights = b + r * term.b_stride * Values::kBytes;
+    __builtin_prefetch(weights + kAheadBytes, 0, 3);
     const Vec low = Values::LoadAt(weights);
     const Vec high = Values::LoadAt(weights + kLanes * Values::kBytes);
     for (int row = 0; row < Rows; ++row) {
@@ -159,36 +193,31 @@ void ExpandTile(const float* const (&u)[Rows], const std::byte* b, const LowRank
   }
 }
 
-template <typename Values, int Rows>
-void ExpandRows(const Unit& unit, int64_t first, int64_t column, int64_t count) {
+void ExpandTask(const Unit& unit, int64_t task) {
   const LowRankTerm& term = *unit.term;
-  const float* u[Rows];
-  float* y[Rows];
-  for (int row = 0; row < Rows; ++row) {
-    u[row] = unit.u + (first + row) * unit.u_stride;
-    y[row] = term.y + unit.segment->rows.data()[first + row] * term.y_stride + column;
-  }
-  ExpandTile<Values, Rows>(u, term.b + column * Values::kBytes, term, y, count);
-}
-
-void Expand(const Unit& unit, int64_t task) {
-  const LowRankTerm& term = *unit.term;
-  const int64_t first_row = task % unit.row_blocks * kRowBlock;
-  const int64_t end = std::min(first_row + kRowBlock, static_cast<int64_t>(unit.segment->rows.size()));
-  int64_t column = task / unit.row_blocks * kColumnBlock;
-  const int64_t last = std::min(column + kColumnBlock, term.n);
+  const auto rows = static_cast<int64_t>(unit.segment->rows.size());
+  const int64_t row_blocks = Blocks(rows, kRowBlock);
+  const int64_t first = task % row_blocks * kRowBlock;
+  const int64_t begin = task / row_blocks * kColumnBlock;
+  const int64_t end = std::min(begin + kColumnBlock, term.n);
   WithValues(term.format, [&](auto values) {
     using Values = decltype(values);
-    for (; column < last; column += kStrip) {
-      const int64_t count = std::min(kStrip, last - column);
-      int64_t row = first_row;
-      for (; row + kExpandRows <= end; row += kExpandRows) {
-        ExpandRows<Values, kExpandRows>(unit, row, column, count);
+    // Rows of y are walked along: each is a stream.
+    ForTiles<kExpandRows>(first, std::min(first + kRowBlock, rows), [&](int64_t tile, auto count) {
+      constexpr int kRows = decltype(count)::value;
+      const float* u[kRows];
+      float* y[kRows];
+      for (int row = 0; row < kRows; ++row) {
+        u[row] = unit.u + (tile + row) * unit.u_stride;
+        y[row] = term.y + unit.segment->rows.data()[tile + row] * term.y_stride + begin;
       }
-      for (; row < end; ++row) {
-        ExpandRows<Values, 1>(unit, row, column, count);
+      for (int64_t column = begin; column < end; column += kStrip) {
+        ExpandTile<Values, kRows>(u, term.b + column * Values::kBytes, term, y, std::min(kStrip, end - column));
+        for (float*& row : y) {
+          row += kStrip;
+        }
       }
-    }
+    });
   });
 }
 
@@ -213,12 +242,13 @@ std::span<const Unit> Cut(Stream& stream, const LowRankArgs& args) {
     const auto rows = static_cast<int64_t>(segment.rows.size());
     const Unit* before = nullptr;  // of this segment
     for (const LowRankTerm& term : segment.terms) {
-      const int64_t row_blocks = Blocks(rows, kRowBlock);
       const int64_t ranks = Blocks(term.rank, kRanks);
       const bool shares = before != nullptr && before->term->a == term.a;
-      shrink += shares ? 0 : row_blocks * ranks;
-      expand += row_blocks * Blocks(term.n, kColumnBlock);
-      *unit = {&segment, &term, shares ? before->u : u, ranks * kRanks, row_blocks, shrink, expand};
+      const bool by_rank = rows <= kFewRows;
+      const bool first = before == nullptr;
+      shrink += by_rank ? (shares ? 0 : ranks) : (first ? Blocks(rows, kRowBlock) : 0);
+      expand += Blocks(rows, kRowBlock) * Blocks(term.n, kColumnBlock);
+      *unit = {&segment, &term, shares ? before->u : u, ranks * kRanks, shares, shrink, expand};
       u += shares ? 0 : rows * ranks * kRanks;
       before = unit++;
     }
@@ -247,8 +277,8 @@ void LowRank(Stream& stream, const LowRankArgs& args) {
   if (units.empty()) {
     return;
   }
-  ForTasks(stream, units, &Unit::shrink_end, [&](const Unit& unit, int64_t task) { Shrink(args, unit, task); });
-  ForTasks(stream, units, &Unit::expand_end, [&](const Unit& unit, int64_t task) { Expand(unit, task); });
+  ForTasks(stream, units, &Unit::shrink_end, [&](const Unit& unit, int64_t task) { ShrinkTask(args, unit, task); });
+  ForTasks(stream, units, &Unit::expand_end, [&](const Unit& unit, int64_t task) { ExpandTask(unit, task); });
 }
 
 }  // namespace causeway::kernels::CAUSEWAY_ISA

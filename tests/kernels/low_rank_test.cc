@@ -59,7 +59,7 @@ class LowRankTest : public KernelTest {
 CAUSEWAY_FOR_EACH_TABLE(LowRankTest);
 
 TEST_P(LowRankTest, EqualsRef) {
-  constexpr int32_t kRows = 101;
+  constexpr int32_t kRows = 401;  // more of a segment than go by tiles of ranks
   for (const FormatId format : {FormatId::kF32, FormatId::kF16, FormatId::kBF16}) {
     for (const auto& [rank, k, n] : {std::array<int64_t, 3>{1, 1, 1}, {3, 17, 5}, {8, 64, 40}, {6, 100, 1037}}) {
       const auto x = Random(kRows * k, 1);
@@ -88,13 +88,14 @@ TEST_P(LowRankTest, EqualsRef) {
 }
 
 TEST_P(LowRankTest, ARowHasTheSameBitsAloneAndAmongOthers) {
-  constexpr int32_t kRows = 60;
+  constexpr int32_t kRows = 260;
   constexpr int64_t kColumns = 150;
   constexpr int64_t kOut = 600;
   const auto x = Random(kRows * kColumns, 1);
   const Weights one = Make(FormatId::kBF16, 7, kColumns, kOut, 10);
   const Weights two = Make(FormatId::kF16, 16, kColumns, kOut, 20);
-  auto together = Random(kRows * kOut, 3);
+  const auto before = Random(kRows * kOut, 3);
+  auto together = before;
   const auto odd = Every(2, 1, kRows);
   const auto even = Every(2, 0, kRows);
   const LowRankTerm terms_one[] = {one.Term(together.data())};
@@ -102,7 +103,7 @@ TEST_P(LowRankTest, ARowHasTheSameBitsAloneAndAmongOthers) {
   const LowRankSegment segments[] = {{even, terms_one}, {odd, terms_two}};
   ops().low_rank(threads3(), {x.data(), kColumns, kColumns, segments});
   for (int32_t row = 0; row < kRows; ++row) {
-    auto alone = Random(kRows * kOut, 3);
+    auto alone = before;
     const LowRankTerm term[] = {(row % 2 == 0 ? one : two).Term(alone.data())};
     const LowRankSegment segment[] = {{{&row, 1}, term}};
     ops().low_rank(stream(), {x.data(), kColumns, kColumns, segment});
