@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "kernels/weight_view.h"
+#include "model/late_rows.h"
 #include "model/safetensors.h"
 
 namespace causeway::model {
@@ -56,6 +57,7 @@ struct Checkpoint {
   TermsByName terms;
   WeightConventions conventions;
   std::vector<std::vector<std::byte>> owned;  // what tensors point into beside the files
+  std::vector<LateRows> late;                 // the same, not written yet
 };
 
 }  // namespace causeway::model

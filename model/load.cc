@@ -44,6 +44,18 @@ void CountWeights(const TensorMap& tensors, ModelInfo& info) {
 
 using Progress = std::function<void(double fraction, std::string_view what)>;
 
+// What is used in rows. `pool` may be null.
+void WriteLateRows(Network& network, ThreadPool* pool) {
+  if (!network.late.empty()) {
+    std::optional<ThreadPool> own;
+    ThreadPool& writers = pool != nullptr ? *pool : own.emplace(ThreadPoolOptions{.threads = 0, .pin = false});
+    for (LateRows& late : network.late) {
+      late.WriteNow(writers);
+    }
+    network.files->Evict();  // what they were made of is not read again
+  }
+}
+
 Result<void> Pack(Network& network, const LoadOptions& options, const Progress& progress, ModelInfo& info) {
   memory::FileOps system;
   std::optional<RepackCache> cache;
@@ -85,6 +97,7 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
   network->files = std::move(files);
   network->owned = weights.TakeOwned();
   std::move(checkpoint.owned.begin(), checkpoint.owned.end(), std::back_inserter(network->owned));
+  network->late = std::move(checkpoint.late);
   info.family = network->family;
   info.vocab = network->vocab;
   info.context_length = network->context_length;
@@ -95,6 +108,7 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
   if (options.pack_on != nullptr) {
     TRY(Pack(*network, options, progress, info));
   }
+  WriteLateRows(*network, options.pack_on);
   return std::unique_ptr<const Network>(std::move(network));
 }
 
@@ -159,8 +173,10 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& op
     checkpoint.config = std::move(text.config);
     ASSIGN_OR_RETURN(checkpoint.tensors, LoadTensors(*files));
     if (const Json* const quantization = quant::FindQuantization(config); quantization != nullptr) {
-      TRY(quant::Translate(*quantization, checkpoint,
-                           [&](double fraction) { progress(0.5 + 0.5 * fraction, "repacking the weights"); }));
+      TRY(quant::Translate(
+          *quantization, checkpoint,
+          [&](double fraction) { progress(0.5 + 0.5 * fraction, "reading the quantized weights"); },
+          RowsWritten::kLater));
       if (!options.round_inputs) {
         checkpoint.input_roundings.clear();
       }
@@ -183,7 +199,7 @@ Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name
   ASSIGN_OR_RETURN(model.tokenizer, gguf::ReadTokenizer(file));
   if (options.weights) {
     progress(0.5, "checking the weights");
-    ASSIGN_OR_RETURN(Checkpoint checkpoint, gguf::Translate(file));
+    ASSIGN_OR_RETURN(Checkpoint checkpoint, gguf::Translate(file, RowsWritten::kLater));
     ASSIGN_OR_RETURN(model.network,
                      BuildNetwork(std::move(checkpoint), false, std::move(files), options, progress, model.info));
   }

@@ -87,6 +87,7 @@ struct Network {
   // What the views point into.
   std::unique_ptr<ModelFiles> files;
   std::vector<std::vector<std::byte>> owned;
+  std::vector<LateRows> late;  // all written once the model is loaded
   ColumnOrders column_orders;
   InputRoundings input_roundings;
   TermsByName terms;

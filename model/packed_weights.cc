@@ -42,7 +42,14 @@ bool PointsInto(const kernels::WeightView& weight, const std::vector<std::byte>&
          weight.data < owned.data() + owned.size();
 }
 
-// Owned rows that no view reads any more.
+// The late rows that a view reads; null: it reads others.
+LateRows* LateOf(Network& network, const kernels::WeightView& weight) {
+  const auto it = std::find_if(network.late.begin(), network.late.end(),
+                               [&](const LateRows& late) { return late.Holds(weight.data); });
+  return it == network.late.end() ? nullptr : &*it;
+}
+
+// Rows of ours that no view reads any more, and what others that are late would have been made of.
 void FreeUnread(Network& network) {
   std::vector<kernels::WeightView> views = {network.embedding};
   if (network.positions) {
@@ -51,8 +58,18 @@ void FreeUnread(Network& network) {
   for (const Projection* const projection : ProjectionsOf(network)) {
     views.push_back(projection->weight);
   }
+  for (LateRows& late : network.late) {
+    if (std::none_of(views.begin(), views.end(), [&](const auto& view) { return late.Holds(view.data); })) {
+      late.Free();
+    }
+  }
   for (std::vector<std::byte>& owned : network.owned) {
-    if (std::none_of(views.begin(), views.end(), [&](const auto& view) { return PointsInto(view, owned); })) {
+    const bool read =
+        std::any_of(views.begin(), views.end(), [&](const auto& view) { return PointsInto(view, owned); }) ||
+        std::any_of(network.late.begin(), network.late.end(), [&](const LateRows& late) {
+          return late.source().data() >= owned.data() && late.source().data() < owned.data() + owned.size();
+        });
+    if (!read) {
       FreeMemory(owned);
     }
   }
@@ -69,7 +86,9 @@ PackJob JobOf(Network& network) {
   for (Projection* const projection : ProjectionsOf(network)) {
     if (IsPacked(*projection)) {
       packing.projections.push_back(projection);
-      packing.parts.push_back(RepackCache::Describe(projection->weight));
+      const LateRows* const late = LateOf(network, projection->weight);
+      packing.parts.push_back(
+          RepackCache::Describe(projection->weight, late != nullptr ? late->source() : std::span<const std::byte>()));
       if (packing.parts.size() % kSamplesAtOnce == 0) {
         network.files->Evict();
       }
@@ -181,6 +200,10 @@ Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackC
     std::byte* const packed = memory.data() + offsets[i];
     memory.Populate(offsets[i], packing.parts[i].bytes, pool);
     report.memory_seconds += SecondsSince(begin);
+    if (LateRows* const late = LateOf(network, packing.projections[i]->weight); late != nullptr) {
+      late->WriteNow(pool);
+      network.files->Evict();
+    }
     begin = Clock::now();
     PackOne(packing.projections[i]->weight, packed, network, pool);
     report.seconds += SecondsSince(begin);

@@ -127,12 +127,14 @@ RepackCache::RepackCache(memory::FileOps& ops, std::string folder, const std::st
   file_ = (fs::path(folder_) / fmt::format("{}-{:016x}.packed", place.filename().string(), hash)).string();
 }
 
-RepackPart RepackCache::Describe(const kernels::WeightView& weight) {
+RepackPart RepackCache::Describe(const kernels::WeightView& weight, std::span<const std::byte> made_of) {
   const int64_t bytes = weight.rows * weight.row_bytes;
-  const int64_t length = std::min(kPage, bytes);
+  const std::span<const std::byte> from =
+      made_of.empty() ? std::span<const std::byte>(weight.data, static_cast<size_t>(bytes)) : made_of;
+  const size_t length = std::min(static_cast<size_t>(kPage), from.size());
   uint64_t sample = 0;
-  for (const int64_t at : {int64_t{0}, (bytes - length) / 2, bytes - length}) {
-    sample = RecordChecksum({weight.data + at, static_cast<size_t>(length)}, sample);
+  for (const size_t at : {size_t{0}, (from.size() - length) / 2, from.size() - length}) {
+    sample = RecordChecksum(from.subspan(at, length), sample);
   }
   return {.format = weight.format,
           .rows = weight.rows,

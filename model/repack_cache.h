@@ -46,7 +46,8 @@ class RepackCache {
 
   std::string file() const { return file_; }
   // Reads some pages of the weight, which is in rows of a format that is packed.
-  static RepackPart Describe(const kernels::WeightView& weight);
+  // `made_of`: what its rows will be made of, which are not written yet; empty: the rows themselves are read.
+  static RepackPart Describe(const kernels::WeightView& weight, std::span<const std::byte> made_of = {});
   // Where part i lies in the mapped file, at whole pages; then where the file ends.
   static std::vector<int64_t> OffsetsOf(std::span<const RepackPart> parts);
 

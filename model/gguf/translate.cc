@@ -144,12 +144,13 @@ Tensor RowsOf(const Tensor& tensor, int64_t begin, int64_t end) {
 
 class TensorTranslator {
  public:
-  TensorTranslator(const Architecture& architecture, const Json& config, Checkpoint& checkpoint)
+  TensorTranslator(const Architecture& architecture, const Json& config, Checkpoint& checkpoint, RowsWritten when)
       : architecture_(architecture),
         heads_(config["num_attention_heads"].get<int64_t>()),
         kv_heads_(config["num_key_value_heads"].get<int64_t>()),
         head_dim_(config["head_dim"].get<int64_t>()),
-        checkpoint_(checkpoint) {}
+        checkpoint_(checkpoint),
+        when_(when) {}
 
   Result<void> Add(const std::string& name, const Tensor& tensor) {
     if (IsRopeTensor(name)) {
@@ -196,16 +197,22 @@ class TensorTranslator {
       return MakeError(ErrorCode::kInvalidArgument,
                        fmt::format("tensor {}: its rows are no heads of {}", hub, head_dim_));
     }
-    const size_t row_bytes = tensor.data.size() / static_cast<size_t>(tensor.shape[0]);
-    std::vector<std::byte>& ordered = checkpoint_.owned.emplace_back(tensor.data.size());
-    const int64_t half = head_dim_ / 2;
-    for (int64_t row = 0; row < tensor.shape[0]; ++row) {
-      const int64_t in_head = row % head_dim_;
-      const int64_t source = row - in_head + in_head % half * 2 + in_head / half;
-      std::memcpy(ordered.data() + static_cast<size_t>(row) * row_bytes,
-                  tensor.data.data() + static_cast<size_t>(source) * row_bytes, row_bytes);
+    const auto write = [source = tensor.data, rows = tensor.shape[0], head_dim = head_dim_](std::byte* ordered,
+                                                                                            ThreadPool& pool) {
+      const size_t row_bytes = source.size() / static_cast<size_t>(rows);
+      pool.ParallelFor(rows / head_dim, [&](int64_t head, int) {
+        for (int64_t row = 0; row < head_dim; ++row) {
+          const int64_t stored = head * head_dim + row % (head_dim / 2) * 2 + row / (head_dim / 2);
+          std::memcpy(ordered + static_cast<size_t>(head * head_dim + row) * row_bytes,
+                      source.data() + static_cast<size_t>(stored) * row_bytes, row_bytes);
+        }
+      });
+    };
+    LateRows& late = checkpoint_.late.emplace_back(static_cast<int64_t>(tensor.data.size()), tensor.data, write);
+    if (when_ == RowsWritten::kNow || tensor.shape.size() == 1) {  // builders read vectors
+      late.WriteNow(here_);
     }
-    tensor.data = ordered;
+    tensor.data = late.rows();
     return {};
   }
 
@@ -214,6 +221,8 @@ class TensorTranslator {
   const int64_t kv_heads_;
   const int64_t head_dim_;
   Checkpoint& checkpoint_;
+  const RowsWritten when_;
+  ThreadPool here_{{.threads = 1, .pin = false}};  // for what is written now
 };
 
 }  // namespace
@@ -231,7 +240,7 @@ Result<Json> TranslateConfig(const File& file) {
   return ConfigOf(file, *architecture);
 }
 
-Result<Checkpoint> Translate(const File& file) {
+Result<Checkpoint> Translate(const File& file, RowsWritten when) {
   ASSIGN_OR_RETURN(const Architecture* const architecture, FindArchitecture(file));
   if (!file.tensors.contains("token_embd.weight")) {
     return MakeError(ErrorCode::kInvalidArgument, file.tensors.empty()
@@ -241,7 +250,7 @@ Result<Checkpoint> Translate(const File& file) {
   Checkpoint checkpoint;
   ASSIGN_OR_RETURN(checkpoint.config, ConfigOf(file, *architecture));
   checkpoint.conventions = {.norms_hold_one = true, .output_major = true, .biases_as_found = true};
-  TensorTranslator translator(*architecture, checkpoint.config, checkpoint);
+  TensorTranslator translator(*architecture, checkpoint.config, checkpoint, when);
   for (const auto& [name, tensor] : file.tensors) {
     TRY(translator.Add(name, tensor));
   }

@@ -9,7 +9,7 @@ namespace causeway::model::gguf {
 
 // The configuration and the tensors of a model. kUnsupported for architectures and features that are not served, by the
 // key's name. Rows of Q and K that llama.cpp's converter has reordered are put back into the order of halves.
-Result<Checkpoint> Translate(const File& file);
+Result<Checkpoint> Translate(const File& file, RowsWritten when = RowsWritten::kNow);
 
 // Without tensors, for a file that holds a vocabulary alone: sizes that only tensors tell are left out.
 Result<Json> TranslateConfig(const File& file);

@@ -35,6 +35,23 @@ void UnpackWord(std::span<const std::byte> data, int64_t index, uint8_t* target,
   }
 }
 
+// Scales and zero points come [groups, out], a matrix has them [out, groups].
+void FillRuns(const Tensor& scales, const Tensor& zeros, CodedMatrix& matrix) {
+  const std::vector<float> by_group = FloatsOf(scales);
+  const int64_t groups = scales.shape[0];
+  const int64_t words = zeros.shape[1];
+  matrix.scales.resize(by_group.size());
+  matrix.zeros.resize(by_group.size());
+  for (int64_t at = 0; at < groups; ++at) {
+    for (int64_t row = 0; row < matrix.rows; ++row) {
+      matrix.scales[static_cast<size_t>(row * groups + at)] = by_group[static_cast<size_t>(at * matrix.rows + row)];
+    }
+    for (int64_t word = 0; word < words; ++word) {
+      UnpackWord(zeros.data, at * words + word, matrix.zeros.data() + word * 8 * groups + at, groups);
+    }
+  }
+}
+
 Result<void> ReadModule(int64_t group, const std::string& module, TensorSource& source) {
   ASSIGN_OR_RETURN(const Tensor codes, source.Take(module + ".qweight", {"I32", "U32"}, {-1, -1}));
   CodedMatrix matrix;
@@ -46,17 +63,8 @@ Result<void> ReadModule(int64_t group, const std::string& module, TensorSource& 
   const int64_t words = codes.shape[1];
   ASSIGN_OR_RETURN(const Tensor zeros, source.Take(module + ".qzeros", {"I32", "U32"}, {groups, words}));
   ASSIGN_OR_RETURN(const Tensor scales, source.Take(module + ".scales", kFloats, {groups, matrix.rows}));
-  const std::vector<float> by_group = FloatsOf(scales);
-  matrix.scales.resize(by_group.size());
-  matrix.zeros.resize(by_group.size());
-  for (int64_t at = 0; at < groups; ++at) {
-    for (int64_t row = 0; row < matrix.rows; ++row) {
-      matrix.scales[static_cast<size_t>(row * groups + at)] = by_group[static_cast<size_t>(at * matrix.rows + row)];
-    }
-    for (int64_t word = 0; word < words; ++word) {
-      UnpackWord(zeros.data, at * words + word, matrix.zeros.data() + word * 8 * groups + at, groups);
-    }
-  }
+  matrix.complete = [scales, zeros](CodedMatrix& whole) { FillRuns(scales, zeros, whole); };
+  matrix.source = codes.data;
   matrix.read = [data = codes.data, words, columns = matrix.columns](int64_t begin, int64_t end, uint8_t* target) {
     for (int64_t column = 0; column < columns; ++column) {
       for (int64_t row = begin; row < end; row += 8) {

@@ -114,6 +114,7 @@ Result<void> ReadFourBits(const FourBit& kind, const std::string& weight, Tensor
   for (int64_t at = 0; at < state.rows * state.columns; at += matrix.run) {
     matrix.scales.push_back(absmax[static_cast<size_t>(at / state.block)]);
   }
+  matrix.source = codes.data;
   matrix.read = [data = codes.data, columns = state.columns](int64_t begin, int64_t end, uint8_t* target) {
     for (int64_t at = begin * columns; at < end * columns; ++at) {
       const auto byte = static_cast<uint8_t>(data[static_cast<size_t>(at / 2)]);
@@ -138,6 +139,7 @@ Result<void> ReadEightBits(const std::string& module, TensorSource& source) {
   matrix.columns = weight.shape[1];
   matrix.code = GroupCode::kInt8;
   TRY(SetScales(module + ".SCB", largest, 1, matrix.columns, matrix));
+  matrix.source = weight.data;
   matrix.read = [data = weight.data, columns = matrix.columns](int64_t begin, int64_t end, uint8_t* codes) {
     ReadSigned(data, begin * columns, end * columns, codes);
   };

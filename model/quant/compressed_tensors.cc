@@ -47,7 +47,7 @@ Result<void> ReadPackedZeros(const std::string& name, TensorSource& source, Code
     return Wrong(name, fmt::format("{} words do not hold {} zero points of {} bits", zeros.shape[0], matrix.RowRuns(),
                                    matrix.bits));
   }
-  matrix.zeros.resize(matrix.scales.size());
+  matrix.zeros.resize(matrix.Runs());
   std::vector<uint8_t> line(static_cast<size_t>(matrix.RowRuns()));
   for (int64_t run = 0; run < runs; ++run) {
     UnpackInts(zeros.data, run, runs, zeros.shape[0], *packing, matrix.RowRuns(), line.data());
@@ -82,6 +82,7 @@ Result<void> ReadPacked(const Scheme& scheme, const std::string& module, TensorS
     ASSIGN_OR_RETURN(const Tensor order, source.Take(name, {"I32"}));
     TRY(SetOrder(name, IntsOf(order), matrix));
   }
+  matrix.source = codes.data;
   matrix.read = [data = codes.data, words, columns = matrix.columns, packing = *packing](int64_t begin, int64_t end,
                                                                                          uint8_t* target) {
     for (int64_t row = begin; row < end; ++row) {
@@ -115,6 +116,7 @@ Result<void> ReadFloat4(const std::string& module, TensorSource& source) {
     ASSIGN_OR_RETURN(const Tensor global, source.Take(module + ".weight_global_scale", kFloats));
     TRY(SetScales(module + ".weight_global_scale", global, matrix.rows, matrix.columns, matrix));
   }
+  matrix.source = codes.data;
   matrix.read = [data = codes.data, columns = matrix.columns](int64_t begin, int64_t end, uint8_t* target) {
     for (int64_t at = begin * columns / 2; at < end * columns / 2; ++at) {
       const auto byte = static_cast<uint8_t>(data[static_cast<size_t>(at)]);
@@ -133,6 +135,7 @@ Result<CodedMatrix> TakeInt8(const std::string& module, TensorSource& source) {
   matrix.rows = weight.shape[0];
   matrix.columns = weight.shape[1];
   matrix.zero = 128;
+  matrix.source = weight.data;
   matrix.read = [data = weight.data, columns = matrix.columns](int64_t begin, int64_t end, uint8_t* codes) {
     ReadSigned(data, begin * columns, end * columns, codes);
   };
@@ -147,11 +150,11 @@ Result<void> ReadPlain(const Scheme& scheme, const std::string& module, TensorSo
   if (!scheme.symmetric) {
     const std::string zero_name = module + ".weight_zero_point";
     ASSIGN_OR_RETURN(const Tensor zeros, source.Take(zero_name, {"I8"}));
-    if (scheme.is_float || zeros.data.size() != matrix.scales.size()) {
-      return Wrong(zero_name, fmt::format("{} zero points for {} scales of {}", zeros.data.size(), matrix.scales.size(),
+    if (scheme.is_float || zeros.data.size() != matrix.Runs()) {
+      return Wrong(zero_name, fmt::format("{} zero points for {} scales of {}", zeros.data.size(), matrix.Runs(),
                                           scheme.is_float ? "floats" : "integers"));
     }
-    matrix.zeros.resize(matrix.scales.size());
+    matrix.zeros.resize(matrix.Runs());
     ReadSigned(zeros.data, 0, static_cast<int64_t>(zeros.data.size()), matrix.zeros.data());
   }
   return source.Put(module, std::move(matrix));

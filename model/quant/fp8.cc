@@ -35,6 +35,7 @@ Result<CodedMatrix> TakeE4M3(const std::string& module, TensorSource& source) {
   matrix.rows = weight.shape[0];
   matrix.columns = weight.shape[1];
   matrix.code = kernels::GroupCode::kE4M3;
+  matrix.source = weight.data;
   matrix.read = [data = weight.data, columns = matrix.columns](int64_t begin, int64_t end, uint8_t* codes) {
     std::memcpy(codes, data.data() + begin * columns, static_cast<size_t>((end - begin) * columns));
   };

@@ -62,6 +62,25 @@ Result<int> BitsOf(const std::string& name, const Settings& settings, int64_t ou
                fmt::format("{} words a row do not hold {} zero points of {} bits", words, outputs, settings.bits));
 }
 
+// Scales and zero points come [groups, out], a matrix has them [out, groups].
+void FillRuns(const Tensor& scales, const Tensor& zeros, const IntPacking& packing, bool zeros_less_one,
+              CodedMatrix& matrix) {
+  const std::vector<float> by_group = FloatsOf(scales);
+  const int64_t groups = scales.shape[0];
+  std::vector<uint8_t> line(static_cast<size_t>(matrix.rows));
+  matrix.scales.resize(by_group.size());
+  matrix.zeros.resize(by_group.size());
+  for (int64_t group = 0; group < groups; ++group) {
+    UnpackInts(zeros.data, group * zeros.shape[1], 1, zeros.shape[1], packing, matrix.rows, line.data());
+    for (int64_t row = 0; row < matrix.rows; ++row) {
+      const auto target = static_cast<size_t>(row * groups + group);
+      matrix.scales[target] = by_group[static_cast<size_t>(group * matrix.rows + row)];
+      const int stored = line[static_cast<size_t>(row)] + (zeros_less_one ? 1 : 0);
+      matrix.zeros[target] = static_cast<uint8_t>(stored & ((1 << matrix.bits) - 1));
+    }
+  }
+}
+
 Result<void> ReadModule(const Settings& settings, const std::string& module, TensorSource& source) {
   ASSIGN_OR_RETURN(const Tensor scales, source.Take(module + ".scales", kFloats, {-1, -1}));
   const int64_t groups = scales.shape[0];
@@ -93,21 +112,11 @@ Result<void> ReadModule(const Settings& settings, const std::string& module, Ten
   if (!run_of.empty()) {
     TRY(SetOrder(module + ".g_idx", std::move(run_of), matrix));
   }
-  // Scales and zero points come [groups, out], a matrix has them [out, groups].
-  const std::vector<float> by_group = FloatsOf(scales);
-  const auto zero_packing = *IntPacking::For(matrix.bits, matrix.rows, zeros.shape[1]);
-  std::vector<uint8_t> line(static_cast<size_t>(matrix.rows));
-  matrix.scales.resize(by_group.size());
-  matrix.zeros.resize(by_group.size());
-  for (int64_t group = 0; group < groups; ++group) {
-    UnpackInts(zeros.data, group * zeros.shape[1], 1, zeros.shape[1], zero_packing, matrix.rows, line.data());
-    for (int64_t row = 0; row < matrix.rows; ++row) {
-      const auto target = static_cast<size_t>(row * groups + group);
-      matrix.scales[target] = by_group[static_cast<size_t>(group * matrix.rows + row)];
-      const int stored = line[static_cast<size_t>(row)] + (settings.zeros_less_one ? 1 : 0);
-      matrix.zeros[target] = static_cast<uint8_t>(stored & ((1 << matrix.bits) - 1));
-    }
-  }
+  matrix.complete = [scales, zeros, packing = *IntPacking::For(matrix.bits, matrix.rows, zeros.shape[1]),
+                     less_one = settings.zeros_less_one](CodedMatrix& whole) {
+    FillRuns(scales, zeros, packing, less_one, whole);
+  };
+  matrix.source = codes.data;
   matrix.read = [data = codes.data, words = codes.shape[0], rows = matrix.rows, columns = matrix.columns,
                  packing = *packing](int64_t begin, int64_t end, uint8_t* target) {
     for (int64_t row = begin; row < end; ++row) {

@@ -65,14 +65,14 @@ const Json* FindQuantization(const Json& config) {
   return text == config.end() ? nullptr : FindQuantization(*text);
 }
 
-Result<void> Translate(const Json& quantization, Checkpoint& checkpoint, const Progress& progress) {
+Result<void> Translate(const Json& quantization, Checkpoint& checkpoint, const Progress& progress, RowsWritten when) {
   const auto read = [&]() -> Result<void> {
     if (!quantization.is_object()) {
       return MakeError(ErrorCode::kInvalidArgument, "it is no object");
     }
     const Config settings(quantization);
     ASSIGN_OR_RETURN(const Dialect* const dialect, FindDialect(settings));
-    TensorSource source(checkpoint, progress);
+    TensorSource source(checkpoint, progress, when);
     TRY(dialect->read(settings, source));
     return CheckLeftovers(checkpoint.tensors);
   };

@@ -18,8 +18,9 @@ const Json* FindQuantization(const Json& config);
 // Turns the quantized tensors of `checkpoint` into rows of registered formats, as "<module>.weight" of [out, in]; the
 // others stay as they are, so that modules that were left alone need no list. Errors name the field or the tensor:
 // kUnsupported for dialects and options that are not served, kInvalidArgument for tensors that are missing or of wrong
-// type or shape.
-Result<void> Translate(const Json& quantization, Checkpoint& checkpoint, const Progress& progress);
+// type or shape. Rows written later are in checkpoint.late, and read what is in checkpoint.owned and the files.
+Result<void> Translate(const Json& quantization, Checkpoint& checkpoint, const Progress& progress,
+                       RowsWritten when = RowsWritten::kNow);
 
 // "gptq, awq, ...": the names in quant_method that are served.
 std::string KnownMethods();

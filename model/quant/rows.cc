@@ -123,9 +123,10 @@ Error Wrong(const std::string& name, std::string_view what) {
 
 std::string ShapeText(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
-TensorSource::TensorSource(Checkpoint& checkpoint, Progress progress)
+TensorSource::TensorSource(Checkpoint& checkpoint, Progress progress, RowsWritten when)
     : checkpoint_(checkpoint),
       progress_(std::move(progress)),
+      when_(when),
       total_bytes_(BytesIn(checkpoint.tensors)),
       pool_({.threads = total_bytes_ < kSerialBytes ? 1 : 0, .pin = false}) {}
 
@@ -179,22 +180,12 @@ void TensorSource::Drop(std::initializer_list<std::string_view> endings) {
   });
 }
 
-// Strips of rows by all threads; write(row, codes, target).
-template <typename WriteRow>
-std::vector<std::byte> TensorSource::WriteRows(const CodedMatrix& matrix, int64_t row_bytes, const WriteRow& write) {
-  std::vector<std::byte> bytes(static_cast<size_t>(matrix.rows * row_bytes));
-  std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool_.threads()));
-  pool_.ParallelFor((matrix.rows + kStripRows - 1) / kStripRows, [&](int64_t strip, int worker) {
-    std::vector<uint8_t>& codes = buffers[static_cast<size_t>(worker)];
-    codes.resize(static_cast<size_t>(kStripRows * matrix.columns));
-    const int64_t begin = strip * kStripRows;
-    const int64_t end = std::min(begin + kStripRows, matrix.rows);
-    matrix.read(begin, end, codes.data());
-    for (int64_t row = begin; row < end; ++row) {
-      write(row, codes.data() + (row - begin) * matrix.columns, bytes.data() + row * row_bytes);
-    }
-  });
-  return bytes;
+Result<void> TensorSource::PutTensor(const std::string& name, Tensor tensor) {
+  checkpoint_.tensors.emplace(name, std::move(tensor));
+  if (progress_ && total_bytes_ > 0) {
+    progress_(static_cast<double>(taken_bytes_) / static_cast<double>(total_bytes_));
+  }
+  return {};
 }
 
 Result<void> TensorSource::PutBytes(const std::string& name, std::string_view dtype, std::vector<int64_t> shape,
@@ -203,14 +194,45 @@ Result<void> TensorSource::PutBytes(const std::string& name, std::string_view dt
     return Wrong(name, "it is there twice, quantized and as it is");
   }
   const std::vector<std::byte>& owned = checkpoint_.owned.emplace_back(std::move(bytes));
-  checkpoint_.tensors.emplace(name, Tensor{std::string(dtype), std::move(shape), owned});
-  if (progress_ && total_bytes_ > 0) {
-    progress_(static_cast<double>(taken_bytes_) / static_cast<double>(total_bytes_));
-  }
-  return {};
+  return PutTensor(name, {std::string(dtype), std::move(shape), owned});
 }
 
-Result<void> TensorSource::PutFloats(const std::string& name, const CodedMatrix& matrix) {
+// Strips of rows by all threads.
+Result<void> TensorSource::PutRows(const std::string& name, std::string_view dtype, int64_t row_bytes,
+                                   CodedMatrix matrix, WriteRow write) {
+  if (Has(name)) {
+    return Wrong(name, "it is there twice, quantized and as it is");
+  }
+  const std::vector<int64_t> shape = {matrix.rows, matrix.columns};
+  const std::span<const std::byte> source = matrix.source;
+  auto shared = std::make_shared<const CodedMatrix>(std::move(matrix));  // std::function must be copyable
+  const auto write_all = [shared, row_bytes, write = std::move(write)](std::byte* rows, ThreadPool& pool) {
+    CodedMatrix whole = *shared;
+    if (whole.complete) {
+      whole.complete(whole);
+    }
+    CHECK(whole.scales.size() == whole.Runs() && (whole.zeros.empty() || whole.zeros.size() == whole.Runs()));
+    std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool.threads()));
+    pool.ParallelFor((shared->rows + kStripRows - 1) / kStripRows, [&](int64_t strip, int worker) {
+      std::vector<uint8_t>& codes = buffers[static_cast<size_t>(worker)];
+      codes.resize(static_cast<size_t>(kStripRows * shared->columns));
+      const int64_t begin = strip * kStripRows;
+      const int64_t end = std::min(begin + kStripRows, shared->rows);
+      shared->read(begin, end, codes.data());
+      for (int64_t row = begin; row < end; ++row) {
+        write(whole, row, codes.data() + (row - begin) * shared->columns, rows + row * row_bytes);
+      }
+    });
+  };
+  LateRows& late = checkpoint_.late.emplace_back(shape[0] * row_bytes, source, write_all);
+  const bool compared = name.ends_with("lm_head.weight") || name.ends_with("embed_tokens.weight");  // by builders
+  if (when_ == RowsWritten::kNow || compared) {
+    late.WriteNow(pool_);
+  }
+  return PutTensor(name, {std::string(dtype), shape, late.rows()});
+}
+
+Result<void> TensorSource::PutFloats(const std::string& name, CodedMatrix matrix) {
   // GPT-2's own float weights are [in, out]; a float32 matrix that is not would be taken for one of them.
   const auto type = config().find("model_type");
   if (type != config().end() && *type == "gpt2") {
@@ -218,38 +240,34 @@ Result<void> TensorSource::PutFloats(const std::string& name, const CodedMatrix&
                      fmt::format("tensor {}: quantized rows of {} values, or runs of {}, are not served in gpt2", name,
                                  matrix.columns, matrix.run));
   }
-  auto bytes =
-      WriteRows(matrix, matrix.columns * static_cast<int64_t>(sizeof(float)),
-                [&](int64_t row, const uint8_t* codes, std::byte* target) { WriteFloats(matrix, row, codes, target); });
-  return PutBytes(name, "F32", {matrix.rows, matrix.columns}, std::move(bytes));
+  return PutRows(name, "F32", matrix.columns * static_cast<int64_t>(sizeof(float)), std::move(matrix), WriteFloats);
 }
 
 Result<void> TensorSource::Put(const std::string& module, CodedMatrix matrix) {
   CHECK(matrix.rows > 0 && matrix.columns > 0 && matrix.run > 0 && matrix.row_run > 0);
-  CHECK(static_cast<int64_t>(matrix.scales.size()) == matrix.RowRuns() * matrix.RunsInRow());
-  CHECK(matrix.zeros.empty() || matrix.zeros.size() == matrix.scales.size());
+  CHECK(matrix.complete != nullptr || matrix.scales.size() == matrix.Runs());
   const std::string name = module + ".weight";
-  ColumnPlan plan = PlanColumns(matrix);
-  if (plan.block == nullptr) {
-    return PutFloats(name, matrix);
+  const auto plan = std::make_shared<const ColumnPlan>(PlanColumns(matrix));
+  if (plan->block == nullptr) {
+    return PutFloats(name, std::move(matrix));
   }
-  const kernels::WeightFormat& format = kernels::FormatOf(plan.block->id);
-  auto bytes = WriteRows(matrix, kernels::BytesOf(format.id, matrix.columns),
-                         [&](int64_t row, const uint8_t* codes, std::byte* target) {
-                           if (plan.order.empty()) {
-                             WriteBlocks(matrix, plan, row, codes, target);
-                             return;
-                           }
-                           thread_local std::vector<uint8_t> ordered;
-                           ordered.resize(plan.order.size());
-                           for (size_t i = 0; i < ordered.size(); ++i) {
-                             ordered[i] = codes[plan.order[i]];
-                           }
-                           WriteBlocks(matrix, plan, row, ordered.data(), target);
-                         });
-  TRY(PutBytes(name, format.dtype, {matrix.rows, matrix.columns}, std::move(bytes)));
-  if (!plan.order.empty()) {
-    checkpoint_.column_orders.emplace(name, std::move(plan.order));
+  const kernels::WeightFormat& format = kernels::FormatOf(plan->block->id);
+  const int64_t row_bytes = kernels::BytesOf(format.id, matrix.columns);
+  const auto write = [plan](const CodedMatrix& from, int64_t row, const uint8_t* codes, std::byte* target) {
+    if (plan->order.empty()) {
+      WriteBlocks(from, *plan, row, codes, target);
+      return;
+    }
+    thread_local std::vector<uint8_t> ordered;
+    ordered.resize(plan->order.size());
+    for (size_t i = 0; i < ordered.size(); ++i) {
+      ordered[i] = codes[plan->order[i]];
+    }
+    WriteBlocks(from, *plan, row, ordered.data(), target);
+  };
+  TRY(PutRows(name, format.dtype, row_bytes, std::move(matrix), write));
+  if (!plan->order.empty()) {
+    checkpoint_.column_orders.emplace(name, plan->order);
   }
   return {};
 }
@@ -286,7 +304,7 @@ Result<void> SetScales(const std::string& name, const Tensor& tensor, int64_t ro
                                    ShapeText(tensor.shape), ShapeText(wanted), matrix.rows, matrix.columns,
                                    matrix.row_run, matrix.run));
   }
-  matrix.scales = FloatsOf(tensor);
+  matrix.complete = [tensor](CodedMatrix& whole) { whole.scales = FloatsOf(tensor); };
   return {};
 }
 

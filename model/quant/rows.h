@@ -35,11 +35,16 @@ struct CodedMatrix {
   std::span<const uint8_t> fine;  // kMXFP4, kNVFP4: [rows, columns / 32 or 16]
   // Act-order: the run that each column belongs to, [columns], where that is not column / run.
   std::vector<int32_t> run_of;
-  // Rows [begin, end) as [end - begin, columns] codes. Any thread; begin is a multiple of 16.
+  // Fills scales, and zeros, when the rows are written; null: they are there. Owns what it reads, but for the files.
+  std::function<void(CodedMatrix& matrix)> complete;
+  std::span<const std::byte> source;  // of the codes
+  // Rows [begin, end) as [end - begin, columns] codes. Any thread; begin is a multiple of 16. Owns what it reads, but
+  // for `source`.
   std::function<void(int64_t begin, int64_t end, uint8_t* codes)> read;
 
   int64_t RunsInRow() const { return (columns + run - 1) / run; }
   int64_t RowRuns() const { return (rows + row_run - 1) / row_run; }
+  size_t Runs() const { return static_cast<size_t>(RowRuns() * RunsInRow()); }
 };
 
 // Fraction of all tensors' bytes read so far.
@@ -47,7 +52,7 @@ using Progress = std::function<void(double fraction)>;
 
 class TensorSource {
  public:
-  TensorSource(Checkpoint& checkpoint, Progress progress);
+  TensorSource(Checkpoint& checkpoint, Progress progress, RowsWritten when);
 
   // What stands before `ending` in the names of tensors that end so.
   std::vector<std::string> Modules(std::string_view ending) const;
@@ -88,12 +93,16 @@ class TensorSource {
   ThreadPool& pool() { return pool_; }
 
  private:
-  template <typename WriteRow>
-  std::vector<std::byte> WriteRows(const CodedMatrix& matrix, int64_t row_bytes, const WriteRow& write);
-  Result<void> PutFloats(const std::string& name, const CodedMatrix& matrix);
+  // Writes one row of its codes.
+  using WriteRow = std::function<void(const CodedMatrix& matrix, int64_t row, const uint8_t* codes, std::byte* target)>;
+  Result<void> PutRows(const std::string& name, std::string_view dtype, int64_t row_bytes, CodedMatrix matrix,
+                       WriteRow write);
+  Result<void> PutFloats(const std::string& name, CodedMatrix matrix);
+  Result<void> PutTensor(const std::string& name, Tensor tensor);
 
   Checkpoint& checkpoint_;
   Progress progress_;
+  const RowsWritten when_;
   int64_t total_bytes_ = 0;
   int64_t taken_bytes_ = 0;
   ThreadPool pool_;
@@ -107,7 +116,8 @@ inline const std::vector<std::string_view> kFloats = {"F32", "F16", "BF16"};
 std::vector<int32_t> IntsOf(const Tensor& tensor);
 
 // The scales of `matrix`, whose sizes are set, from a tensor of one value, of one for each row, or of one for each run
-// ([rows, runs]) of `run` columns, or for each `row_run` x `run` block. Sets row_run, run and scales.
+// ([rows, runs]) of `run` columns, or for each `row_run` x `run` block. Sets row_run, run and what completes the
+// scales.
 Result<void> SetScales(const std::string& name, const Tensor& tensor, int64_t row_run, int64_t run,
                        CodedMatrix& matrix);
 // Checks that `run_of` names runs of the matrix, and drops it if it says nothing.

@@ -1,4 +1,6 @@
 // Weights from the repack cache are those that packing gives, and whatever is wrong with it costs a packing only.
+#include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -9,10 +11,13 @@
 #include <unistd.h>
 
 #include "kernels/packed.h"
+#include "model/files.h"
 #include "model/gguf/random_weights.h"
 #include "model/gguf/reader.h"
 #include "model/model.h"
 #include "model/network.h"
+#include "model/packed_weights.h"
+#include "model/repack_cache.h"
 #include "tests/support/test_file_ops.h"
 #include "tests/support/test_folder.h"
 
@@ -199,6 +204,49 @@ TEST_F(RepackCacheTest, OneProcessWritesAtATime) {
   EXPECT_FALSE(LoadsFromCache());  // takes over what was left
   EXPECT_TRUE(LoadsFromCache());
   EXPECT_EQ(Files().size(), 1U);
+}
+
+// Rows that a container's translation makes are made one weight at a time, where it is packed, and not at all where the
+// cache has it: no more than one weight's rows lie beside the packed weights.
+TEST_F(RepackCacheTest, RowsThatAreMadeForPackingAreMadeOneWeightAtATime) {
+  int64_t made = 0;
+  int64_t held = 0;
+  int64_t most = 0;
+  const auto pack = [&](Network& network, const RepackCache& cache) {
+    network.files = std::move(*OpenFolder(folder_.path()));
+    const auto source = std::vector<std::byte>(size_t{1} << 16, std::byte{7});
+    const kernels::WeightFormat& q4 = *kernels::FindFormat("Q4_0");
+    network.layers.resize(6);
+    for (size_t i = 0; i < network.layers.size(); ++i) {
+      kernels::WeightView& weight = network.layers[i].attention.q.weight;
+      weight = {.format = q4.id, .rows = 64, .columns = 256, .row_bytes = kernels::BytesOf(q4.id, 256)};
+      const auto write = [&, i](std::byte* rows, ThreadPool&) {
+        std::memset(rows, static_cast<int>(i), static_cast<size_t>(64 * kernels::BytesOf(q4.id, 256)));
+        ++made;
+        held = std::count_if(network.late.begin(), network.late.end(), [](const auto& one) { return one.written(); });
+        most = std::max(most, held + 1);
+      };
+      weight.data = network.late.emplace_back(weight.rows * weight.row_bytes, source, write).rows().data();
+    }
+    const auto report = PackWeights(network, pool_, &cache, [](double) {});
+    ASSERT_TRUE(report.ok()) << report.error().message;
+    for (const LateRows& late : network.late) {
+      EXPECT_FALSE(late.written());
+    }
+  };
+  const RepackCache cache(ops_, cache_, "late", "identity");
+  Network first;
+  pack(first, cache);
+  EXPECT_EQ(made, 6);
+  EXPECT_EQ(most, 1);
+  Network second;
+  pack(second, cache);
+  EXPECT_EQ(made, 6);  // none more
+  for (size_t i = 0; i < first.layers.size(); ++i) {
+    const auto bytes = static_cast<size_t>(
+        kernels::PackedBytes(kernels::PackingOf(first.layers[i].attention.q.weight.format), 64, 256));
+    EXPECT_EQ(0, std::memcmp(first.layers[i].attention.q.weight.data, second.layers[i].attention.q.weight.data, bytes));
+  }
 }
 
 TEST_F(RepackCacheTest, NeedsInt8Activations) {
