@@ -17,7 +17,7 @@ namespace causeway::model {
 namespace {
 
 constexpr size_t kSamplesAtOnce = 16;               // weights, whose pages are then let go of
-constexpr int64_t kSourceBytes = int64_t{8} << 20;  // read between two evictions
+constexpr int64_t kSourceBytes = int64_t{2} << 20;  // read between two evictions
 
 std::vector<Projection*> ProjectionsOf(Network& network) {
   std::vector<Projection*> all;
