@@ -20,6 +20,7 @@
 #include "base/token.h"
 #include "kernels/kv.h"
 #include "kernels/quant/format.h"
+#include "kernels/tuning.h"
 #include "kernels/weight_view.h"
 
 namespace causeway::kernels {
@@ -30,6 +31,7 @@ struct LowRankArgs;  // kernels/low_rank.h
 struct Stream {
   ThreadPool& pool;
   Scratch& scratch;
+  LinearTuning tuning = {};
 };
 
 struct EmbedArgs {

@@ -57,7 +57,7 @@ struct Runner::Impl {
         options(opts),
         widths(WidthsOf(*model.network)),
         scratch(pool.threads()),
-        stream{pool, scratch},
+        stream{pool, scratch, opts.tuning},
         linear(ops_table) {
     AllocateBuffers();
   }

@@ -19,6 +19,7 @@ struct RunnerOptions {
   kernels::KvFormat kv_format = kernels::KvFormat::kF32;
   int64_t max_batched_tokens = 512;  // rows of activations
   int64_t max_num_seqs = 64;         // rows of logits
+  kernels::LinearTuning tuning = {};
 };
 
 // Owner: one thread (the engine's, or a command's). `model`, `ops` and `pool` outlive it.

@@ -23,7 +23,8 @@ Result<std::unique_ptr<SequenceRunner>> SequenceRunner::Create(const Model& mode
   RunnerOptions runner{.geometry = geometry,
                        .kv_format = options.kv_format,
                        .max_batched_tokens = std::max(options.chunk, options.max_sequences),
-                       .max_num_seqs = std::max(options.max_sequences, options.logits_rows)};
+                       .max_num_seqs = std::max(options.max_sequences, options.logits_rows),
+                       .tuning = options.tuning};
   self->runner_ = std::make_unique<Runner>(model, ops, pool, runner);
   self->slots_.resize(static_cast<size_t>(options.max_sequences));
   self->adapters_.resize(self->slots_.size());

@@ -23,6 +23,7 @@ struct SequenceRunnerOptions {
   int64_t max_sequences = 1;
   int64_t chunk = 512;       // prompt tokens of a step
   int64_t logits_rows = 16;  // positions whose logits are computed at once
+  kernels::LinearTuning tuning = {};
 };
 
 // Owner: one thread. The model, ops and pool outlive it.

@@ -73,8 +73,8 @@ inline __m256i And(__m256i bytes, int mask) {
   return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
 }
 
-// Quad `kQuad` of half of a panel's rows (`group` points at them): codes (what a table holds for them, plus the offset),
-// or signed numbers.
+// Quad `kQuad` of half of a panel's rows (`group` points at them): codes (what a table holds for them, plus the
+// offset), or signed numbers.
 template <PackedKind kKind, int kQuad>
 CAUSEWAY_INLINE __m256i LoadQuad(const std::byte* group) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);

@@ -173,8 +173,8 @@ struct Dots {
 
  private:
   template <int kFirst, int... kAt>
-  CAUSEWAY_INLINE void AddEach(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C], __m256i (&to)[H][C],
-                               std::integer_sequence<int, kAt...>) {
+  CAUSEWAY_INLINE void AddEach(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C],
+                               __m256i (&to)[H][C], std::integer_sequence<int, kAt...>) {
     (AddQuad<QuadAt(kTraits, kFirst + kAt)>(codes, x, to), ...);
   }
   template <int kQuad>

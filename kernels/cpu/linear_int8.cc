@@ -17,55 +17,16 @@
 #else
 #include "kernels/cpu/int8_tile_scalar.h"
 #endif
+#include "kernels/cpu/quantize_x.h"
 #include "kernels/scratch.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 constexpr int64_t kTasksPerThread = 16;
-constexpr int64_t kBlockRows = 512;  // rows of x that pass all panels before others do: they stay in the cache
 constexpr int64_t kSerialX = 16384;  // below this quantizing wakes no one
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// Largest magnitude of a group, and whether all of it is finite.
-struct Extent {
-  float maximum;
-  bool finite;
-};
-Extent ExtentOf(const float* values, int64_t count) {
-  Vec largest = Zero();
-  Vec difference = Zero();  // NaN where a value is not finite
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Vec v = Load(values + i);
-    largest = Max(largest, Max(v, Sub(Zero(), v)));
-    difference = Add(difference, Sub(v, v));
-  }
-  return {ReduceMax(largest), ReduceAdd(difference) == 0.0F};
-}
-
-void QuantizeRow(const float* x, int64_t row, const QuantizedX& out) {
-  std::byte* to = out.Row(row);
-  for (int64_t g = 0; g < out.per_row; ++g, x += out.group, to += out.group_bytes()) {
-    auto* const codes = reinterpret_cast<int8_t*>(to);
-    const Extent extent = ExtentOf(x, out.group);
-    Vec sums[2] = {Zero(), Zero()};  // of each half's codes; whole numbers: exact in any order
-    const float inverse = InverseXScale(extent.maximum, extent.finite);
-    if (inverse == 0.0F) {
-      std::memset(codes, 0, static_cast<size_t>(out.group));
-    } else {
-      const int64_t half = out.group / 2;
-      for (int64_t i = 0; i < out.group; i += kLanes) {
-        const Vec rounded = RoundNearest(Mul(Load(x + i), Set1(inverse)));
-        StoreCodes(codes + i, rounded);
-        sums[i / half] = Add(sums[i / half], rounded);
-      }
-    }
-    const XGroup group = MakeXGroup(extent.maximum, extent.finite, static_cast<int>(ReduceAdd(sums[0])),
-                                    static_cast<int>(ReduceAdd(sums[1])));
-    std::memcpy(to + out.group, &group, sizeof(group));
-  }
-}
 
 // A weight in panels, and where its outputs go.
 struct Job {
@@ -193,9 +154,9 @@ void RunRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_
   }
 }
 
-void RunPanels(const Job& job, const QuantizedX& x, int64_t m, int64_t begin, int64_t end) {
-  for (int64_t row = 0; row < m; row += kBlockRows) {
-    RunRows(job, x, Heights(row, Least(m, row + kBlockRows)), begin, end);
+void RunPanels(const Job& job, const QuantizedX& x, int64_t m, int64_t block_rows, int64_t begin, int64_t end) {
+  for (int64_t row = 0; row < m; row += block_rows) {
+    RunRows(job, x, Heights(row, Least(m, row + block_rows)), begin, end);
   }
 }
 
@@ -228,7 +189,8 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
   } else {
     stream.pool.ParallelFor(args.m, quantize);
   }
-  const int64_t width = Heights(0, Least(args.m, kBlockRows)).width;
+  const int64_t block_rows = stream.tuning.BlockRows(x.stride);
+  const int64_t width = Heights(0, Least(args.m, block_rows)).width;
   const int64_t share = panels / (stream.pool.threads() * kTasksPerThread);
   const int64_t task_panels = (share + width - 1) / width * width + (share == 0 ? width : 0);
   const auto tasks_of = [&](const LinearTarget& target) {
@@ -244,7 +206,7 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
         const Job job(target);
         const int64_t begin = task * task_panels;
         const int64_t end = Least(job.panels, begin + task_panels);
-        return RunPanels(job, x, args.m, begin, end);
+        return RunPanels(job, x, args.m, block_rows, begin, end);
       }
       task -= tasks_of(target);
     }

@@ -3,6 +3,7 @@
 #include "kernels/cpu/peak.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -22,6 +23,9 @@ constexpr int64_t kBlockBytes = 256;                  // of one stream in one st
 constexpr int64_t kStreams = 4;
 constexpr int64_t kStagger = 4096 + 576;  // streams at round distances would share cache sets and banks
 constexpr int64_t kMultiplyAddRounds = 400000;
+constexpr int kShortRepeats = 3;
+constexpr int64_t kShortBufferBytes = int64_t{64} << 20;
+constexpr int64_t kShortRounds = 20000;
 
 // ---- Multiply-add ------------------------------------------------------------------------------------
 
@@ -176,21 +180,24 @@ int64_t ReadFarStreams(const std::byte* data, int64_t bytes) {
 
 class Buffer {
  public:
-  explicit Buffer(ThreadPool& pool) {
-    void* const memory = ::mmap(nullptr, kBufferBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  Buffer(ThreadPool& pool, int64_t bytes) : bytes_(bytes) {
+    void* const memory = ::mmap(nullptr, Size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK_MSG(memory != MAP_FAILED, "no memory to measure the machine's limits");
     data_ = static_cast<std::byte*>(memory);
-    ::madvise(memory, kBufferBytes, MADV_HUGEPAGE);  // faults faster; where it is refused, nothing is lost
+    ::madvise(memory, Size(), MADV_HUGEPAGE);  // faults faster; where it is refused, nothing is lost
     pool.Run([&](int worker) { std::memset(Share(worker, pool.threads()), 1, ShareBytes(pool.threads())); });
   }
-  ~Buffer() { ::munmap(data_, kBufferBytes); }
+  ~Buffer() { ::munmap(data_, Size()); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
   std::byte* Share(int worker, int workers) const { return data_ + worker * ShareBytes(workers); }
-  static int64_t ShareBytes(int workers) { return kBufferBytes / workers / 4096 * 4096; }
+  int64_t ShareBytes(int workers) const { return bytes_ / workers / 4096 * 4096; }
 
  private:
+  size_t Size() const { return static_cast<size_t>(bytes_); }
+
+  const int64_t bytes_;
   std::byte* data_;
 };
 
@@ -198,9 +205,9 @@ class Buffer {
 
 // Best rate of several calls of `body`, which returns the amount of work that it did.
 template <typename Body>
-double BestRate(Body body) {
+double BestRate(int repeats, Body body) {
   double best = 0;
-  for (int i = 0; i < kRepeats; ++i) {
+  for (int i = 0; i < repeats; ++i) {
     const Instant start = Clock::now();
     const auto amount = static_cast<double>(body());
     best = std::max(best, amount / ToSeconds(Clock::now() - start));
@@ -208,10 +215,10 @@ double BestRate(Body body) {
   return best;
 }
 
-ReadRate MeasureRead(ThreadPool& pool, const Buffer& buffer, int workers) {
+ReadRate MeasureRead(ThreadPool& pool, const Buffer& buffer, int workers, int repeats) {
   const auto rate = [&](int64_t (*read)(const std::byte*, int64_t)) {
-    return BestRate([&] {
-      const int64_t bytes = Buffer::ShareBytes(workers);
+    return BestRate(repeats, [&] {
+      const int64_t bytes = buffer.ShareBytes(workers);
       if (workers == 1) {
         return read(buffer.Share(0, 1), bytes);
       }
@@ -228,14 +235,14 @@ ReadRate MeasureRead(ThreadPool& pool, const Buffer& buffer, int workers) {
   return {.one_stream = rate(ReadOneStream), .far_streams = rate(ReadFarStreams)};
 }
 
-void MeasureUnit(ThreadPool& pool, const MultiplyAdd& unit, double& one_thread, double& all_threads) {
-  const int64_t operations = unit.flops_per_round * kMultiplyAddRounds;
-  one_thread = BestRate([&] {
-    unit.run(kMultiplyAddRounds);
+void MeasureUnit(ThreadPool& pool, const MultiplyAdd& unit, int64_t rounds, double& one_thread, double& all_threads) {
+  const int64_t operations = unit.flops_per_round * rounds;
+  one_thread = BestRate(kRepeats, [&] {
+    unit.run(rounds);
     return operations;
   });
-  all_threads = BestRate([&] {
-    pool.Run([&](int) { unit.run(kMultiplyAddRounds); });
+  all_threads = BestRate(kRepeats, [&] {
+    pool.Run([&](int) { unit.run(rounds); });
     return operations * pool.threads();
   });
 }
@@ -260,22 +267,41 @@ MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops) {
   MachineLimits limits;
   limits.threads = pool.threads();
   {
-    const Buffer buffer(pool);
-    limits.read_one_thread = MeasureRead(pool, buffer, 1);
-    limits.read_all_threads = pool.threads() == 1 ? limits.read_one_thread : MeasureRead(pool, buffer, pool.threads());
+    const Buffer buffer(pool, kBufferBytes);
+    limits.read_one_thread = MeasureRead(pool, buffer, 1, kRepeats);
+    limits.read_all_threads =
+        pool.threads() == 1 ? limits.read_one_thread : MeasureRead(pool, buffer, pool.threads(), kRepeats);
   }
   const MultiplyAdd& unit = RowOf(kMultiplyAdds, ops);
   limits.instruction = unit.name;
-  MeasureUnit(pool, unit, limits.flops_one_thread, limits.flops_all_threads);
+  MeasureUnit(pool, unit, kMultiplyAddRounds, limits.flops_one_thread, limits.flops_all_threads);
   const MultiplyAdd& float_unit = RowOf(kFloatMultiplyAdds, ops);
   limits.float_instruction = float_unit.name;
-  MeasureUnit(pool, float_unit, limits.float_flops_one_thread, limits.float_flops_all_threads);
+  MeasureUnit(pool, float_unit, kMultiplyAddRounds, limits.float_flops_one_thread, limits.float_flops_all_threads);
   const MultiplyAdd& int8_unit = RowOf(kInt8MultiplyAdds, ops);
   limits.int8_instruction = int8_unit.name;
-  MeasureUnit(pool, int8_unit, limits.int8_ops_one_thread, limits.int8_ops_all_threads);
+  MeasureUnit(pool, int8_unit, kMultiplyAddRounds, limits.int8_ops_one_thread, limits.int8_ops_all_threads);
   limits.fork_join_seconds = MeasureForkJoin(pool, 10001, Duration::zero());
   limits.fork_join_asleep_seconds = MeasureForkJoin(pool, 51, std::chrono::milliseconds(1));
   return limits;
+}
+
+MachineShape MeasureShape(ThreadPool& pool, const Ops& ops) {
+  CHECK(CanRun(ops));
+  MachineShape shape;
+  shape.threads = pool.threads();
+  const auto cache = [](int name, int64_t& bytes) {
+    const auto told = static_cast<int64_t>(::sysconf(name));
+    bytes = told > 0 ? told : bytes;
+  };
+  cache(_SC_LEVEL2_CACHE_SIZE, shape.level2_bytes);
+  cache(_SC_LEVEL3_CACHE_SIZE, shape.level3_bytes);
+  const Buffer buffer(pool, kShortBufferBytes);
+  const ReadRate read = MeasureRead(pool, buffer, pool.threads(), kShortRepeats);
+  shape.read_bytes_per_s = std::max(read.one_stream, read.far_streams);
+  double one_thread = 0;
+  MeasureUnit(pool, RowOf(kInt8MultiplyAdds, ops), kShortRounds, one_thread, shape.int8_ops_per_s);
+  return shape;
 }
 
 }  // namespace causeway::kernels

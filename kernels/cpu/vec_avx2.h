@@ -55,6 +55,17 @@ inline void ReduceAdd4(const Vec v[4], float sums[4]) {
   _mm_storeu_ps(sums, _mm_add_ps(even, odd));
 }
 
+// Four reductions at once: maxima[i] = ReduceMax(v[i]).
+inline void ReduceMax4(const Vec v[4], float maxima[4]) {
+  __m128 h[4];
+  for (int i = 0; i < 4; ++i) {
+    h[i] = _mm_max_ps(_mm256_castps256_ps128(v[i]), _mm256_extractf128_ps(v[i], 1));
+  }
+  const __m128 t0 = _mm_max_ps(_mm_unpacklo_ps(h[0], h[1]), _mm_unpackhi_ps(h[0], h[1]));
+  const __m128 t1 = _mm_max_ps(_mm_unpacklo_ps(h[2], h[3]), _mm_unpackhi_ps(h[2], h[3]));
+  _mm_storeu_ps(maxima, _mm_max_ps(_mm_movelh_ps(t0, t1), _mm_movehl_ps(t1, t0)));
+}
+
 // sums[4 * n + m] = ReduceAdd(v[n][m])
 inline void ReduceAdd4Columns(const Vec (&v)[3][4], float* sums) {
   for (int n = 0; n < 3; ++n) {

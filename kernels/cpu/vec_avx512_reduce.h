@@ -18,10 +18,13 @@ inline float ReduceAdd(Vec v) {
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
-inline float ReduceMax(Vec v) {
+inline __m128 QuarterMax(Vec v) {
   const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
   const __m256 h = _mm256_max_ps(_mm512_castps512_ps256(v), high);
-  __m128 s = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+  return _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+}
+inline float ReduceMax(Vec v) {
+  __m128 s = QuarterMax(v);
   s = _mm_max_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
@@ -37,6 +40,17 @@ inline void ReduceAdd4(const Vec v[4], float sums[4]) {
   const __m128 even = _mm_shuffle_ps(t0, t1, _MM_SHUFFLE(2, 0, 2, 0));
   const __m128 odd = _mm_shuffle_ps(t0, t1, _MM_SHUFFLE(3, 1, 3, 1));
   _mm_storeu_ps(sums, _mm_add_ps(even, odd));
+}
+
+// Four reductions at once: maxima[i] = ReduceMax(v[i]).
+inline void ReduceMax4(const Vec v[4], float maxima[4]) {
+  __m128 h[4];
+  for (int i = 0; i < 4; ++i) {
+    h[i] = QuarterMax(v[i]);
+  }
+  const __m128 t0 = _mm_max_ps(_mm_unpacklo_ps(h[0], h[1]), _mm_unpackhi_ps(h[0], h[1]));
+  const __m128 t1 = _mm_max_ps(_mm_unpacklo_ps(h[2], h[3]), _mm_unpackhi_ps(h[2], h[3]));
+  _mm_storeu_ps(maxima, _mm_max_ps(_mm_movelh_ps(t0, t1), _mm_movehl_ps(t1, t0)));
 }
 
 // FoldPairN: two vectors of runs of N lanes to one; each run of N / 2 is one of theirs, its halves added as

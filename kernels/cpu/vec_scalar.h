@@ -76,6 +76,12 @@ inline void ReduceAdd4(const Vec v[4], float sums[4]) {
     sums[i] = ReduceAdd(v[i]);
   }
 }
+// maxima[i] = ReduceMax(v[i])
+inline void ReduceMax4(const Vec v[4], float maxima[4]) {
+  for (int i = 0; i < 4; ++i) {
+    maxima[i] = ReduceMax(v[i]);
+  }
+}
 // sums[4 * n + m] = ReduceAdd(v[n][m])
 inline void ReduceAdd4Columns(const Vec (&v)[3][4], float* sums) {
   for (int n = 0; n < 3; ++n) {

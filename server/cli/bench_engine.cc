@@ -82,7 +82,8 @@ class Measurement {
                          {.kv_format = options_.kv_format == "f32" ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16,
                           .max_positions = positions,
                           .max_sequences = figures_.batch,
-                          .chunk = 512}));
+                          .chunk = 512,
+                          .tuning = bench_.tuning}));
     for (int64_t i = 0; !adapters_.empty() && i < figures_.batch; ++i) {  // in turn
       runner_->SetAdapter(i, adapters_[static_cast<size_t>(i) % adapters_.size()].get());
     }
@@ -217,6 +218,8 @@ OrderedJson MachineJson(const Workbench& bench, const kernels::MachineLimits& li
   return {{"kernels", std::string(bench.ops->name)},
           {"threads", limits.threads},
           {"cpus", bench.pool->cpus()},
+          {"x_block_bytes", bench.tuning.x_block_bytes},
+          {"least_block_rows", bench.tuning.least_block_rows},
           {"fork_join_us", limits.fork_join_seconds * 1e6},
           {"fork_join_asleep_us", limits.fork_join_asleep_seconds * 1e6},
           {"read_gb_per_s_one_thread", limits.read_one_thread.far_streams / 1e9},
@@ -234,10 +237,11 @@ OrderedJson MachineJson(const Workbench& bench, const kernels::MachineLimits& li
 void PrintReport(const Workbench& bench, const kernels::MachineLimits& limits, const OrderedJson& report) {
   const bool int8 = bench.model->info.packed_bytes > 0;
   std::cout << fmt::format(
-      "{} kernels, {}, read {:.1f} GB/s, {} {:.0f} GOP/s, fork and join {:.1f} us ({:.0f} asleep)\n",
-      std::string(bench.ops->name), bench.pool->Describe(), limits.ReadBytesPerSecond() / 1e9,
-      std::string(int8 ? limits.int8_instruction : limits.instruction), PeakOf(bench, limits) / 1e9,
-      limits.fork_join_seconds * 1e6, limits.fork_join_asleep_seconds * 1e6);
+                   "{} kernels, {}, read {:.1f} GB/s, {} {:.0f} GOP/s, fork and join {:.1f} us ({:.0f} asleep)\n",
+                   std::string(bench.ops->name), bench.pool->Describe(), limits.ReadBytesPerSecond() / 1e9,
+                   std::string(int8 ? limits.int8_instruction : limits.instruction), PeakOf(bench, limits) / 1e9,
+                   limits.fork_join_seconds * 1e6, limits.fork_join_asleep_seconds * 1e6)
+            << "tuned: " << bench.tuning.Describe() << '\n';
   for (const OrderedJson& row : report["results"]) {
     const auto batch = row["batch"].get<int64_t>();
     std::cout << fmt::format(
@@ -256,7 +260,7 @@ void PrintReport(const Workbench& bench, const kernels::MachineLimits& limits, c
 }
 
 Result<void> RunEngine(const EngineBench& options) {
-  ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
+  ASSIGN_OR_RETURN(Workbench bench, MakeWorkbench(options));
   OrderedJson load = LoadJson(bench);
   Adapters adapters;
   for (const std::string& flag : options.lora) {
@@ -265,6 +269,7 @@ Result<void> RunEngine(const EngineBench& options) {
   std::cerr << "measuring the machine\n";
   bench.pool->BindCaller();
   const kernels::MachineLimits limits = kernels::MeasureLimits(*bench.pool, *bench.ops);
+  bench.tuning = kernels::TuneLinear(kernels::MeasureShape(*bench.pool, *bench.ops));
   OrderedJson report = {{"model", bench.model->info.name},
                         {"load", std::move(load)},
                         {"machine", MachineJson(bench, limits)},

@@ -65,6 +65,7 @@ struct Workbench {
   const kernels::Ops* ops = nullptr;
   std::unique_ptr<ThreadPool> pool;
   double load_seconds = 0;
+  kernels::LinearTuning tuning = {};
 };
 // --activations of a command.
 void AddActivationsOption(CLI::App& command, std::string& activations);

@@ -177,7 +177,7 @@ TEST_P(PackedTest, OneHotRowsGiveTheWeights) {
 TEST_P(PackedTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
   ThreadPool pool({.threads = 2, .pin = false});
   Scratch scratch(2);
-  Stream threads2{pool, scratch};
+  Stream threads2{pool, scratch, {.x_block_bytes = 1, .least_block_rows = 16}};  // many blocks of x
   for (const FormatId id : PackedFormats()) {
     for (const int64_t k : {32, 1120, 2304}) {
       const int64_t columns = WholeBlocks(k, id);

@@ -1,0 +1,55 @@
+// What is tuned follows the machine's shape alone, and stays within the caches and within bounds.
+#include "kernels/tuning.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/ops.h"
+
+namespace causeway::kernels {
+namespace {
+
+constexpr MachineShape kShape = {.threads = 2,
+                                 .level2_bytes = 1 << 20,
+                                 .level3_bytes = 32 << 20,
+                                 .read_bytes_per_s = 50e9,
+                                 .int8_ops_per_s = 2000e9};
+
+TEST(TuningTest, BlocksOfXFitTheCaches) {
+  EXPECT_EQ(TuneLinear(kShape).x_block_bytes, 4 << 20);  // of a third level of 16 MiB a thread no more than is sure
+  MachineShape small = kShape;
+  small.level3_bytes = 3 << 20;
+  EXPECT_EQ(TuneLinear(small).x_block_bytes, 3 << 19);
+  small.level3_bytes = 0;
+  EXPECT_EQ(TuneLinear(small).x_block_bytes, 1 << 19);  // half of the second level
+}
+
+// A row of x takes 2 operations a weight of a byte: 2000 GOP/s and 50 GB/s are even at 20 rows.
+TEST(TuningTest, PanelsAreReadInAnEighthOfTheTimeOfMultiplying) {
+  EXPECT_EQ(TuneLinear(kShape).least_block_rows, 160);
+  MachineShape slow = kShape;
+  slow.int8_ops_per_s = 1e9;
+  EXPECT_EQ(TuneLinear(slow).least_block_rows, 16);
+  slow.read_bytes_per_s = 1;
+  EXPECT_EQ(TuneLinear(slow).least_block_rows, 4096);
+}
+
+TEST(TuningTest, BlockRowsAreWithinBounds) {
+  const LinearTuning tuning = {.x_block_bytes = 1 << 20, .least_block_rows = 64};
+  EXPECT_EQ(tuning.BlockRows(4096), 256);
+  EXPECT_EQ(tuning.BlockRows(1 << 20), 64);
+  EXPECT_EQ(tuning.BlockRows(1), 4096);
+}
+
+TEST(TuningTest, TheMachineHasAShape) {
+  ThreadPool pool({.threads = 2, .pin = false});
+  const auto ops = SelectOps("");
+  ASSERT_TRUE(ops.ok());
+  const MachineShape shape = MeasureShape(pool, **ops);
+  EXPECT_EQ(shape.threads, 2);
+  EXPECT_GT(shape.level2_bytes, 0);
+  EXPECT_GT(shape.read_bytes_per_s, 1e6);
+  EXPECT_GT(shape.int8_ops_per_s, 1e6);
+}
+
+}  // namespace
+}  // namespace causeway::kernels
