@@ -1,38 +1,10 @@
 // Quads of a panel's groups, and their products with x. Included by int8_tile_avx2.h only.
 #pragma once
 
-#include <utility>
-
-#include "kernels/cpu/vec.h"
-#include "kernels/packed.h"
-#include "kernels/quantized_x.h"
-
-#include <immintrin.h>
+#include "kernels/cpu/int8_vec_avx2.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
-
-inline __m256i LoadHalf(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-inline __m256i BroadcastFour(const std::byte* p) {
-  int32_t four;
-  std::memcpy(&four, p, sizeof(four));
-  return _mm256_set1_epi32(four);
-}
-// A group's sums of x, whole and of the second half, as pairs of 16 bits in all lanes.
-inline __m256i MinusSums(const XGroup& group) {
-  int32_t both;
-  std::memcpy(&both, &group.minus_sum, sizeof(both));
-  return _mm256_set1_epi32(both);
-}
-inline __m256 HalfFloats(const std::byte* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-inline __m256i EightBytes(const std::byte* p) {
-  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-}
-inline __m256 SignedFloats(const std::byte* p) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
-}
 
 #if defined(CAUSEWAY_ISA_AVX2_VNNI)
 constexpr bool kHasVnni = true;
@@ -69,9 +41,6 @@ CAUSEWAY_INLINE __m256i LoadFields(const std::byte* plane) {
     return stored;
   }
 }
-inline __m256i And(__m256i bytes, int mask) {
-  return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
-}
 
 // Quad `kQuad` of half of a panel's rows (`group` points at them): codes (what a table holds for them, plus the
 // offset), or signed numbers.
@@ -99,21 +68,17 @@ CAUSEWAY_INLINE __m256i LoadQuad(const std::byte* group) {
   }
 }
 
-inline __m256i WidenPairs(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
-
 // sum + a quad's products: pairs of 16 bits where codes are unsigned and there is no VNNI, else 32 bits.
 template <PackedKind kKind>
 CAUSEWAY_INLINE __m256i AddProducts(__m256i sum, __m256i weights, __m256i four) {
-#if defined(CAUSEWAY_ISA_AVX2_VNNI)
-  return _mm256_dpbusd_avx_epi32(sum, weights, four);
-#else
-  if constexpr (IsSigned(TraitsOf(kKind))) {
+  if constexpr (kHasVnni) {
+    return DotBytes(sum, weights, four);
+  } else if constexpr (IsSigned(TraitsOf(kKind))) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
     return _mm256_add_epi32(sum, WidenPairs(pairs));
   } else {
     return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, four));
   }
-#endif
 }
 
 }  // namespace

@@ -8,104 +8,13 @@
 #include <utility>
 
 #include "kernels/cpu/int8_ahead.h"
-#include "kernels/cpu/int8_codes_avx2.h"
-#include "kernels/quantized_x.h"
-
-#include <immintrin.h>
+#include "kernels/cpu/int8_params_avx2.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-constexpr int kMaxHeight = 4;                                                        // rows of x in a tile
+constexpr int kMaxHeight = 6;                                                        // rows of x in a tile
 constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1; }  // panels in a tile
-struct Sums {  // one panel's outputs of a row of x
-  __m256 half[2];
-};
-using LaneMask = int64_t;  // how many of a panel's rows there are
-
-inline LaneMask MaskOf(int64_t valid) { return valid; }
-inline void ClearSums(Sums& sums) { sums.half[0] = sums.half[1] = _mm256_setzero_ps(); }
-inline void AddBias(const float* p, LaneMask valid, Sums& sums) {
-  alignas(32) float values[kPanelRows] = {};
-  std::memcpy(values, p, static_cast<size_t>(valid) * sizeof(float));
-  sums.half[0] = _mm256_add_ps(sums.half[0], _mm256_load_ps(values));
-  sums.half[1] = _mm256_add_ps(sums.half[1], _mm256_load_ps(values + 8));
-}
-inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
-  alignas(32) float values[kPanelRows];
-  float* const to = valid < kPanelRows ? values : p;
-  _mm256_storeu_ps(to, sums.half[0]);
-  _mm256_storeu_ps(to + 8, sums.half[1]);
-  if (valid < kPanelRows) {
-    std::memcpy(p, values, static_cast<size_t>(valid) * sizeof(float));
-  }
-}
-// kLanes values, already whole numbers in [-127, 127].
-#if defined(CAUSEWAY_ISA_AVX512)
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(rounded)));
-}
-#else
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  const __m256i whole = _mm256_cvtps_epi32(rounded);
-  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
-}
-#endif
-
-// Half of a panel's rows, and the numbers that a group of theirs is scaled with.
-template <PackedKind kKind>
-struct HalfParams {
-  static constexpr PackedTraits kTraits = TraitsOf(kKind);
-  const std::byte* params;
-  const std::byte* super;
-  int64_t half;
-
-  // Of all of the group, or of its half `section` where halves have their own.
-  CAUSEWAY_INLINE __m256 Scale(int section) const {
-    if constexpr (kTraits.params == PackedParams::kZero || kTraits.params == PackedParams::kFloat) {
-      return _mm256_loadu_ps(reinterpret_cast<const float*>(params) + half * 8);
-    } else if constexpr (kTraits.supers()) {
-      return _mm256_mul_ps(HalfFloats(super + half * 16), SignedFloats(params + section * kPanelRows + half * 8));
-    } else {
-      return HalfFloats(params + half * 16);
-    }
-  }
-  CAUSEWAY_INLINE __m256 Minimum(int section) const {
-    if constexpr (kTraits.supers()) {
-      const int64_t before = (kTraits.halves() ? 2 : 1) + section;
-      const __m256i bytes = EightBytes(params + before * kPanelRows + half * 8);
-      return _mm256_mul_ps(HalfFloats(super + kSuperBytes / 2 + half * 16), _mm256_cvtepi32_ps(bytes));
-    } else {
-      return HalfFloats(params + kPanelRows * 2 + half * 16);
-    }
-  }
-  // As pairs of 16 bits, the upper ones 0.
-  CAUSEWAY_INLINE __m256i Zeros() const {
-    const __m256i bytes = EightBytes(params + kPanelRows * 4 + half * 8);
-    return IsSigned(kTraits)
-               ? _mm256_and_si256(_mm256_sub_epi32(bytes, _mm256_set1_epi32(128)), _mm256_set1_epi32(0xffff))
-               : bytes;
-  }
-};
-
-// The sum of x's codes times what is to be taken off the weight's: an offset, or zero points.
-template <PackedKind kKind, int kSection>
-CAUSEWAY_INLINE __m256i OffsetSum(const HalfParams<kKind>& params, const XGroup& group) {
-  constexpr PackedTraits kTraits = TraitsOf(kKind);
-  constexpr int kOffset = OffsetLeft(kTraits);
-  if constexpr (kTraits.zero()) {
-    return _mm256_madd_epi16(params.Zeros(), MinusSums(group));
-  } else if constexpr (kOffset == 0) {
-    return _mm256_setzero_si256();
-  } else if constexpr (kTraits.halves()) {
-    constexpr int kBoth = kSection == 0 ? (kOffset | -kOffset * 65536) : kOffset * 65536;
-    return _mm256_madd_epi16(MinusSums(group), _mm256_set1_epi32(kBoth));
-  } else {
-    constexpr int kShift = __builtin_ctz(static_cast<unsigned>(kOffset)) - 3;
-    return _mm256_slli_epi32(_mm256_set1_epi32(group.minus_eight_sums), kShift);
-  }
-}
 
 // The integers of H halves of panels and C rows of x in a group, or in half of one that has its own scales.
 template <PackedKind kKind, int H, int C>

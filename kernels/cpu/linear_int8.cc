@@ -73,6 +73,12 @@ __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, cons
 
 using Tile = void (*)(const Job&, const QuantizedX&, const TilePlace&);
 
+#if defined(CAUSEWAY_LOW_TILES)
+constexpr int kHeight = 2;
+#else
+constexpr int kHeight = kMaxHeight;  // rows of x in the highest tile
+#endif
+
 // Tiles of one kind and height: by their width, from 1 to kMaxWidth; null: wider than that height is run with.
 constexpr int kMaxWidth = 4;
 template <PackedKind kKind, int R, int C>
@@ -91,20 +97,14 @@ template <PackedKind kKind, int C>
 constexpr TileRow TilesOf() {
   return {{TileIf<kKind, 1, C>(), TileIf<kKind, 2, C>(), TileIf<kKind, 3, C>(), TileIf<kKind, 4, C>()}};
 }
+template <PackedKind kKind, int... kLess>
+Tile TileOf(int64_t width, int64_t height, std::integer_sequence<int, kLess...>) {
+  static constexpr TileRow kTiles[] = {TilesOf<kKind, kLess + 1>()...};
+  return kTiles[height - 1].of_width[width - 1];
+}
 template <PackedKind kKind>
 Tile TileFor(int64_t width, int64_t height) {
-  static constexpr TileRow kTiles[] = {
-    TilesOf<kKind, 1>(),
-    TilesOf<kKind, 2>(),
-    TilesOf<kKind, 3>(),
-    TilesOf<kKind, 4>(),
-#if defined(CAUSEWAY_ISA_AVX512_VNNI)
-    TilesOf<kKind, 5>(),
-    TilesOf<kKind, 6>(),
-#endif
-  };
-  static_assert(sizeof(kTiles) / sizeof(kTiles[0]) == kMaxHeight);
-  return kTiles[height - 1].of_width[width - 1];
+  return TileOf<kKind>(width, height, std::make_integer_sequence<int, kHeight>());
 }
 template <size_t... kIndex>
 Tile TileFor(PackedKind kind, int64_t width, int64_t height, std::index_sequence<kIndex...>) {
@@ -123,7 +123,7 @@ struct Heights {
   Heights(int64_t begin, int64_t end)
       : first(begin),
         rows(end - begin),
-        tiles((rows + kMaxHeight - 1) / kMaxHeight),
+        tiles((rows + kHeight - 1) / kHeight),
         width(WidthOf(static_cast<int>((rows + tiles - 1) / tiles))) {}
   int64_t Begin(int64_t tile) const { return first + rows * tile / tiles; }
 };

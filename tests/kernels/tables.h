@@ -15,7 +15,7 @@
 
 namespace causeway::kernels {
 
-// Every table that this machine can run, and the emulated AVX-512 ones. Says which it leaves out.
+// Every table that this machine can run, and the emulated ones. Says which it leaves out.
 inline std::vector<const Ops*> TestedTables() {
   std::vector<const Ops*> tables;
   for (const Ops* ops : AllOps()) {
@@ -29,6 +29,11 @@ inline std::vector<const Ops*> TestedTables() {
   if (CanRun(avx2::kOps)) {
     tables.push_back(&avx512_emulated::kOps);
     tables.push_back(&avx512_bf16_emulated::kOps);
+  }
+#endif
+#if defined(CAUSEWAY_HAVE_EMULATED_VNNI)
+  if (CanRun(avx2::kOps)) {
+    tables.push_back(&avx2_vnni_emulated::kOps);
   }
 #endif
   return tables;

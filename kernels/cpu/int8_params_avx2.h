@@ -1,0 +1,64 @@
+// What a panel's groups are scaled with, and what is taken off their codes. Included by int8_tile_avx2.h only.
+#pragma once
+
+#include "kernels/cpu/int8_codes_avx2.h"
+
+namespace causeway::kernels::CAUSEWAY_ISA {
+namespace {
+
+// Half of a panel's rows, and the numbers that a group of theirs is scaled with.
+template <PackedKind kKind>
+struct HalfParams {
+  static constexpr PackedTraits kTraits = TraitsOf(kKind);
+  const std::byte* params;
+  const std::byte* super;
+  int64_t half;
+
+  // Of all of the group, or of its half `section` where halves have their own.
+  CAUSEWAY_INLINE __m256 Scale(int section) const {
+    if constexpr (kTraits.params == PackedParams::kZero || kTraits.params == PackedParams::kFloat) {
+      return _mm256_loadu_ps(reinterpret_cast<const float*>(params) + half * 8);
+    } else if constexpr (kTraits.supers()) {
+      return _mm256_mul_ps(HalfFloats(super + half * 16), SignedFloats(params + section * kPanelRows + half * 8));
+    } else {
+      return HalfFloats(params + half * 16);
+    }
+  }
+  CAUSEWAY_INLINE __m256 Minimum(int section) const {
+    if constexpr (kTraits.supers()) {
+      const int64_t before = (kTraits.halves() ? 2 : 1) + section;
+      const __m256i bytes = EightBytes(params + before * kPanelRows + half * 8);
+      return _mm256_mul_ps(HalfFloats(super + kSuperBytes / 2 + half * 16), _mm256_cvtepi32_ps(bytes));
+    } else {
+      return HalfFloats(params + kPanelRows * 2 + half * 16);
+    }
+  }
+  // As pairs of 16 bits, the upper ones 0.
+  CAUSEWAY_INLINE __m256i Zeros() const {
+    const __m256i bytes = EightBytes(params + kPanelRows * 4 + half * 8);
+    return IsSigned(kTraits)
+               ? _mm256_and_si256(_mm256_sub_epi32(bytes, _mm256_set1_epi32(128)), _mm256_set1_epi32(0xffff))
+               : bytes;
+  }
+};
+
+// The sum of x's codes times what is to be taken off the weight's: an offset, or zero points.
+template <PackedKind kKind, int kSection>
+CAUSEWAY_INLINE __m256i OffsetSum(const HalfParams<kKind>& params, const XGroup& group) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  constexpr int kOffset = OffsetLeft(kTraits);
+  if constexpr (kTraits.zero()) {
+    return _mm256_madd_epi16(params.Zeros(), MinusSums(group));
+  } else if constexpr (kOffset == 0) {
+    return _mm256_setzero_si256();
+  } else if constexpr (kTraits.halves()) {
+    constexpr int kBoth = kSection == 0 ? (kOffset | -kOffset * 65536) : kOffset * 65536;
+    return _mm256_madd_epi16(MinusSums(group), _mm256_set1_epi32(kBoth));
+  } else {
+    constexpr int kShift = __builtin_ctz(static_cast<unsigned>(kOffset)) - 3;
+    return _mm256_slli_epi32(_mm256_set1_epi32(group.minus_eight_sums), kShift);
+  }
+}
+
+}  // namespace
+}  // namespace causeway::kernels::CAUSEWAY_ISA
