@@ -13,7 +13,7 @@ namespace {
 struct Sums {  // one panel's outputs of a row of x
   __m256 half[2];
 };
-using LaneMask = int64_t;                 // how many of a panel's rows there are
+using LaneMask = int64_t;  // how many of a panel's rows there are
 
 inline LaneMask MaskOf(int64_t valid) { return valid; }
 inline void ClearSums(Sums& sums) { sums.half[0] = sums.half[1] = _mm256_setzero_ps(); }
@@ -77,8 +77,8 @@ inline __m256i DotBytes(__m256i sum, __m256i u, __m256i s) {
   return _mm256_dpbusd_avx_epi32(sum, u, s);
 #else
   const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(u, 8), _mm256_srai_epi16(s, 8));
-  const __m256i even = _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(0xff)),
-                                         _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
+  const __m256i even =
+      _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(0xff)), _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
   return _mm256_add_epi32(sum, _mm256_add_epi32(odd, even));
 #endif
 }
