@@ -30,8 +30,7 @@ LinearTuning TuneLinear(const MachineShape& shape) {
   // Half of a cache, for the panels and what is asked for ahead pass through it too.
   const int64_t bytes = std::max(shape.level2_bytes / 2, level3);
   // A row of x takes two operations a weight.
-  const double rows =
-      kBytesPerWeight / shape.read_bytes_per_s / (2.0 / shape.int8_ops_per_s) / kReadShare;
+  const double rows = kBytesPerWeight / shape.read_bytes_per_s / (2.0 / shape.int8_ops_per_s) / kReadShare;
   return {.x_block_bytes = bytes,
           .least_block_rows = std::clamp(static_cast<int64_t>(std::ceil(rows)), int64_t{16}, kMostBlockRows)};
 }

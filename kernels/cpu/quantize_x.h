@@ -83,8 +83,7 @@ bool QuantizeFour(const float* x, std::byte* to) {
   ReduceAdd4(sums[0], halves[0]);
   ReduceAdd4(sums[1], halves[1]);
   for (int g = 0; g < 4; ++g) {
-    const XGroup group =
-        MakeXGroup(maxima[g], true, static_cast<int>(halves[0][g]), static_cast<int>(halves[1][g]));
+    const XGroup group = MakeXGroup(maxima[g], true, static_cast<int>(halves[0][g]), static_cast<int>(halves[1][g]));
     std::memcpy(to + g * kBytes + kGroup, &group, sizeof(group));
   }
   return true;
