@@ -8,7 +8,6 @@
 namespace causeway::kernels {
 namespace {
 
-constexpr int64_t kMostLevel3Bytes = int64_t{4} << 20;  // of a thread: virtual machines are told their host's cache
 constexpr int64_t kMostBlockRows = 4096;
 // Packed weights are read in this part of the time that they are multiplied in, or less.
 constexpr double kReadShare = 1.0 / 8;
@@ -21,17 +20,13 @@ int64_t LinearTuning::BlockRows(int64_t row_bytes) const {
 }
 
 std::string LinearTuning::Describe() const {
-  return fmt::format("x in blocks of {:.1f} MiB, at least {} rows", static_cast<double>(x_block_bytes) / (1 << 20),
-                     least_block_rows);
+  return fmt::format("x in blocks of {} KiB, at least {} rows", x_block_bytes >> 10, least_block_rows);
 }
 
 LinearTuning TuneLinear(const MachineShape& shape) {
-  const int64_t level3 = std::min(shape.level3_bytes / std::max(shape.threads, 1), kMostLevel3Bytes);
-  // Half of a cache, for the panels and what is asked for ahead pass through it too.
-  const int64_t bytes = std::max(shape.level2_bytes / 2, level3);
   // A row of x takes two operations a weight.
   const double rows = kBytesPerWeight / shape.read_bytes_per_s / (2.0 / shape.int8_ops_per_s) / kReadShare;
-  return {.x_block_bytes = bytes,
+  return {.x_block_bytes = shape.level2_bytes / 2,  // panels, and what is asked for ahead, pass through it too
           .least_block_rows = std::clamp(static_cast<int64_t>(std::ceil(rows)), int64_t{16}, kMostBlockRows)};
 }
 

@@ -12,21 +12,19 @@ struct Ops;
 
 // What shapes depend on, measured once at start.
 struct MachineShape {
-  int threads = 1;
   int64_t level2_bytes = 512 << 10;  // of a core
-  int64_t level3_bytes = 0;          // of all cores, as the machine tells it; 0: none
   double read_bytes_per_s = 10e9;    // all threads together
   double int8_ops_per_s = 200e9;     // all threads together; a multiply and an add count as two
 };
 
 struct LinearTuning {
-  // Rows of quantized x that meet all panels before others do: they stay near while panels come from memory.
-  int64_t x_block_bytes = 1 << 20;
+  // Quantized x that meets all panels before other rows do: it stays near while panels come from memory.
+  int64_t x_block_bytes = 512 << 10;
   int64_t least_block_rows = 64;  // though they be longer: fewer, and the panels would come too slowly
 
   // Rows of x in a block; `row_bytes` each.
   int64_t BlockRows(int64_t row_bytes) const;
-  // "x in blocks of 4.0 MiB, at least 68 rows".
+  // "x in blocks of 512 KiB, at least 68 rows".
   std::string Describe() const;
 };
 

@@ -130,14 +130,13 @@ struct Heights {
 
 // What a tile asks for of the panels from `next` on: its share of their lines, evenly over its groups.
 Ahead ShareOf(const Job& job, const QuantizedX& x, int64_t next, int64_t width, int64_t tile, int64_t tiles) {
-  const int64_t panels = Least(width, job.panels - next);
-  if (panels <= 0) {
+  const int64_t lines = Least(width, job.panels - next) * job.shape.bytes / 64;
+  const int64_t each = (lines + tiles * x.per_row - 1) / (tiles * x.per_row);
+  const int64_t first = tile * x.per_row * each;
+  if (first >= lines) {  // others have asked for all, or there are none
     return {};
   }
-  const int64_t lines = panels * job.shape.bytes / 64;
-  const int64_t each = (lines + tiles * x.per_row - 1) / (tiles * x.per_row);
-  const std::byte* const first = job.target.weight.data + next * job.shape.bytes + tile * x.per_row * each * 64;
-  return {first, each, tiles == 1};
+  return {job.target.weight.data + next * job.shape.bytes + first * 64, each, tiles == 1};
 }
 
 // A few panels at a time over all rows of x; meanwhile the next ones come from memory: those of the next task too,

@@ -289,13 +289,8 @@ MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops) {
 MachineShape MeasureShape(ThreadPool& pool, const Ops& ops) {
   CHECK(CanRun(ops));
   MachineShape shape;
-  shape.threads = pool.threads();
-  const auto cache = [](int name, int64_t& bytes) {
-    const auto told = static_cast<int64_t>(::sysconf(name));
-    bytes = told > 0 ? told : bytes;
-  };
-  cache(_SC_LEVEL2_CACHE_SIZE, shape.level2_bytes);
-  cache(_SC_LEVEL3_CACHE_SIZE, shape.level3_bytes);
+  const auto told = static_cast<int64_t>(::sysconf(_SC_LEVEL2_CACHE_SIZE));
+  shape.level2_bytes = told > 0 ? told : shape.level2_bytes;
   const Buffer buffer(pool, kShortBufferBytes);
   const ReadRate read = MeasureRead(pool, buffer, pool.threads(), kShortRepeats);
   shape.read_bytes_per_s = std::max(read.one_stream, read.far_streams);
