@@ -153,9 +153,17 @@ void RunRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_
   }
 }
 
-void RunPanels(const Job& job, const QuantizedX& x, int64_t m, int64_t block_rows, int64_t begin, int64_t end) {
-  for (int64_t row = 0; row < m; row += block_rows) {
-    RunRows(job, x, Heights(row, Least(m, row + block_rows)), begin, end);
+// The rows of x in blocks of nearly equal size, one after the other.
+struct Blocks {
+  int64_t rows, count;
+
+  Blocks(int64_t m, int64_t most) : rows(m), count((m + most - 1) / most) {}
+  Heights operator[](int64_t i) const { return {rows * i / count, rows * (i + 1) / count}; }
+};
+
+void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_t begin, int64_t end) {
+  for (int64_t i = 0; i < blocks.count; ++i) {
+    RunRows(job, x, blocks[i], begin, end);
   }
 }
 
@@ -188,8 +196,8 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
   } else {
     stream.pool.ParallelFor(args.m, quantize);
   }
-  const int64_t block_rows = stream.tuning.BlockRows(x.stride);
-  const int64_t width = Heights(0, Least(args.m, block_rows)).width;
+  const Blocks blocks(args.m, stream.tuning.BlockRows(x.stride));
+  const int64_t width = blocks[0].width;
   const int64_t share = panels / (stream.pool.threads() * kTasksPerThread);
   const int64_t task_panels = (share + width - 1) / width * width + (share == 0 ? width : 0);
   const auto tasks_of = [&](const LinearTarget& target) {
@@ -205,7 +213,7 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
         const Job job(target);
         const int64_t begin = task * task_panels;
         const int64_t end = Least(job.panels, begin + task_panels);
-        return RunPanels(job, x, args.m, block_rows, begin, end);
+        return RunPanels(job, x, blocks, begin, end);
       }
       task -= tasks_of(target);
     }
