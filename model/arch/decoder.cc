@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "fmt/format.h"
+#include "kernels/attention_plan.h"
 
 namespace causeway::model {
 namespace {
@@ -234,6 +235,12 @@ Result<DecoderSizes> ReadSizes(const Config& config) {
     return MakeError(ErrorCode::kInvalidArgument, fmt::format("config.json: num_attention_heads {} is no multiple of "
                                                               "num_key_value_heads {}",
                                                               sizes.heads, sizes.kv_heads));
+  }
+  if (sizes.heads / sizes.kv_heads > kernels::kAttentionTileQueries) {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("config.json: {} of num_attention_heads share one of num_key_value_heads; at most {} "
+                                 "are served",
+                                 sizes.heads / sizes.kv_heads, kernels::kAttentionTileQueries));
   }
   return sizes;
 }

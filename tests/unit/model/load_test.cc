@@ -66,6 +66,7 @@ TEST(LoadTest, EveryFieldThatIsWrongIsNamed) {
       {"mistral-window", "sliding_window", "0", "sliding_window must be"},
       {"mistral-window", "layer_types", R"(["chunked_attention","x","x","x"])", "layer type 'chunked_attention'"},
       {"gemma2", "use_bidirectional_attention", "true", "use_bidirectional_attention true is not served"},
+      {"gemma2", "num_attention_heads", "65536", "at most 1024 are served"},
       {"gemma2", "query_pre_attn_scalar", "0", "query_pre_attn_scalar"},
       {"gemma3-v5", "sliding_window_pattern", "0", "sliding_window_pattern must be"},
       {"granite", "logits_scaling", "0", "logits_scaling must not be 0"},
