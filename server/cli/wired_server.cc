@@ -140,7 +140,7 @@ Result<std::unique_ptr<WiredServer>> Wire(const Options& options) {
       .max_batched_tokens = std::max(options.max_num_batched_tokens, options.max_num_seqs),
       .max_num_seqs = options.max_num_seqs,
       .tuning = kernels::TuneLinear(kernels::MeasureShape(*server->pool, *server->ops))};
-  LOG_INFO("activations: {}", runner.tuning.Describe());
+  LOG_INFO("tuned: {}", runner.tuning.Describe());
   LOG_INFO("activations: {:.1f} MiB, computed by {}", static_cast<double>(RunnerBytes(*server->model, runner)) / kMiB,
            server->pool->Describe());
   server->runner = std::make_unique<model::Runner>(*server->model, *server->ops, *server->pool, runner);
