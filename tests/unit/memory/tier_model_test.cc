@@ -71,11 +71,15 @@ class Random {
       ASSERT_EQ(chain.Known(*store_, place), 0);
     }
   }
-  // Known pages are pages that were put, and stay while they are held.
+  // Known pages are pages that were put, and stay while they are held. Of those known, the writer may make room with
+  // some before they are held.
   void Hold(const TestChain& chain, int64_t place) {
     const int64_t known = chain.Known(*store_, place);
     if (known > 0 && held_.size() < 2) {
-      held_.push_back({&chain, place, known, store_->BeginRead(chain.keys(), place, known)});
+      std::unique_ptr<PageSource> source = store_->BeginRead(chain.keys(), place, known);
+      const int64_t pages = chain.Read(*source, place);
+      ASSERT_LE(pages, known);
+      held_.push_back({&chain, place, pages, std::move(source)});
     }
     for (const Held& held : held_) {
       ASSERT_EQ(held.chain->Read(*held.source, held.place), held.pages);
