@@ -74,7 +74,8 @@ void ReadQ5_1(const std::byte* row, int64_t group, SourceGroup& out) {
 
 // ---- Super-blocks of 256 -----------------------------------------------------------------------------
 
-// 128 values have their pairs of bits in 32 bytes; group g of a super-block its own at Pairs(g), bits PairShift(g) on.
+// 128 values have their pairs of bits in 32 bytes; group `at` of a super-block its own from
+// PairBytes(at) on, at bit PairShift(at).
 int64_t PairBytes(int64_t at) { return at / 4 * 32; }
 int PairShift(int64_t at) { return static_cast<int>(at % 4 * 2); }
 

@@ -79,7 +79,7 @@ constexpr int kHeight = 2;
 constexpr int kHeight = kMaxHeight;  // rows of x in the highest tile
 #endif
 
-// Tiles of one kind and height: by their width, from 1 to kMaxWidth; null: wider than that height is run with.
+// Tiles of one kind and height: by their width, from 1 to kMaxWidth; null: a width that height is not run with.
 constexpr int kMaxWidth = 4;
 template <PackedKind kKind, int R, int C>
 constexpr Tile TileIf() {
