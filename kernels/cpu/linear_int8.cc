@@ -54,7 +54,10 @@ __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, cons
   Sums sums[R][C];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
     panels[r] = target.weight.data + (at.panel + r) * job.shape.bytes;
-    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { ClearSums(sums[r][c]); }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+      ClearSums(sums[r][c]);
+      __builtin_prefetch(target.y + (at.row + c) * target.y_stride + (at.panel + r) * kPanelRows, 1, 3);
+    }
   }
   const QuantizedX rows{x.Row(at.row), x.group, x.per_row, x.stride};
   AddGroups<kKind, R, C>(panels, job.shape, rows, at.ahead, sums);
