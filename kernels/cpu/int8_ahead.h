@@ -10,13 +10,14 @@ namespace {
 // nearest cache where its own panels meet no second tile, for then there is room.
 struct Ahead {
   const std::byte* next = nullptr;
-  int64_t each = 0;
+  int32_t each = 0;
   bool near = false;
 };
+static_assert(sizeof(Ahead) == 16);  // two registers
 
 CAUSEWAY_INLINE void AskAhead(const Ahead& ahead, int64_t group) {
   const std::byte* const from = ahead.next + group * ahead.each * 64;
-  const std::byte* const end = from + ahead.each * 64;
+  const std::byte* const end = from + ahead.each * int64_t{64};
   if (ahead.near) {
     for (const std::byte* line = from; line < end; line += 64) {
       __builtin_prefetch(line, 0, 3);

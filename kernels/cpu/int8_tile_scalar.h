@@ -26,6 +26,8 @@ inline void AddBias(const float* p, LaneMask valid, Sums& sums) {
 inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
   std::memcpy(p, sums.data(), static_cast<size_t>(valid) * sizeof(float));
 }
+inline void StreamSums(float* p, const Sums& sums) { StoreSums(p, kPanelRows, sums); }
+inline void EndStreaming() {}
 inline void StoreCodes(int8_t* p, Vec rounded) {
   for (int i = 0; i < kLanes; ++i) {
     p[i] = static_cast<int8_t>(rounded.v[i]);

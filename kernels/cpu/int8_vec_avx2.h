@@ -32,6 +32,12 @@ inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
     std::memcpy(p, values, static_cast<size_t>(valid) * sizeof(float));
   }
 }
+// A whole panel's outputs past the caches, to a multiple of 64 bytes. Others may read them after EndStreaming.
+inline void StreamSums(float* p, const Sums& sums) {
+  _mm256_stream_ps(p, sums.half[0]);
+  _mm256_stream_ps(p + 8, sums.half[1]);
+}
+inline void EndStreaming() { _mm_sfence(); }
 // kLanes values, already whole numbers in [-127, 127].
 #if defined(CAUSEWAY_ISA_AVX512)
 inline void StoreCodes(int8_t* p, Vec rounded) {

@@ -36,6 +36,10 @@ inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
 }
 #endif
 
+// A whole panel's outputs past the caches, to a multiple of 64 bytes. Others may read them after EndStreaming.
+inline void StreamSums(float* p, const Sums& sums) { _mm512_stream_ps(p, sums); }
+inline void EndStreaming() { _mm_sfence(); }
+
 inline __m512i LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
 inline __m512i BroadcastFour(const std::byte* p) {
   int32_t four;

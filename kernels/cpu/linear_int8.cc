@@ -25,6 +25,9 @@ namespace {
 
 constexpr int64_t kTasksPerThread = 16;
 constexpr int64_t kSerialX = 16384;  // below this quantizing wakes no one
+// Outputs that no near cache keeps until they are read: written past all of them, they need not be fetched first, nor
+// take the place of x.
+constexpr int64_t kStreamedOutputs = (1 << 20) / sizeof(float);
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -34,47 +37,53 @@ struct Job {
   PackedKind kind;
   PanelShape shape;
   int64_t panels;
+  bool streams;  // outputs go past the caches
 
-  explicit Job(const LinearTarget& linear)
+  Job(const LinearTarget& linear, int64_t m)
       : target(linear),
         kind(PackingOf(linear.weight.format).kind),
         shape(ShapeOfPanel(PackingOf(linear.weight.format), linear.weight.columns)),
-        panels((linear.weight.rows + kPanelRows - 1) / kPanelRows) {}
+        panels((linear.weight.rows + kPanelRows - 1) / kPanelRows),
+        streams(m * linear.y_stride >= kStreamedOutputs && reinterpret_cast<uintptr_t>(linear.y) % 64 == 0 &&
+                linear.y_stride % kPanelRows == 0) {}
 };
 
-// R panels from `panel` on times C rows of x from `row` on.
-struct TilePlace {
-  int64_t panel, row;
-  Ahead ahead;
-};
+// R panels from `panel` on times C rows of x from `row` on. All arguments travel in registers: read back from memory in
+// other pieces than they were written, they would wait there for the outputs of the tile before.
 template <PackedKind kKind, int R, int C>
-__attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, const TilePlace& at) {
+__attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, int64_t panel, int64_t row, Ahead ahead) {
   const LinearTarget& target = job.target;
   const std::byte* panels[R];
   Sums sums[R][C];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-    panels[r] = target.weight.data + (at.panel + r) * job.shape.bytes;
+    panels[r] = target.weight.data + (panel + r) * job.shape.bytes;
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       ClearSums(sums[r][c]);
-      __builtin_prefetch(target.y + (at.row + c) * target.y_stride + (at.panel + r) * kPanelRows, 1, 3);
+      if (!job.streams) {  // asked for now, so that the stores do not wait
+        __builtin_prefetch(target.y + (row + c) * target.y_stride + (panel + r) * kPanelRows, 1, 3);
+      }
     }
   }
-  const QuantizedX rows{x.Row(at.row), x.group, x.per_row, x.stride};
-  AddGroups<kKind, R, C>(panels, job.shape, rows, at.ahead, sums);
+  const QuantizedX rows{x.Row(row), x.group, x.per_row, x.stride};
+  AddGroups<kKind, R, C>(panels, job.shape, rows, ahead, sums);
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-    const int64_t first = (at.panel + r) * kPanelRows;
+    const int64_t first = (panel + r) * kPanelRows;
     const LaneMask mask = MaskOf(Least(kPanelRows, target.weight.rows - first));
-    float* const y = target.y + at.row * target.y_stride + first;
+    float* const y = target.y + row * target.y_stride + first;
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       if (target.bias != nullptr) {
         AddBias(target.bias + first, mask, sums[r][c]);
       }
-      StoreSums(y + c * target.y_stride, mask, sums[r][c]);
+      if (job.streams && first + kPanelRows <= target.weight.rows) {
+        StreamSums(y + c * target.y_stride, sums[r][c]);
+      } else {
+        StoreSums(y + c * target.y_stride, mask, sums[r][c]);
+      }
     }
   }
 }
 
-using Tile = void (*)(const Job&, const QuantizedX&, const TilePlace&);
+using Tile = void (*)(const Job&, const QuantizedX&, int64_t panel, int64_t row, Ahead);
 
 #if defined(CAUSEWAY_LOW_TILES)
 constexpr int kHeight = 2;
@@ -139,7 +148,7 @@ Ahead ShareOf(const Job& job, const QuantizedX& x, int64_t next, int64_t width, 
   if (first >= lines) {  // others have asked for all, or there are none
     return {};
   }
-  return {job.target.weight.data + next * job.shape.bytes + first * 64, each, tiles == 1};
+  return {job.target.weight.data + next * job.shape.bytes + first * 64, static_cast<int32_t>(each), tiles == 1};
 }
 
 // A few panels at a time over all rows of x; meanwhile the next ones come from memory: those of the next task too,
@@ -150,7 +159,7 @@ void RunRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);
       const Ahead ahead = ShareOf(job, x, panel + width, width, tile, heights.tiles);
-      TileFor(job.kind, width, heights.Begin(tile + 1) - row)(job, x, {panel, row, ahead});
+      TileFor(job.kind, width, heights.Begin(tile + 1) - row)(job, x, panel, row, ahead);
     }
     panel += width;
   }
@@ -168,6 +177,7 @@ void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_
   for (int64_t i = 0; i < blocks.count; ++i) {
     RunRows(job, x, blocks[i], begin, end);
   }
+  EndStreaming();
 }
 
 int64_t PanelsOf(const LinearTarget& target) { return (target.weight.rows + kPanelRows - 1) / kPanelRows; }
@@ -213,7 +223,7 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
   ParallelRuns(stream.pool, tasks, [&](int64_t task, int) {
     for (const LinearTarget& target : args.targets) {
       if (task < tasks_of(target)) {
-        const Job job(target);
+        const Job job(target, args.m);
         const int64_t begin = task * task_panels;
         const int64_t end = Least(job.panels, begin + task_panels);
         return RunPanels(job, x, blocks, begin, end);
