@@ -53,4 +53,20 @@ Result<std::vector<float>> DeviceFloats::ToHost() const {
   return values;
 }
 
+Result<PinnedBytes> PinnedBytes::Allocate(int64_t bytes) {
+  void* data = nullptr;
+  if (const cudaError_t error = cudaMallocHost(&data, static_cast<size_t>(bytes)); error != cudaSuccess) {
+    return CudaError(ErrorCode::kResourceExhausted, "cudaMallocHost", error);
+  }
+  return PinnedBytes({static_cast<std::byte*>(data), static_cast<size_t>(bytes)});
+}
+
+PinnedBytes::PinnedBytes(PinnedBytes&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+
+PinnedBytes::~PinnedBytes() {
+  if (!bytes_.empty()) {
+    cudaFreeHost(bytes_.data());
+  }
+}
+
 }  // namespace causeway::kernels::cuda

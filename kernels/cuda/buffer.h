@@ -1,7 +1,10 @@
-// Float arrays in device memory, for those outside kernels/cuda who must not see CUDA's headers.
+// Memory for those outside kernels/cuda who must not see CUDA's headers: float arrays in device memory, and pinned
+// bytes of the host's.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/result.h"
@@ -29,6 +32,24 @@ class DeviceFloats {
 
   float* data_;  // null once moved from
   int64_t count_;
+};
+
+// Host memory that the device copies from and to by itself, without a detour over the driver's buffers. Owned.
+class PinnedBytes {
+ public:
+  // kResourceExhausted when the system pins no more.
+  static Result<PinnedBytes> Allocate(int64_t bytes);
+
+  PinnedBytes(PinnedBytes&& other) noexcept;
+  PinnedBytes& operator=(PinnedBytes&&) = delete;
+  ~PinnedBytes();
+
+  std::span<std::byte> bytes() const { return bytes_; }
+
+ private:
+  explicit PinnedBytes(std::span<std::byte> bytes) : bytes_(bytes) {}
+
+  std::span<std::byte> bytes_;  // empty once moved from
 };
 
 }  // namespace causeway::kernels::cuda

@@ -22,6 +22,7 @@ namespace {
 
 using bench_kv::Figures;
 using bench_kv::Sizes;
+using bench_kv::Vm;
 
 struct KvBench : ModelOptions {
   Sizes sizes;
@@ -87,10 +88,15 @@ Result<memory::KvGeometry> GeometryOf(const KvBench& options) {
     ASSIGN_OR_RETURN(const Workbench bench, MakeWorkbench(options));
     shape = bench.model->KvShape(kUsualShape.element_bytes);
   }
-  return memory::ChooseGeometry(shape, 4096);
+  ASSIGN_OR_RETURN(const int64_t granularity, bench_kv::GranularityOf(options.sizes.vm));
+  return memory::ChooseGeometry(shape, granularity);
 }
 
+// A device's memory is not this machine's: it says itself where it is too small.
 Result<void> CheckMemory(const memory::KvGeometry& geometry, const Sizes& sizes) {
+  if (sizes.vm != Vm::kLinux) {
+    return {};
+  }
   const int64_t needed = bench_kv::PeakBytes(geometry, sizes);
   ASSIGN_OR_RETURN(const MachineMemory memory, ReadMachineMemory());
   if (needed > memory.available_bytes) {
@@ -103,23 +109,35 @@ Result<void> CheckMemory(const memory::KvGeometry& geometry, const Sizes& sizes)
   return {};
 }
 
+// What reads the pages: threads of this machine, or a kernel of the device, which has no model to run yet.
+Result<void> MeasureReaders(const KvBench& options, const memory::KvGeometry& geometry, Figures& figures) {
+  std::cerr << "layouts\n";
+  if (options.sizes.vm == Vm::kCuda) {
+    TRY(bench_kv::MeasureDeviceScan(geometry, options.sizes, figures));
+    std::cerr << "no first tokens: models run on the processor only\n";
+    return {};
+  }
+  TRY(bench_kv::MeasureScan(geometry, options.sizes, figures));
+  std::cerr << fmt::format("first tokens behind {}\n", options.sizes.prompt_tokens);
+  return MeasureFirstToken(options, figures);
+}
+
 Result<void> RunKv(const KvBench& options) {
   ASSIGN_OR_RETURN(const memory::KvGeometry geometry, GeometryOf(options));
   TRY(CheckMemory(geometry, options.sizes));
-  std::cerr << fmt::format("pages of {}, {} tokens\n", ReadableBytes(geometry.page_bytes), geometry.tokens_per_page);
+  ASSIGN_OR_RETURN(const auto one_page, bench_kv::MakeBackend(options.sizes.vm, geometry.page_bytes, 1));
+  std::cerr << fmt::format("pages of {}, {} tokens: {}\n", ReadableBytes(geometry.page_bytes), geometry.tokens_per_page,
+                           one_page->Describe());
   Figures figures;
   std::cerr << "pages\n";
-  TRY(bench_kv::MeasurePages(geometry, figures));
+  TRY(bench_kv::MeasurePages(geometry, options.sizes, figures));
   std::cerr << "spans and forks\n";
   TRY(bench_kv::MeasureSpans(geometry, options.sizes, figures));
   std::cerr << "prefixes\n";
   TRY(bench_kv::MeasurePrefix(geometry, options.sizes, figures));
   std::cerr << fmt::format("a workload of {} requests\n", options.sizes.requests);
   TRY(bench_kv::MeasureWorkload(geometry, options.sizes, figures));
-  std::cerr << "layouts\n";
-  TRY(bench_kv::MeasureScan(geometry, options.sizes, figures));
-  std::cerr << fmt::format("first tokens behind {}\n", options.sizes.prompt_tokens);
-  TRY(MeasureFirstToken(options, figures));
+  TRY(MeasureReaders(options, geometry, figures));
   std::cout << (options.json ? DumpJson(figures.Json()) + "\n" : figures.Table());
   return {};
 }
@@ -151,7 +169,11 @@ void AddBenchKv(CLI::App& bench, int& exit_code) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, memory::PrefixSpelling>{
           {"alias", memory::PrefixSpelling::kAlias}, {"segments", memory::PrefixSpelling::kSegments}}))
       ->default_str(memory::kLinuxPrefixSpelling == memory::PrefixSpelling::kAlias ? "alias" : "segments");
-  kv->add_flag("--json", options->json, "Print JSON: one object, {\"p50\": .., \"p99\": ..} for each figure");
+  kv->add_option("--vm", options->sizes.vm,
+                 "Whose memory pages are: linux (this machine's) or cuda (its first device's)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Vm>{{"linux", Vm::kLinux}, {"cuda", Vm::kCuda}}))
+      ->default_str("linux");
+  kv->add_flag("--json", options->json, "Print JSON: one object, {\"p50\": .., \"p99\": ..} for each figure measured");
   kv->footer(
       "Example:\n"
       "  causeway bench kv --json --fork-tokens 2048 --pool-mib 512");

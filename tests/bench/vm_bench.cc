@@ -1,16 +1,20 @@
-// What the Linux backend's calls cost for a page: vm_bench [PAGE_KIB...] (default 64 384 2048). Prints the median of
-// several rounds, in microseconds a page; for multiples of 2 MiB also with huge pages, where this machine has them.
+// What a backend's calls cost for a page: vm_bench [PAGE_KIB...] (default 64 384 2048). Prints the median of several
+// rounds, in microseconds a page; for multiples of 2 MiB also with huge pages, where this machine has them, and in the
+// memory of its CUDA device.
 // memory/README.md has the figures of one machine.
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "memory/vm/cuda_backend.h"
 #include "memory/vm/vm_backend.h"
 
 namespace causeway::memory {
@@ -49,11 +53,12 @@ class Round {
         improved = backend_.ImproveRun(static_cast<PageId>(i), std::min(kBatch, pages - i)) && improved;
       }
     });
-    CHECK(improved == (options_.huge_pages != HugePages::kNever));
+    const bool hosts = backend_.name() == "linux";
+    CHECK(improved == (hosts && options_.huge_pages != HugePages::kNever));
     Time("map run", [&] { CHECK(backend_.Map(arena_, ids_, true).ok()); });
     Time("touch", [&] {
-      for (int64_t offset = 0; offset < kBytes / options_.page_bytes * options_.page_bytes; offset += 4096) {
-        arena_[offset] = std::byte{1};
+      for (int64_t at = 0; hosts && at < kBytes / options_.page_bytes * options_.page_bytes; at += 4096) {
+        arena_[at] = std::byte{1};
       }
     });
     // Backwards: no two are neighbours, each is a mapping of its own.
@@ -101,11 +106,19 @@ double Median(std::vector<double>& values) {
   return values[values.size() / 2];
 }
 
-void Measure(int64_t page_kib, HugePages kind, std::string_view label) {
+Result<std::unique_ptr<VmBackend>> MakeDeviceBackend(const VmOptions& options) {
+  ASSIGN_OR_RETURN(auto driver, LoadCudaDriver(0));
+  ASSIGN_OR_RETURN(auto backend, MakeCudaBackend(options, std::move(driver)));
+  return std::unique_ptr<VmBackend>(std::move(backend));
+}
+
+// `make`: a backend of the options.
+template <typename Make>
+void Measure(int64_t page_kib, HugePages kind, std::string_view label, const Make& make) {
   const VmOptions options{.page_bytes = page_kib << 10, .max_pages = kBytes / (page_kib << 10), .huge_pages = kind};
   std::vector<Column> columns;
   for (int i = 0; i < kRounds; ++i) {
-    auto backend = MakeLinuxBackend(options);
+    Result<std::unique_ptr<VmBackend>> backend = make(options);
     if (!backend.ok()) {
       fmt::print("{:>6} {:<10} {}\n", page_kib, label, backend.error().message);
       return;
@@ -129,10 +142,11 @@ void Measure(int64_t page_kib, HugePages kind, std::string_view label) {
 }
 
 void MeasureAll(int64_t page_kib) {
-  Measure(page_kib, HugePages::kNever, "4 KiB");
+  Measure(page_kib, HugePages::kNever, "4 KiB", MakeLinuxBackend);
   if (page_kib % 2048 == 0) {
-    Measure(page_kib, HugePages::kCollapse, "collapsed");
-    Measure(page_kib, HugePages::kHugetlb, "hugetlb");
+    Measure(page_kib, HugePages::kCollapse, "collapsed", MakeLinuxBackend);
+    Measure(page_kib, HugePages::kHugetlb, "hugetlb", MakeLinuxBackend);
+    Measure(page_kib, HugePages::kAuto, "cuda", MakeDeviceBackend);
   }
 }
 

@@ -149,5 +149,19 @@ TEST(KvCacheThreads, MapsRunBesideReaders) {
   }
 }
 
+// The same walk over the memory of a device: what every row holds is read back after every step. Not in processes of
+// their own, which a driver does not survive.
+TEST(KvCacheDevice, AgreesWithANaiveModel) {
+  if (const auto driver = LoadCudaDriver(0); !driver.ok()) {
+    GTEST_SKIP() << driver.error().message;
+  }
+  for (uint64_t seed = 1; seed <= 6; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    KvWalk walk({.backend = "device", .seed = seed, .threads = seed > 4, .spelling = kSpellings[seed % 2]});
+    walk.Run(KvWalk::RandomSteps(seed, 250, false));
+    walk.Finish();
+  }
+}
+
 }  // namespace
 }  // namespace causeway::memory

@@ -26,22 +26,6 @@ constexpr KvGeometry kGeometry{.shape = {.layers = 2, .kv_heads = 1, .head_dim =
                                .page_bytes = 4096,
                                .tokens_per_page = kTestTokensPerPage,
                                .row_bytes = 64};
-constexpr size_t kRowWords = 8;
-
-using Row = std::array<uint64_t, kRowWords>;
-
-Row RowOf(uint64_t lineage, int64_t layer, int64_t half) {
-  Row row;
-  row.fill(Mix64(lineage + static_cast<uint64_t>(2 * layer + half)));
-  for (size_t i = 0; i < kRowWords; ++i) {
-    row[i] += i;
-  }
-  return row;
-}
-
-int64_t OffsetOf(int64_t layer, int64_t half, size_t token) {
-  return ((2 * layer + half) * kTestTokensPerPage + static_cast<int64_t>(token)) * kGeometry.row_bytes;
-}
 
 KvCacheOptions OptionsOf(const KvWorld& world) {
   const auto draw = [&](uint64_t what, int64_t below) {
@@ -52,6 +36,9 @@ KvCacheOptions OptionsOf(const KvWorld& world) {
                          .max_spans = kSpans,
                          .positions_per_span = kPagesPerSpan * kTestTokensPerPage};
   options.prefix_spelling = world.spelling;
+  if (world.backend == "device") {
+    options.geometry.page_bytes = 2 << 20;  // no device has smaller ones; the rows fill their beginning
+  }
   if (draw(0, 4) > 0) {
     options.tenants = {{.name = "first", .floor_pages = draw(1, 6)},
                        {.name = "second", .floor_pages = 2, .quota_pages = 6 + draw(2, 12)},
@@ -99,7 +86,7 @@ class KvWalk::Reader {
 
 KvWalk::KvWalk(const KvWorld& world) : world_(world), options_(OptionsOf(world)), limit_(kPages) {
   const auto draw = [&](uint64_t what) { return world.plain ? 1 : RandomBits(world.seed, 2, what); };
-  std::unique_ptr<VmBackend> backend = MakeTestBackend(world.backend, kPages);
+  std::unique_ptr<VmBackend> backend = MakeBackend();
   const auto ranges = static_cast<int64_t>(world.spelling == PrefixSpelling::kSegments ? 2 * kSpans : kSpans);
   if (world.backend == "mock") {
     mock_ = static_cast<MockBackend*>(backend.get());
@@ -110,8 +97,8 @@ KvWalk::KvWalk(const KvWorld& world) : world_(world), options_(OptionsOf(world))
   }
   KvCacheParts parts;
   if (draw(2) % 4 > 0) {
-    auto tier =
-        std::make_unique<FakeTier>(kGeometry.page_bytes, 5 + static_cast<int64_t>(draw(3) % 40), draw(4) % 2 == 1);
+    auto tier = std::make_unique<FakeTier>(options_.geometry.page_bytes, 5 + static_cast<int64_t>(draw(3) % 40),
+                                           draw(4) % 2 == 1);
     tier_ = tier.get();
     parts.tier = std::move(tier);
   }
@@ -130,6 +117,16 @@ KvWalk::KvWalk(const KvWorld& world) : world_(world), options_(OptionsOf(world))
 }
 
 KvWalk::~KvWalk() = default;
+
+std::unique_ptr<VmBackend> KvWalk::MakeBackend() {
+  const int64_t page_bytes = options_.geometry.page_bytes;
+  if (world_.backend != "device") {
+    return MakeTestBackend(world_.backend, kPages, page_bytes);
+  }
+  auto driver = LoadCudaDriver(0).value();
+  device_ = driver.get();
+  return MakeCudaBackend({.page_bytes = page_bytes, .max_pages = kPages}, std::move(driver)).value();
+}
 
 std::vector<KvStep> KvWalk::RandomSteps(uint64_t seed, int64_t count, bool faults) {
   static constexpr std::array<std::pair<KvOp, int>, kKvOps> kWeights{
@@ -180,29 +177,6 @@ KvWalk::Text KvWalk::RandomText(const std::array<uint32_t, 3>& draw) const {
 
 PrefixQuery KvWalk::QueryOf(const Text& text, size_t max_pages) const {
   return {text.keys, text.tokens, static_cast<int64_t>(max_pages), text.tenant};
-}
-
-void KvWalk::WritePage(std::byte* page, const Text& text, size_t first, size_t last) const {
-  for (size_t at = first; at < last; ++at) {
-    for (int64_t layer = 0; layer < kGeometry.shape.layers; ++layer) {
-      for (const int64_t half : {0, 1}) {
-        const Row row = RowOf(text.lineage[at], layer, half);
-        std::memcpy(page + OffsetOf(layer, half, at % kT), row.data(), sizeof row);
-      }
-    }
-  }
-}
-
-void KvWalk::CheckPage(const std::byte* page, const Text& text, size_t place) const {
-  for (size_t at = place * kT; at < std::min((place + 1) * kT, text.tokens.size()); ++at) {
-    for (int64_t layer = 0; layer < kGeometry.shape.layers; ++layer) {
-      for (const int64_t half : {0, 1}) {
-        const Row row = RowOf(text.lineage[at], layer, half);
-        CHECK_MSG(std::memcmp(page + OffsetOf(layer, half, at % kT), row.data(), sizeof row) == 0,
-                  "step {}: wrong bytes at position {} layer {} half {}", step_, at, layer, half);
-      }
-    }
-  }
 }
 
 // ---- Steps -----------------------------------------------------------------------------------------
@@ -484,7 +458,7 @@ void KvWalk::BeginLoad(Text text, uint32_t draw) {
   }
   std::vector<std::vector<std::byte>> pages(text.keys.size());
   for (size_t i = 0; i < pages.size(); ++i) {
-    pages[i].resize(static_cast<size_t>(kGeometry.page_bytes));
+    pages[i].resize(static_cast<size_t>(options_.geometry.page_bytes));
     WritePage(pages[i].data(), text, i * kT, (i + 1) * kT);
   }
   const int64_t good = draw % 4 == 0 ? draw / 4 % std::ssize(pages) : FakeTier::kAll;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "memory/kv_cache.h"
+#include "memory/vm/cuda_driver.h"
 #include "memory/vm/mock_backend.h"
 #include "tests/support/fake_tier.h"
 
@@ -52,7 +53,8 @@ struct KvStep {
 };
 
 struct KvWorld {
-  std::string backend = "mock";
+  std::string backend =
+      "mock";            // one of TestBackends(), or device: the CUDA device of this machine, which must have one
   uint64_t seed = 1;     // of the cache's shape: tenants, limits, tier
   bool threads = false;  // real threads, and one that reads live pages meanwhile
   PrefixSpelling spelling = PrefixSpelling::kAlias;
@@ -131,6 +133,8 @@ class KvWalk {
   void Sleep(uint32_t draw);
   void Wake();
 
+  std::unique_ptr<VmBackend> MakeBackend();
+  void CopyRows(void* to, const void* from) const;
   void WritePage(std::byte* page, const Text& text, size_t first, size_t last) const;
   void CheckPage(const std::byte* page, const Text& text, size_t place) const;
   void Check();
@@ -147,6 +151,7 @@ class KvWalk {
   KvCacheOptions options_;
   std::unique_ptr<KvCache> cache_;
   MockBackend* mock_ = nullptr;
+  CudaDriver* device_ = nullptr;
   FakeTier* tier_ = nullptr;
   std::vector<Digest> roots_;  // by tenant
   int64_t limit_ = 0;          // pages

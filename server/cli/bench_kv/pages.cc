@@ -18,31 +18,51 @@ std::vector<memory::PageId> Scattered() {
   return ids;
 }
 
+template <typename Call>
+Result<void> Timed(std::vector<double>& samples, const Call& call) {
+  const Instant start = Clock::now();
+  Result<void> done = call();
+  samples.push_back(MicrosecondsSince(start));
+  return done;
+}
+
+// Pages come and go; those that are made once and kept are what a server has.
+Result<void> MeasureMaking(Vm vm, int64_t bytes, Figures& figures) {
+  ASSIGN_OR_RETURN(const auto backend, MakeBackend(vm, bytes, kPages));
+  std::vector<double> create, release;
+  for (int round = 0; round < kRounds; ++round) {
+    for (memory::PageId id = 0; id < kPages; ++id) {
+      TRY(Timed(create, [&] { return backend->Create(id); }));
+    }
+    for (memory::PageId id = 0; id < kPages; ++id) {
+      TRY(Timed(release, [&] { return backend->Release(id); }));
+    }
+  }
+  figures.Set("create_page_us", std::move(create));
+  figures.Set("release_page_us", std::move(release));
+  return {};
+}
+
 }  // namespace
 
-Result<void> MeasurePages(const memory::KvGeometry& geometry, Figures& figures) {
+Result<void> MeasurePages(const memory::KvGeometry& geometry, const Sizes& sizes, Figures& figures) {
   const int64_t bytes = geometry.page_bytes;
-  ASSIGN_OR_RETURN(const auto backend, MakePages(bytes, kPages));
+  TRY(MeasureMaking(sizes.vm, bytes, figures));
+  ASSIGN_OR_RETURN(const auto backend, MakePages(sizes.vm, bytes, kPages));
   ASSIGN_OR_RETURN(std::byte* const arena, backend->ReserveArena(2 * kPages * bytes));
   std::byte* const aliases = arena + kPages * bytes;
   std::vector<double> map, unmap, alias, copy;
-  const auto timed = [](std::vector<double>& samples, auto&& call) {
-    const Instant start = Clock::now();
-    auto done = call();
-    samples.push_back(MicrosecondsSince(start));
-    return done;
-  };
   const auto ids = Scattered();
   for (int round = 0; round < kRounds; ++round) {
     for (const memory::PageId& id : ids) {
-      TRY(timed(map, [&] { return backend->Map(arena + id * bytes, {&id, 1}, true); }));
-      TRY(timed(alias, [&] { return backend->Map(aliases + id * bytes, {&id, 1}, false); }));
+      TRY(Timed(map, [&] { return backend->Map(arena + id * bytes, {&id, 1}, true); }));
+      TRY(Timed(alias, [&] { return backend->Map(aliases + id * bytes, {&id, 1}, false); }));
     }
     for (size_t i = 0; i + 1 < ids.size(); ++i) {
-      TRY(timed(copy, [&] { return backend->Copy(arena + ids[i + 1] * bytes, arena + ids[i] * bytes); }));
+      TRY(Timed(copy, [&] { return backend->Copy(arena + ids[i + 1] * bytes, arena + ids[i] * bytes); }));
     }
     for (const memory::PageId id : ids) {
-      TRY(timed(unmap, [&] { return backend->Unmap(aliases + id * bytes, 1); }));
+      TRY(Timed(unmap, [&] { return backend->Unmap(aliases + id * bytes, 1); }));
       TRY(backend->Unmap(arena + id * bytes, 1));
     }
   }

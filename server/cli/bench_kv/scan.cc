@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "base/check.h"
@@ -13,22 +14,6 @@ namespace causeway::server::bench_kv {
 namespace {
 
 using memory::KvGeometry;
-
-// Mapped pages in ascending order, as a fresh pool gives them.
-struct Memory {
-  std::unique_ptr<memory::VmBackend> backend;
-  std::byte* base = nullptr;
-};
-
-Result<Memory> MapPages(int64_t page_bytes, int64_t pages) {
-  Memory memory;
-  ASSIGN_OR_RETURN(memory.backend, MakePages(page_bytes, pages));
-  ASSIGN_OR_RETURN(memory.base, memory.backend->ReserveArena(pages * page_bytes));
-  std::vector<memory::PageId> ids(static_cast<size_t>(pages));
-  std::iota(ids.begin(), ids.end(), memory::PageId{0});
-  TRY(memory.backend->Map(memory.base, ids, true));
-  return memory;
-}
 
 constexpr int64_t kAheadBytes = 64 << 10;  // asked for before they are read, on whatever pages they lie
 constexpr int64_t kCacheLine = 64;
@@ -87,12 +72,14 @@ template <memory::KvLayoutPolicy L>
 Result<void> MeasureLayout(const KvGeometry& geometry, const Sizes& sizes, Figures& figures) {
   const int64_t tokens = sizes.fork_tokens;
   const int64_t bytes = tokens * geometry.BytesPerToken();
-  ASSIGN_OR_RETURN(const Memory contiguous,
-                   MapPages(geometry.page_bytes, (bytes + geometry.page_bytes - 1) / geometry.page_bytes));
-  ASSIGN_OR_RETURN(const Memory layout, MapPages(geometry.page_bytes, memory::MappedPages<L>(geometry, tokens)));
+  const std::vector<std::byte> zeros(static_cast<size_t>(geometry.page_bytes));
+  ASSIGN_OR_RETURN(const MappedPages contiguous,
+                   MapPages(Vm::kLinux, (bytes + geometry.page_bytes - 1) / geometry.page_bytes, zeros));
+  ASSIGN_OR_RETURN(const MappedPages layout, MapPages(Vm::kLinux, memory::MappedPages<L>(geometry, tokens), zeros));
   const auto contiguous_rows = ContiguousRows(contiguous.base, geometry, tokens);
   const auto layout_rows = RowsOf<L>(layout.base, geometry, tokens);
   std::vector<double> ratios;
+  std::vector<double> speeds;  // of the contiguous buffer
   uint64_t sum = 0;
   for (int64_t round = 0; round <= sizes.rounds; ++round) {
     Instant start = Clock::now();
@@ -102,9 +89,13 @@ Result<void> MeasureLayout(const KvGeometry& geometry, const Sizes& sizes, Figur
     sum += Read(layout_rows, geometry.row_bytes);
     if (round > 0) {  // the first one fills page tables and caches
       ratios.push_back(whole / MicrosecondsSince(start));
+      speeds.push_back(static_cast<double>(bytes) / whole * 1e-3);
     }
   }
-  CHECK(sum == 0);  // nobody has written to the pages
+  CHECK(sum == 0);
+  if constexpr (std::is_same_v<L, memory::KvLayout>) {
+    figures.Set("scan_contiguous_gb_s", std::move(speeds));
+  }
   figures.Set("scan_ratio_" + std::string(L::kName), std::move(ratios));
   return {};
 }

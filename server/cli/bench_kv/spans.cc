@@ -16,16 +16,18 @@ using memory::Span;
 
 constexpr int64_t kForks = 8;  // alive at once
 
-Result<std::unique_ptr<KvCache>> MakeCache(const memory::KvGeometry& geometry, int64_t pages, int64_t spans,
-                                           int64_t positions,
-                                           memory::PrefixSpelling spelling = memory::kLinuxPrefixSpelling) {
-  ASSIGN_OR_RETURN(auto backend, MakePages(geometry.page_bytes, pages));  // what a server has after a while
+Result<std::unique_ptr<KvCache>> MakeCache(const memory::KvGeometry& geometry, const Sizes& sizes, int64_t pages,
+                                           int64_t spans, int64_t positions) {
+  // What a server has after a while. The pages of a device, which are made only once, are made in a round that is not
+  // timed; so are those of this machine, but not huge.
+  ASSIGN_OR_RETURN(auto backend, sizes.vm == Vm::kLinux ? MakePages(sizes.vm, geometry.page_bytes, pages)
+                                                        : MakeBackend(sizes.vm, geometry.page_bytes, pages));
   return KvCache::Create({.geometry = geometry,
                           .max_pages = pages,
                           .max_spans = spans,
                           .positions_per_span = positions,
                           .prefix_key = RandomKey(),
-                          .prefix_spelling = spelling},
+                          .prefix_spelling = sizes.spelling},
                          std::move(backend));
 }
 
@@ -36,12 +38,12 @@ Result<Span> Take(KvCache& cache, int64_t positions, const memory::PrefixQuery& 
 }
 
 // Half of a small server's spans are in use, the rest parked.
-Result<void> MeasureAllocFree(const memory::KvGeometry& geometry, Figures& figures) {
+Result<void> MeasureAllocFree(const memory::KvGeometry& geometry, const Sizes& sizes, Figures& figures) {
   constexpr int64_t kSpans = 8;
   constexpr int64_t kPages = 16;
   constexpr int kRounds = 2000;
   const int64_t positions = kPages * geometry.tokens_per_page;
-  ASSIGN_OR_RETURN(const auto cache, MakeCache(geometry, kSpans * kPages, kSpans, positions));
+  ASSIGN_OR_RETURN(const auto cache, MakeCache(geometry, sizes, kSpans * kPages, kSpans, positions));
   std::vector<Span> spans(kSpans);
   for (Span& span : spans) {
     ASSIGN_OR_RETURN(span, Take(*cache, positions));
@@ -91,8 +93,8 @@ Result<Span> Copy(KvCache& cache, const Parent& parent) {
 Result<void> MeasureForks(const memory::KvGeometry& geometry, const Sizes& sizes, Figures& figures) {
   const int64_t pages = std::max<int64_t>(2, sizes.fork_tokens / geometry.tokens_per_page);
   const int64_t tokens = pages * geometry.tokens_per_page - geometry.tokens_per_page / 2;
-  ASSIGN_OR_RETURN(const auto cache, MakeCache(geometry, 2 * pages + 2 * kForks, kForks + 2,
-                                               pages * geometry.tokens_per_page, sizes.spelling));
+  ASSIGN_OR_RETURN(const auto cache,
+                   MakeCache(geometry, sizes, 2 * pages + 2 * kForks, kForks + 2, pages * geometry.tokens_per_page));
   Parent parent;
   parent.tokens = RandomTokens(1, tokens);
   cache->AppendPrefixKeys(cache->PrefixRoot(""), parent.tokens, parent.keys);
@@ -131,7 +133,7 @@ Result<void> MeasureForks(const memory::KvGeometry& geometry, const Sizes& sizes
 }  // namespace
 
 Result<void> MeasureSpans(const memory::KvGeometry& geometry, const Sizes& sizes, Figures& figures) {
-  TRY(MeasureAllocFree(geometry, figures));
+  TRY(MeasureAllocFree(geometry, sizes, figures));
   return MeasureForks(geometry, sizes, figures);
 }
 

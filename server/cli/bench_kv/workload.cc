@@ -115,9 +115,9 @@ class Workload {
   std::vector<double> waste_;
 };
 
-Result<std::unique_ptr<KvCache>> MakeCache(const memory::KvGeometry& geometry, int64_t pages, int64_t spans,
+Result<std::unique_ptr<KvCache>> MakeCache(const memory::KvGeometry& geometry, Vm vm, int64_t pages, int64_t spans,
                                            int64_t positions) {
-  ASSIGN_OR_RETURN(auto backend, memory::MakeLinuxBackend({geometry.page_bytes, pages}));
+  ASSIGN_OR_RETURN(auto backend, MakeBackend(vm, geometry.page_bytes, pages));
   return KvCache::Create(
       {.geometry = geometry, .max_pages = pages, .max_spans = spans, .positions_per_span = positions},
       std::move(backend));
@@ -127,7 +127,7 @@ Result<void> MeasureStaggered(const memory::KvGeometry& geometry, const Sizes& s
   const int64_t longest = 2 * geometry.tokens_per_page + kMaxPrompt + kMaxOutput;
   const int64_t pages = std::clamp(sizes.pool_bytes / geometry.page_bytes, geometry.PagesFor(longest),
                                    kConcurrency * geometry.PagesFor(longest));
-  ASSIGN_OR_RETURN(const auto cache, MakeCache(geometry, pages, kConcurrency, longest));
+  ASSIGN_OR_RETURN(const auto cache, MakeCache(geometry, sizes.vm, pages, kConcurrency, longest));
   Workload workload(geometry, *cache);
   std::vector<double> pinned;
   for (int64_t wave = 0; wave < kIdleMoments; ++wave) {
@@ -144,11 +144,11 @@ Result<void> MeasureStaggered(const memory::KvGeometry& geometry, const Sizes& s
 }
 
 // Sequences that start one after the other, each where one has ended, in ranges that are parked with their pages.
-Result<void> MeasureSteadyDecode(const memory::KvGeometry& geometry, Figures& figures) {
+Result<void> MeasureSteadyDecode(const memory::KvGeometry& geometry, Vm vm, Figures& figures) {
   constexpr int64_t kSequences = 16;
   constexpr int64_t kPages = 8;
   const int64_t length = kPages * geometry.tokens_per_page;
-  ASSIGN_OR_RETURN(const auto cache, MakeCache(geometry, kSequences * kPages, kSequences, length));
+  ASSIGN_OR_RETURN(const auto cache, MakeCache(geometry, vm, kSequences * kPages, kSequences, length));
   std::vector<Span> spans(kSequences);
   for (Span& span : spans) {  // the sequences before
     ASSIGN_OR_RETURN(span, cache->CreateSpan(length));
@@ -188,7 +188,7 @@ Result<void> MeasureSteadyDecode(const memory::KvGeometry& geometry, Figures& fi
 
 Result<void> MeasureWorkload(const memory::KvGeometry& geometry, const Sizes& sizes, Figures& figures) {
   TRY(MeasureStaggered(geometry, sizes, figures));
-  return MeasureSteadyDecode(geometry, figures);
+  return MeasureSteadyDecode(geometry, sizes.vm, figures);
 }
 
 }  // namespace causeway::server::bench_kv
