@@ -1,5 +1,6 @@
-// One handle a page, all of one size and mapped whole, for some devices reject parts. Creating a handle costs more than
-// mapping it and setting access nearly all of a map, so handles are kept and access is set once a range.
+// One handle a page, all of one size and mapped whole, for some devices reject parts. Making one costs twice a map, so
+// handles are kept. Setting access is nearly all of a map: each mapping costs the same, whatever its size and however
+// many one call names.
 //
 // Beside the arena there is a window, in which every page that exists is mapped for good at window + page * page_bytes:
 // the copies by page id go there, without a mapping made for each and without asking where else the page is. The
@@ -117,8 +118,9 @@ class CudaBackend final : public CudaVmBackend {
         handles_(static_cast<size_t>(options.max_pages)) {}
   ~CudaBackend() override;
 
-  // Whether the device knows access for reading only. To be called once, before any page exists.
-  Result<void> ProbeReadOnly();
+  // Whether there is memory for a page, and, where sealed pages are to be protected, whether the device knows access
+  // for reading only. To be called once, before any page exists.
+  Result<void> Probe(bool protect_sealed);
 
   std::string_view name() const override { return "cuda"; }
   std::string Describe() const override;
@@ -162,7 +164,7 @@ class CudaBackend final : public CudaVmBackend {
   const std::unique_ptr<CudaDriver> driver_;
   const std::unique_ptr<StepFence> fence_;
   const AddressRange window_;
-  bool read_only_ = false;  // constant after ProbeReadOnly
+  bool read_only_ = false;  // constant after Probe
   std::optional<AddressRange> arena_;
   // Entries of the two belong to whoever may change the page, or the place.
   std::vector<std::optional<CudaHandle>> handles_;  // by page
@@ -192,9 +194,9 @@ std::string CudaBackend::Describe() const {
                      driver_->ExportsHandles() ? ", exportable" : "");
 }
 
-Result<void> CudaBackend::ProbeReadOnly() {
+Result<void> CudaBackend::Probe(bool protect_sealed) {
   TRY(Create(0));
-  read_only_ = driver_->SetAccess(ToDevice(WindowOf(0)), Bytes(1), CudaAccess::kRead) == kCudaSuccess;
+  read_only_ = protect_sealed && driver_->SetAccess(ToDevice(WindowOf(0)), Bytes(1), CudaAccess::kRead) == kCudaSuccess;
   return Release(0);
 }
 
@@ -345,7 +347,7 @@ Result<int> CudaBackend::ExportPage(PageId page) {
 }  // namespace
 
 Result<std::unique_ptr<CudaVmBackend>> MakeCudaBackend(const VmOptions& options, std::unique_ptr<CudaDriver> driver,
-                                                       CudaStream step_stream) {
+                                                       const CudaVmOptions& cuda_options) {
   size_t granularity = 0;
   TRY(Check(*driver, driver->Granularity(&granularity), "cuMemGetAllocationGranularity"));
   CHECK(granularity > 0);
@@ -359,10 +361,10 @@ Result<std::unique_ptr<CudaVmBackend>> MakeCudaBackend(const VmOptions& options,
   }
   const auto pool_bytes = static_cast<size_t>(options.page_bytes * options.max_pages);
   ASSIGN_OR_RETURN(AddressRange window, AddressRange::Reserve(*driver, pool_bytes, granularity));
-  ASSIGN_OR_RETURN(auto fence, StepFence::Create(*driver, step_stream));
+  ASSIGN_OR_RETURN(auto fence, StepFence::Create(*driver, cuda_options.step_stream));
   auto backend =
       std::make_unique<CudaBackend>(options, granularity, std::move(driver), std::move(window), std::move(fence));
-  TRY(backend->ProbeReadOnly());
+  TRY(backend->Probe(cuda_options.protect_sealed));
   return std::unique_ptr<CudaVmBackend>(std::move(backend));
 }
 

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -92,13 +93,15 @@ class Bench {
             Median([&] { Access(0, pages, CudaAccess::kReadWrite); }, [&] { Remap(pages); }), pages);
       Print(name("set access one by one of"), Median([&] { AccessEach(pages); }, [&] { Remap(pages); }), pages);
       Access(0, pages, CudaAccess::kReadWrite);
-      Print(name("read-only, then writable again,"),
-            Median(
-                [&] {
-                  Access(0, pages, CudaAccess::kRead);
-                  Access(0, pages, CudaAccess::kReadWrite);
-                },
-                [] {}),
+      if (pages > 1) {
+        UnmapRun(pages);
+        MapRun(pages);
+        Print(name("set access from two threads of"), Median([&] { AccessOfHalves(pages); }, [&] { Remap(pages); }),
+              pages);
+        Access(0, pages, CudaAccess::kReadWrite);
+      }
+      Print(name("make read-only"),
+            Median([&] { Access(0, pages, CudaAccess::kRead); }, [&] { Access(0, pages, CudaAccess::kReadWrite); }),
             pages);
       Print(name("unmap"),
             Median([&] { UnmapRun(pages); }, [&] { MapRun(pages), Access(0, pages, CudaAccess::kReadWrite); }), pages);
@@ -188,6 +191,13 @@ class Bench {
   }
   void Access(int first, int pages, CudaAccess access) {
     Must(driver_.SetAccess(base_ + static_cast<size_t>(first) * kPage, static_cast<size_t>(pages) * kPage, access));
+  }
+  // With a thread made for it, which takes some 20 us.
+  void AccessOfHalves(int pages) {
+    const int half = pages / 2;
+    std::thread other([&] { Access(half, pages - half, CudaAccess::kReadWrite); });
+    Access(0, half, CudaAccess::kReadWrite);
+    other.join();
   }
   void AccessEach(int pages) {
     for (int i = 0; i < pages; ++i) {

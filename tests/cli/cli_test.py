@@ -212,7 +212,7 @@ class JsonTest(unittest.TestCase):
             "alloc_free_16_pages_us", "prefix_lookup_50k_ms", "prefix_hash_50k_ms", "fork_8k_us", "copy_8k_us", "idle_pinned_ratio",
             "waste_pages_per_sequence", "map_calls_per_decode_step", "scan_contiguous_gb_s", "scan_ratio_slab", "scan_ratio_per_layer", "scan_ratio_sliced",
             "ttft_4k_cold_ms", "ttft_4k_warm_ms", "create_page_us", "release_page_us", "map_page_us", "unmap_page_us", "alias_page_us",
-            "copy_page_us"])
+            "copy_page_us", "seal_page_us"])
         for name, figure in figures.items():
             self.assertEqual(list(figure), ["p50", "p99"], name)
             self.assertGreaterEqual(figure["p99"], figure["p50"], name)

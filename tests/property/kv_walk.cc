@@ -125,7 +125,9 @@ std::unique_ptr<VmBackend> KvWalk::MakeBackend() {
   }
   auto driver = LoadCudaDriver(0).value();
   device_ = driver.get();
-  return MakeCudaBackend({.page_bytes = page_bytes, .max_pages = kPages}, std::move(driver)).value();
+  return MakeCudaBackend({.page_bytes = page_bytes, .max_pages = kPages}, std::move(driver),
+                         {.protect_sealed = world_.seed % 4 < 2})
+      .value();
 }
 
 std::vector<KvStep> KvWalk::RandomSteps(uint64_t seed, int64_t count, bool faults) {

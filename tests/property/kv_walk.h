@@ -53,8 +53,9 @@ struct KvStep {
 };
 
 struct KvWorld {
-  std::string backend =
-      "mock";            // one of TestBackends(), or device: the CUDA device of this machine, which must have one
+  // One of TestBackends(), or device: this machine's CUDA device, which must be there; what is sealed is protected
+  // where the seed says so.
+  std::string backend = "mock";
   uint64_t seed = 1;     // of the cache's shape: tenants, limits, tier
   bool threads = false;  // real threads, and one that reads live pages meanwhile
   PrefixSpelling spelling = PrefixSpelling::kAlias;

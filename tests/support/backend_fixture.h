@@ -1,6 +1,7 @@
 // A backend under test by its name, and the host's ways to its memory: mock, linux, linux_huge (pages of 2 MiB,
 // collapsed where the kernel can), linux_hugetlb (skipped where too few such pages are set aside), cuda (over a fake
-// driver), device (over the real one, skipped without).
+// driver), device and device_plain (over the real one, skipped without: with sealed pages protected, and as it is
+// served).
 #pragma once
 
 #include <algorithm>
@@ -19,13 +20,15 @@ class BackendTest : public testing::TestWithParam<std::string> {
   static constexpr int64_t kPages = 16;
 
   void SetUp() override {
-    if (GetParam() == "device") {
+    if (GetParam().starts_with("device")) {
       auto driver = LoadCudaDriver(0);
       if (!driver.ok()) {
         GTEST_SKIP() << driver.error().message;
       }
       driver_ = driver->get();
-      backend = MakeCudaBackend({page_bytes, kPages}, std::move(driver).value()).value();
+      backend =
+          MakeCudaBackend({page_bytes, kPages}, std::move(driver).value(), {.protect_sealed = GetParam() == "device"})
+              .value();
     } else if (GetParam().starts_with("linux_")) {
       const HugePages kind = GetParam() == "linux_huge" ? HugePages::kCollapse : HugePages::kHugetlb;
       auto made = MakeLinuxBackend({page_bytes, kPages, kind});
@@ -76,7 +79,7 @@ class BackendTest : public testing::TestWithParam<std::string> {
     return Uniform(bytes);
   }
 
-  const int64_t page_bytes = GetParam().starts_with("linux_") || GetParam() == "device" ? 2 << 20 : 4096;
+  const int64_t page_bytes = GetParam().starts_with("linux_") || GetParam().starts_with("device") ? 2 << 20 : 4096;
   std::unique_ptr<VmBackend> backend;
 
  private:

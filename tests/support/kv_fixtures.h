@@ -37,7 +37,7 @@ inline KvCacheOptions TestCacheOptions(int64_t pages, int64_t spans, int64_t pag
 // Those that need no device.
 inline std::vector<std::string> TestBackends() { return {"mock", "linux", "cuda"}; }
 
-// By name: mock (with bytes), linux, or cuda (over a fake driver).
+// By name: mock (with bytes), linux, or cuda (over a fake driver, what is sealed protected).
 inline std::unique_ptr<VmBackend> MakeTestBackend(const std::string& name, int64_t pages,
                                                   int64_t page_bytes = TestGeometry().page_bytes) {
   const VmOptions options{.page_bytes = page_bytes, .max_pages = pages};
@@ -45,7 +45,7 @@ inline std::unique_ptr<VmBackend> MakeTestBackend(const std::string& name, int64
     return std::make_unique<MockBackend>(options, MockBackend::Storage::kHeap);
   }
   if (name == "cuda") {
-    auto backend = MakeCudaBackend(options, std::make_unique<FakeCudaDriver>());
+    auto backend = MakeCudaBackend(options, std::make_unique<FakeCudaDriver>(), {.protect_sealed = true});
     EXPECT_TRUE(backend.ok()) << backend.error().message;
     return std::move(backend).value();
   }

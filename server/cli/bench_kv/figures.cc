@@ -35,6 +35,7 @@ constexpr FigureSpec kFigures[] = {
     {"unmap_page_us", "a page unmapped"},
     {"alias_page_us", "a page mapped once more"},
     {"copy_page_us", "a page copied"},
+    {"seal_page_us", "a mapped page made read-only"},
 };
 
 const FigureSpec* Find(std::string_view key) {

@@ -94,7 +94,7 @@ int64_t PeakBytes(const memory::KvGeometry& geometry, const Sizes& sizes);
 
 // ---- The measurements. Each sets its figures. ----
 
-// create, map, unmap, alias, copy and release of a page (pages.cc)
+// create, map, unmap, alias, copy, seal and release of a page (pages.cc)
 Result<void> MeasurePages(const memory::KvGeometry& geometry, const Sizes& sizes, Figures& figures);
 // 16 pages taken and given back; a fork against a copy (spans.cc)
 Result<void> MeasureSpans(const memory::KvGeometry& geometry, const Sizes& sizes, Figures& figures);

@@ -51,7 +51,7 @@ Result<void> MeasurePages(const memory::KvGeometry& geometry, const Sizes& sizes
   ASSIGN_OR_RETURN(const auto backend, MakePages(sizes.vm, bytes, kPages));
   ASSIGN_OR_RETURN(std::byte* const arena, backend->ReserveArena(2 * kPages * bytes));
   std::byte* const aliases = arena + kPages * bytes;
-  std::vector<double> map, unmap, alias, copy;
+  std::vector<double> map, unmap, alias, copy, seal;
   const auto ids = Scattered();
   for (int round = 0; round < kRounds; ++round) {
     for (const memory::PageId& id : ids) {
@@ -62,6 +62,7 @@ Result<void> MeasurePages(const memory::KvGeometry& geometry, const Sizes& sizes
       TRY(Timed(copy, [&] { return backend->Copy(arena + ids[i + 1] * bytes, arena + ids[i] * bytes); }));
     }
     for (const memory::PageId id : ids) {
+      TRY(Timed(seal, [&] { return backend->Protect(arena + id * bytes, 1, false); }));
       TRY(Timed(unmap, [&] { return backend->Unmap(aliases + id * bytes, 1); }));
       TRY(backend->Unmap(arena + id * bytes, 1));
     }
@@ -70,6 +71,7 @@ Result<void> MeasurePages(const memory::KvGeometry& geometry, const Sizes& sizes
   figures.Set("alias_page_us", std::move(alias));
   figures.Set("copy_page_us", std::move(copy));
   figures.Set("unmap_page_us", std::move(unmap));
+  figures.Set("seal_page_us", std::move(seal));
   return {};
 }
 

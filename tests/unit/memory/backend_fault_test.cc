@@ -145,7 +145,7 @@ Faulty FaultyMock() {
 Faulty FaultyCuda() {
   auto fake = std::make_unique<FakeCudaDriver>();
   FakeCudaDriver* const raw = fake.get();
-  return {MakeCudaBackend({kPageBytes, kPages}, std::move(fake)).value(), kCudaCalls,
+  return {MakeCudaBackend({kPageBytes, kPages}, std::move(fake), {.protect_sealed = true}).value(), kCudaCalls,
           [raw](size_t kind, int nth) { raw->FailNth(static_cast<CudaCall>(kind), nth); },
           [raw](const Model& model) {  // each page is mapped in the backend's window too, for writing
             EXPECT_EQ(raw->memory().handles(), std::ssize(model.pages));

@@ -17,7 +17,9 @@ struct CudaBackendTest : testing::Test {
   void Open(const FakeCudaOptions& options) {
     auto fake = std::make_unique<FakeCudaDriver>(options);
     driver = fake.get();
-    backend = MakeCudaBackend({.page_bytes = kPageBytes, .max_pages = kPages}, std::move(fake)).value();
+    backend = MakeCudaBackend({.page_bytes = kPageBytes, .max_pages = kPages}, std::move(fake),
+                              {.protect_sealed = protect_sealed})
+                  .value();
     arena = backend->ReserveArena(kPages * kPageBytes).value();
     for (PageId page = 0; page < 4; ++page) {
       ASSERT_TRUE(backend->Create(page).ok());
@@ -30,6 +32,7 @@ struct CudaBackendTest : testing::Test {
     backend->StepSubmitted();
   }
 
+  bool protect_sealed = true;
   FakeCudaDriver* driver = nullptr;
   std::unique_ptr<CudaVmBackend> backend;
   std::byte* arena = nullptr;
@@ -120,6 +123,21 @@ TEST_F(CudaBackendTest, LivesWithoutReadOnlyAccessAndWithoutExport) {
   EXPECT_TRUE(backend->Protect(At(0), 1, false).ok());
   EXPECT_EQ(backend->ExportPage(0).error().code, ErrorCode::kUnsupported);
   EXPECT_EQ(backend->Describe(), "cuda, fake device, sealed pages not protected");
+}
+
+// What is not protected costs nothing: no call, and no wait for a step.
+TEST_F(CudaBackendTest, SealsWithoutACallWhereItNeedNotProtect) {
+  backend.reset();
+  protect_sealed = false;
+  Open({});
+  EXPECT_FALSE(backend->EnforcesReadOnly());
+  EXPECT_NE(backend->Describe().find("sealed pages not protected"), std::string::npos);
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{0}, true).ok());
+  Step();
+  const uint64_t accesses = driver->calls(CudaCall::kSetAccess);
+  ASSERT_TRUE(backend->Protect(At(0), 1, false).ok());
+  EXPECT_TRUE(driver->Running());
+  EXPECT_EQ(driver->calls(CudaCall::kSetAccess), accesses);
 }
 
 TEST_F(CudaBackendTest, AnExportedPageIsTheSameMemory) {

@@ -4,7 +4,8 @@
 namespace causeway::memory {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(Real, BackendContract, testing::Values("device"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Real, BackendContract, testing::Values("device", "device_plain"),
+                         [](const auto& info) { return info.param; });
 
 TEST(CudaDriverTest, LoadsOrSaysWhyNot) {
   const auto driver = LoadCudaDriver(0);
