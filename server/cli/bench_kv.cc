@@ -27,6 +27,7 @@ using bench_kv::Vm;
 struct KvBench : ModelOptions {
   Sizes sizes;
   int64_t pool_mib = 2048;
+  int64_t page_tokens = 0;  // 0: as many as the server chooses
   bool json = false;
 };
 
@@ -81,7 +82,8 @@ Result<void> MeasureFirstToken(const KvBench& options, Figures& figures) {
   return bench_kv::MeasureFirstToken({*bench.model, *bench.ops, *bench.pool}, options.sizes, figures);
 }
 
-// Pages of the model that was asked for, else of 2 MiB.
+// Pages of the model that was asked for, else of a usual one, which has 2 MiB; of so many tokens where that was asked
+// for.
 Result<memory::KvGeometry> GeometryOf(const KvBench& options) {
   memory::KvShape shape = kUsualShape;
   if (!options.model.empty()) {
@@ -89,7 +91,13 @@ Result<memory::KvGeometry> GeometryOf(const KvBench& options) {
     shape = bench.model->KvShape(kUsualShape.element_bytes);
   }
   ASSIGN_OR_RETURN(const int64_t granularity, bench_kv::GranularityOf(options.sizes.vm));
-  return memory::ChooseGeometry(shape, granularity);
+  ASSIGN_OR_RETURN(memory::KvGeometry geometry, memory::ChooseGeometry(shape, granularity));
+  if (options.page_tokens > 0) {
+    geometry.tokens_per_page = options.page_tokens;
+    const int64_t bytes = options.page_tokens * geometry.BytesPerToken();
+    geometry.page_bytes = (bytes + granularity - 1) / granularity * granularity;
+  }
+  return geometry;
 }
 
 // A device's memory is not this machine's: it says itself where it is too small.
@@ -173,6 +181,10 @@ void AddBenchKv(CLI::App& bench, int& exit_code) {
                  "Whose memory pages are: linux (this machine's) or cuda (its first device's)")
       ->transform(CLI::CheckedTransformer(std::map<std::string, Vm>{{"linux", Vm::kLinux}, {"cuda", Vm::kCuda}}))
       ->default_str("linux");
+  kv->add_option("--page-tokens", options->page_tokens,
+                 "Tokens of a page, but for the first tokens (default: what the server chooses)")
+      ->check(CLI::IsMember({16, 32, 48, 64}))
+      ->default_str("");
   kv->add_flag("--json", options->json, "Print JSON: one object, {\"p50\": .., \"p99\": ..} for each figure measured");
   kv->footer(
       "Example:\n"
@@ -180,7 +192,9 @@ void AddBenchKv(CLI::App& bench, int& exit_code) {
   kv->callback([options, &exit_code] {
     options->sizes.pool_bytes = options->pool_mib << 20;
     if (const auto done = RunKv(*options); !done.ok()) {
-      exit_code = PrintError(done.error());
+      const bool full = options->sizes.vm == Vm::kCuda && done.error().code == ErrorCode::kResourceExhausted;
+      exit_code = PrintError(
+          full ? done.error().WithContext("the device is full; --fork-tokens and --pool-mib take less") : done.error());
     }
   });
 }

@@ -66,6 +66,8 @@ class WrongUsageTest(unittest.TestCase):
         self.expect("may not use CPU 8191", "generate", "--cpu-affinity", "8191", "x")
         self.expect("known:", "inspect", "--force-kernels", "nope")
         self.expect("--rounds", "bench", "kv", "--rounds", "0")
+        self.expect("--page-tokens", "bench", "kv", "--page-tokens", "20")
+        self.expect("CUDA", "bench", "kv", "--vm", "cuda", code=1, CUDA_VISIBLE_DEVICES="")  # none, or none that may be used
         self.expect("unknown format 'q9'; known: f32", "quantize", "fable", "/nonexistent/x.gguf", "--format", "q9")
         self.expect("--tensor a: PATTERN=FORMAT is wanted", "quantize", "fable", "x.gguf", "--format", "q8_0", "--tensor", "a")
         self.expect("--system goes with --chat", "generate", "--system", "x", "y")
@@ -220,7 +222,8 @@ class JsonTest(unittest.TestCase):
         self.assertEqual(figures["map_calls_per_decode_step"], {"p50": 0.0, "p99": 0.0})
         self.assertEqual(figures["idle_pinned_ratio"], {"p50": 1.0, "p99": 1.0})
         self.assertLess(figures["waste_pages_per_sequence"]["p99"], 1)
-        table = run("bench", "kv", GOLDEN + "/models/llama", *small)
+        table = run("bench", "kv", GOLDEN + "/models/llama", *small, "--page-tokens", "32")
+        self.assertIn(", 32 tokens: linux", table.stderr)
         self.assertIn("goal", table.stdout)
         self.assertIn("first tokens behind 256", table.stderr)
 
