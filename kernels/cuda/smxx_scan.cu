@@ -101,6 +101,8 @@ class Scan final : public RowScan {
     return Check("cudaEventCreate", cudaEventCreate(&end_));
   }
 
+  CUstream_st* stream() const override { return stream_; }
+
   Result<void> Begin(const RowScanArgs& args) override {
     TRY(CheckArgs(args));
     const int64_t block_rows = std::max<int64_t>(1, kBlockBytes / args.row_bytes);

@@ -8,6 +8,8 @@
 
 #include "base/result.h"
 
+struct CUstream_st;
+
 namespace causeway::kernels::cuda {
 
 // Rows of several tensors (K or V of a layer) as memory::KvRows describes them: row t of tensor i lies at
@@ -34,6 +36,7 @@ class RowScan {
   };
 
   virtual ~RowScan() = default;
+  virtual CUstream_st* stream() const = 0;  // cudaStream_t
   // Launches a scan and returns. End() comes before the next one. kInvalidArgument: sizes.
   virtual Result<void> Begin(const RowScanArgs& args) = 0;
   // Whether the scan that was begun has not ended. kInternal: it failed.

@@ -1,6 +1,7 @@
 // What every backend promises, asked of each that a test file instantiates this for.
 #pragma once
 
+#include <thread>
 #include <vector>
 
 #include "tests/support/backend_fixture.h"
@@ -128,6 +129,55 @@ TEST_P(BackendContract, GranularityDividesThePageAndMappingsAreLimitedOrNot) {
   EXPECT_EQ(page_bytes % backend->granularity(), 0);
   EXPECT_GT(backend->MaxMappings(), 1000);
   EXPECT_EQ(backend->Describe().find(backend->name()), 0U);
+}
+
+using BackendThreads = BackendTest;
+
+// The life of two pages, again and again, in places of the thread's own.
+TEST_P(BackendThreads, CallsOnDifferentPagesRunAtOnce) {
+  constexpr int64_t kOwn = 2;
+  const auto live = [this](PageId first) {
+    const std::vector<PageId> pages{first + 1, first};
+    for (int round = 0; round < (page_bytes > 4096 ? 4 : 40); ++round) {
+      Create({first, first + 1});
+      ASSERT_TRUE(backend->Map(At(first), pages, true).ok());
+      Fill(At(first), static_cast<int>(first) + round);
+      Fill(At(first + 1), static_cast<int>(first) + round + 1);
+      ASSERT_TRUE(backend->Protect(At(first), kOwn, false).ok());
+      EXPECT_EQ(ValueOf(first), static_cast<int>(first) + round + 1);
+      ASSERT_TRUE(backend->Unmap(At(first), kOwn).ok());
+      ASSERT_TRUE(backend->Release(first).ok());
+      ASSERT_TRUE(backend->Release(first + 1).ok());
+    }
+  };
+  std::thread one(live, PageId{0});
+  std::thread other(live, PageId{4});
+  live(8);
+  one.join();
+  other.join();
+  EXPECT_EQ(backend->PhysicalBytes(), 0);
+}
+
+TEST_P(BackendThreads, PagesAreImprovedWhileTheyAreReadAndWritten) {
+  Create({0, 1, 2, 3});
+  ASSERT_TRUE(backend->Map(At(0), std::vector<PageId>{0, 1, 2, 3}, true).ok());
+  Fill(At(0), 1);
+  std::thread control([this] {
+    for (PageId page = 0; page < 4; ++page) {
+      (void)backend->Improve(page);
+      ASSERT_TRUE(backend->Create(10 + page).ok());
+    }
+  });
+  const int rounds = page_bytes > 4096 ? 10 : 100;
+  for (int round = 0; round < rounds; ++round) {
+    Fill(At(3), round);
+    ASSERT_EQ(ValueAt(At(0)), 1);
+    ASSERT_EQ(ValueAt(At(3)), round);
+    ASSERT_TRUE(backend->Unmap(At(1), 1).ok());
+    ASSERT_TRUE(backend->Map(At(1), std::vector<PageId>{1}, true).ok());
+  }
+  control.join();
+  EXPECT_EQ(ValueOf(3), rounds - 1);
 }
 
 }  // namespace causeway::memory

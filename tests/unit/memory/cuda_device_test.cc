@@ -4,6 +4,8 @@
 namespace causeway::memory {
 namespace {
 
+INSTANTIATE_TEST_SUITE_P(Real, BackendThreads, testing::Values("device", "device_plain"),
+                         [](const auto& info) { return info.param; });
 INSTANTIATE_TEST_SUITE_P(Real, BackendContract, testing::Values("device", "device_plain"),
                          [](const auto& info) { return info.param; });
 
