@@ -155,9 +155,9 @@ TEST(KvCacheDevice, AgreesWithANaiveModel) {
   if (const auto driver = LoadCudaDriver(0); !driver.ok()) {
     GTEST_SKIP() << driver.error().message;
   }
-  for (uint64_t seed = 1; seed <= 6; ++seed) {
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    KvWalk walk({.backend = "device", .seed = seed, .threads = seed > 4, .spelling = kSpellings[seed % 2]});
+    KvWalk walk({.backend = "device", .seed = seed, .threads = seed > 8, .spelling = kSpellings[seed % 2]});
     walk.Run(KvWalk::RandomSteps(seed, 250, false));
     walk.Finish();
   }
