@@ -24,6 +24,8 @@ inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
   Store(values, sums);
   std::memcpy(p, values, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
 }
+inline void StreamSums(float* p, const Sums& sums) { Store(p, sums); }
+inline void EndStreaming() {}
 #else
 inline void AddBias(const float* p, LaneMask mask, Sums& sums) { sums = Add(sums, _mm512_maskz_loadu_ps(mask, p)); }
 // Masked stores are slow, and most panels are whole.
@@ -34,11 +36,10 @@ inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
     _mm512_mask_storeu_ps(p, mask, sums);
   }
 }
-#endif
-
 // A whole panel's outputs past the caches, to a multiple of 64 bytes. Others may read them after EndStreaming.
 inline void StreamSums(float* p, const Sums& sums) { _mm512_stream_ps(p, sums); }
 inline void EndStreaming() { _mm_sfence(); }
+#endif
 
 inline __m512i LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
 inline __m512i BroadcastFour(const std::byte* p) {

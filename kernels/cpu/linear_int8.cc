@@ -165,12 +165,13 @@ void RunRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_
   }
 }
 
-// The rows of x in blocks of nearly equal size, one after the other.
+// The rows of x in blocks of nearly equal size, one after the other; all but the last are whole tiles.
 struct Blocks {
   int64_t rows, count;
 
   Blocks(int64_t m, int64_t most) : rows(m), count((m + most - 1) / most) {}
-  Heights operator[](int64_t i) const { return {rows * i / count, rows * (i + 1) / count}; }
+  int64_t Begin(int64_t i) const { return i == count ? rows : rows * i / count / kHeight * kHeight; }
+  Heights operator[](int64_t i) const { return {Begin(i), Begin(i + 1)}; }
 };
 
 void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_t begin, int64_t end) {

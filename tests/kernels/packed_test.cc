@@ -205,6 +205,26 @@ TEST_P(PackedTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
   }
 }
 
+// Many outputs are written past the caches where they begin at a cache line; nothing beside them is touched.
+TEST_P(PackedTest, OutputsFarApartAreThoseSideBySide) {
+  constexpr int64_t kN = 53, kK = 256, kM = 29, kStride = 16384;  // 1.9 MB from the first output to the last
+  const Weight weight = MakeWeight(FormatId::kQ4_0, kN, kK);
+  const auto x = Random(kM * kK, 3);
+  const auto expected = Run(ops(), threads3(), weight.panels, x, {}, 0, kM);
+  PanelMemory memory((kM * kStride + 16) * static_cast<int64_t>(sizeof(float)));
+  for (const int64_t offset : {0, 16, 1}) {
+    float* const y = reinterpret_cast<float*>(memory.get()) + offset;
+    std::fill_n(y, kM * kStride, -1.0F);
+    const LinearTarget target{weight.panels, nullptr, y, kStride};
+    ops().linear(threads3(), {.x = x.data(), .x_stride = kK, .m = kM, .targets = {&target, 1}});
+    for (int64_t row = 0; row < kM; ++row) {
+      ASSERT_EQ(std::memcmp(y + row * kStride, expected.data() + row * kN, kN * sizeof(float)), 0) << "row " << row;
+      ASSERT_TRUE(std::all_of(y + row * kStride + kN, y + (row + 1) * kStride, [](float v) { return v == -1.0F; }))
+          << "behind row " << row;
+    }
+  }
+}
+
 // The extremes of codes against the extremes of x, every sign: sums in 16 bits must not wrap or saturate.
 TEST_P(PackedTest, LargestCodesDoNotOverflow) {
   for (const FormatId id : PackedFormats()) {
