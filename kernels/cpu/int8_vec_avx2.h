@@ -39,7 +39,15 @@ inline void StreamSums(float* p, const Sums& sums) {
 }
 inline void EndStreaming() { _mm_sfence(); }
 // kLanes values, already whole numbers in [-127, 127].
-#if defined(CAUSEWAY_ISA_AVX512)
+#if defined(CAUSEWAY_EMULATE_AVX512)
+inline void StoreCodes(int8_t* p, Vec rounded) {
+  float values[kLanes];
+  Store(values, rounded);
+  for (int i = 0; i < kLanes; ++i) {
+    p[i] = static_cast<int8_t>(values[i]);
+  }
+}
+#elif defined(CAUSEWAY_ISA_AVX512)
 inline void StoreCodes(int8_t* p, Vec rounded) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(rounded)));
 }
