@@ -169,17 +169,17 @@ Result<void> FillGpt2(const File& file, Json& config) {
 }
 
 constexpr Architecture kArchitectures[] = {
-    {.name = "llama", .model_type = "llama", .reordered_qk = true, .fill = FillWithoutWindow},
-    {.name = "mistral3", .model_type = "llama", .reordered_qk = true, .fill = FillMistral3},
-    {.name = "smollm3", .model_type = "smollm3", .reordered_qk = true, .fill = FillWithoutWindow},
-    {.name = "granite", .model_type = "granite", .reordered_qk = true, .fill = FillGranite},
-    {.name = "qwen2", .model_type = "qwen2", .fill = FillWithoutWindow},
-    {.name = "qwen3", .model_type = "qwen3", .fill = FillWithoutWindow},
-    {.name = "olmo2", .model_type = "olmo2", .own_names = kOlmo2, .fill = FillWithoutWindow},
-    {.name = "phi3", .model_type = "phi3", .own_names = kPhi3, .fill = FillPhi3},
-    {.name = "gemma2", .model_type = "gemma2", .own_names = kSandwich, .fill = FillGemma2},
-    {.name = "gemma3", .model_type = "gemma3_text", .own_names = kSandwich, .fill = FillGemma3},
-    {.name = "gpt2", .model_type = "gpt2", .layer_prefix = "h.", .own_names = kGpt2, .fill = FillGpt2},
+    {.name = "llama", .model_type = "llama", .hub_class = "LlamaForCausalLM", .reordered_qk = true, .fill = FillWithoutWindow},
+    {.name = "mistral3", .model_type = "llama", .hub_class = "LlamaForCausalLM", .reordered_qk = true, .fill = FillMistral3},
+    {.name = "smollm3", .model_type = "smollm3", .hub_class = "SmolLM3ForCausalLM", .reordered_qk = true, .fill = FillWithoutWindow},
+    {.name = "granite", .model_type = "granite", .hub_class = "GraniteForCausalLM", .reordered_qk = true, .fill = FillGranite},
+    {.name = "qwen2", .model_type = "qwen2", .hub_class = "Qwen2ForCausalLM", .fill = FillWithoutWindow},
+    {.name = "qwen3", .model_type = "qwen3", .hub_class = "Qwen3ForCausalLM", .fill = FillWithoutWindow},
+    {.name = "olmo2", .model_type = "olmo2", .hub_class = "Olmo2ForCausalLM", .own_names = kOlmo2, .fill = FillWithoutWindow},
+    {.name = "phi3", .model_type = "phi3", .hub_class = "Phi3ForCausalLM", .own_names = kPhi3, .fill = FillPhi3},
+    {.name = "gemma2", .model_type = "gemma2", .hub_class = "Gemma2ForCausalLM", .own_names = kSandwich, .fill = FillGemma2},
+    {.name = "gemma3", .model_type = "gemma3_text", .hub_class = "Gemma3ForCausalLM", .own_names = kSandwich, .fill = FillGemma3},
+    {.name = "gpt2", .model_type = "gpt2", .hub_class = "GPT2LMHeadModel", .layer_prefix = "h.", .own_names = kGpt2, .fill = FillGpt2},
 };
 
 constexpr std::string_view kFrequencyFactors = "rope_freqs.weight";

@@ -20,6 +20,7 @@ struct TensorName {
 struct Architecture {
   std::string_view name;        // general.architecture; in front of its keys too
   std::string_view model_type;  // row of model/arch/registry.cc
+  std::string_view hub_class;   // of the transformers library, in config.json's `architectures`
   bool reordered_qk = false;    // rows of each Q and K head alternate between its halves
   std::string_view layer_prefix = "model.layers.";
   std::span<const TensorName> own_names = {};  // before those that all share

@@ -232,7 +232,7 @@ Json StageOf(const PreTokenizer& pre_tokenizer) {
   if (pre_tokenizer.spelling == Spelling::kMarkedSpaces) {
     return stages.empty() ? Json() : Json{{"type", "Sequence"}, {"pretokenizers", std::move(stages)}};
   }
-  stages.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
+  stages.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}});
   return {{"type", "Sequence"}, {"pretokenizers", std::move(stages)}};
 }
 
@@ -247,7 +247,8 @@ Json DecoderOf(const PreTokenizer& pre_tokenizer) {
   const Json bytes = {{"type", "ByteFallback"}};
   const Json fuse = {{"type", "Fuse"}};
   switch (pre_tokenizer.spelling) {
-    case Spelling::kBytes: return {{"type", "ByteLevel"}};
+    case Spelling::kBytes:  // the decoder needs none of its fields, but the reference wants to see them
+      return {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
     case Spelling::kMarkedSpaces:
       return {{"type", "Sequence"}, {"decoders", Json::array({ReplaceStage(kSpaceMark, " "), bytes, fuse})}};
     case Spelling::kWords: return {{"type", "Sequence"}, {"decoders", Json::array({bytes, fuse})}};

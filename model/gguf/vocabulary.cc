@@ -28,15 +28,6 @@ constexpr size_t kMaxTokens = 1 << 24;
 constexpr size_t kMaxTokenBytes = 1 << 16;
 constexpr size_t kMaxTemplateBytes = 1 << 20;
 
-// tokenizer.ggml.token_type, as SentencePiece numbers them.
-enum class TokenType : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
-
-// The lists that both models have, checked against each other.
-struct Vocabulary {
-  std::vector<std::string_view> texts;
-  std::vector<TokenType> types;
-};
-
 Result<Vocabulary> ReadVocabulary(const File& file) {
   Vocabulary vocabulary;
   ASSIGN_OR_RETURN(vocabulary.texts, file.metadata.Texts("tokenizer.ggml.tokens"));
@@ -75,8 +66,6 @@ Result<std::optional<Token>> IdAt(const File& file, std::string_view key, size_t
   const bool inside = id >= 0 && id < static_cast<int64_t>(tokens);
   return inside ? std::optional<Token>(static_cast<Token>(id)) : std::nullopt;
 }
-
-enum class Algorithm : uint8_t { kSentencePieces, kBpe, kWordPieces };
 
 // What tokenizer.ggml.model names, and what files with such a vocabulary take for granted.
 struct VocabularyKind {
@@ -219,8 +208,7 @@ Result<const PreTokenizer*> PreTokenizerOf(const File& file, const VocabularyKin
   return FindPreTokenizer(kind.pre_tokenizer.empty() ? name : kind.pre_tokenizer);
 }
 
-Result<void> FillBpe(const File& file, const VocabularyKind& kind, const Vocabulary& vocabulary,
-                     TokenizerParts& parts) {
+Result<void> FillBpe(const File& file, const VocabularyKind& kind, TokenizerDescription& description) {
   ASSIGN_OR_RETURN(const PreTokenizer* const pre_tokenizer, PreTokenizerOf(file, kind));
   if (!file.metadata.Has("tokenizer.ggml.merges")) {
     return MakeError(ErrorCode::kInvalidArgument, "metadata tokenizer.ggml.merges: is missing");
@@ -230,9 +218,12 @@ Result<void> FillBpe(const File& file, const VocabularyKind& kind, const Vocabul
     return MakeError(ErrorCode::kTooLarge,
                      fmt::format("metadata tokenizer.ggml.merges: {} merges; at most {}", merges.size(), kMaxTokens));
   }
-  parts.model = std::make_unique<const Bpe>(Bpe::FromLists(
-      vocabulary.texts, merges,
-      {.ignore_merges = pre_tokenizer->ignore_merges, .byte_fallback = pre_tokenizer->spelling != Spelling::kBytes}));
+  description.ignore_merges = pre_tokenizer->ignore_merges;
+  description.byte_fallback = pre_tokenizer->spelling != Spelling::kBytes;
+  TokenizerParts& parts = description.parts;
+  parts.model = std::make_unique<const Bpe>(
+      Bpe::FromLists(description.vocabulary.texts, merges,
+                     {.ignore_merges = description.ignore_merges, .byte_fallback = description.byte_fallback}));
   parts.normalizer = NormalizerOf(*pre_tokenizer);
   parts.pre_tokenizer = StageOf(*pre_tokenizer);
   parts.decoder = DecoderOf(*pre_tokenizer);
@@ -316,17 +307,21 @@ Result<std::optional<T>> SamplingNumber(const File& file, const char* key) {
 
 }  // namespace
 
-Result<std::unique_ptr<const Tokenizer>> ReadTokenizer(const File& file) {
+Result<std::optional<TokenizerDescription>> DescribeTokenizer(const File& file) {
   ASSIGN_OR_RETURN(const VocabularyKind* const kind, KindOf(file));
   if (kind == nullptr) {
-    return std::unique_ptr<const Tokenizer>();
+    return std::optional<TokenizerDescription>();
   }
-  ASSIGN_OR_RETURN(const Vocabulary vocabulary, ReadVocabulary(file));
+  TokenizerDescription description;
+  description.algorithm = kind->algorithm;
+  ASSIGN_OR_RETURN(description.vocabulary, ReadVocabulary(file));
+  const Vocabulary& vocabulary = description.vocabulary;
   ASSIGN_OR_RETURN(const SpecialIds ids, ReadSpecialIds(file, vocabulary.texts.size()));
-  TokenizerParts parts;
+  description.unknown = ids.unknown;
+  TokenizerParts& parts = description.parts;
   parts.added = AddedOf(vocabulary);
   switch (kind->algorithm) {
-    case Algorithm::kBpe: TRY(FillBpe(file, *kind, vocabulary, parts)); break;
+    case Algorithm::kBpe: TRY(FillBpe(file, *kind, description)); break;
     case Algorithm::kSentencePieces:
       TRY(FillSentencePieces(file, vocabulary, ids, parts));
       StripAfterMarkers(file, parts.added);
@@ -334,7 +329,15 @@ Result<std::unique_ptr<const Tokenizer>> ReadTokenizer(const File& file) {
     case Algorithm::kWordPieces: TRY(FillWordPieces(file, vocabulary, ids, parts)); break;
   }
   TRY(FillAround(file, *kind, ids, parts));
-  return Tokenizer::FromParts(std::move(parts));
+  return std::optional<TokenizerDescription>(std::move(description));
+}
+
+Result<std::unique_ptr<const Tokenizer>> ReadTokenizer(const File& file) {
+  ASSIGN_OR_RETURN(auto description, DescribeTokenizer(file));
+  if (!description) {
+    return std::unique_ptr<const Tokenizer>();
+  }
+  return Tokenizer::FromParts(std::move(description->parts));
 }
 
 Result<ChatFormat> ReadChatFormat(const File& file) {

@@ -84,8 +84,12 @@ class Planner {
     return format.block_elements == 1 ? format.id : FormatId::kBF16;
   }
 
-  void PlanFloats(const SourceTensor& tensor, FormatId type, TensorPlan& one) const {
+  void PlanFloats(const SourceTensor& matrix, FormatId type, TensorPlan& one) {
     one.type = type;
+    if (matrix.conv1d) {
+      one.source = plan_.turned.emplace_back(std::make_unique<const SourceTensor>(Turned(matrix))).get();
+    }
+    const SourceTensor& tensor = *one.source;
     const std::string_view dtype = kernels::FormatOf(type).dtype;
     one.verbatim = tensor.stored.dtype == dtype && !tensor.transposed && tensor.row_order.empty() &&
                    tensor.column_order == nullptr && tensor.plus == 0.0F;

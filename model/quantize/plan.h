@@ -45,6 +45,8 @@ struct Plan {
   std::vector<TensorPlan> tensors;
   // Schemes with a group size of the caller's own; what TensorPlan::scheme points to.
   std::vector<std::unique_ptr<const CompressedScheme>> schemes;
+  // Tensors that are stored the other way round than they are multiplied; what TensorPlan::source points to.
+  std::vector<std::unique_ptr<const SourceTensor>> turned;
   std::vector<std::string> notes;
 };
 

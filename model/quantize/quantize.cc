@@ -233,11 +233,13 @@ class Quantizer {
       return MakeError(ErrorCode::kUnsupported,
                        fmt::format("this format has no words for a part of the model: {}", difference));
     }
-    if (source_.model->tokenizer != nullptr && options_.plan.recipe.container == Container::kGguf) {
+    const bool to_gguf = options_.plan.recipe.container == Container::kGguf;
+    if (source_.model->tokenizer != nullptr && (to_gguf || source_.container == Container::kGguf)) {
       ASSIGN_OR_RETURN(const auto before, source_.model->tokenizer->Encode(kSampleText, {}));
       ASSIGN_OR_RETURN(const auto after, model.tokenizer->Encode(kSampleText, {}));
       if (before != after) {
-        return MakeError(ErrorCode::kUnsupported, "this model's tokenizer cannot be said in a GGUF file");
+        return MakeError(ErrorCode::kUnsupported, fmt::format("this model's tokenizer cannot be said in {}",
+                                                              to_gguf ? "a GGUF file" : "tokenizer.json"));
       }
       NoteLostFlags(model);
     }

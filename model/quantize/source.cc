@@ -4,11 +4,13 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/check.h"
 #include "fmt/format.h"
 #include "kernels/quant/format.h"
 #include "model/arch/registry.h"
 #include "model/config.h"
 #include "model/gguf/export.h"
+#include "model/gguf/to_hub.h"
 #include "model/gguf/translate.h"
 #include "model/network.h"
 #include "model/quant/reader.h"
@@ -53,10 +55,14 @@ bool IsBuffer(std::string_view name) {
   return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
 }
 
-bool IsTransposed(std::string_view name, const Tensor& tensor) {
-  const bool conv1d =
+bool IsConv1d(std::string_view name, const Tensor& tensor) {
+  const bool named =
       name.ends_with(".c_attn.weight") || name.ends_with(".c_proj.weight") || name.ends_with(".c_fc.weight");
-  return conv1d && tensor.shape.size() == 2 && kernels::FindFormat(tensor.dtype)->block_elements == 1;
+  return named && tensor.shape.size() == 2;
+}
+// Folders hold such weights as [in, out], but quantized ones as all others are.
+bool IsTransposed(std::string_view name, const Tensor& tensor) {
+  return IsConv1d(name, tensor) && kernels::FindFormat(tensor.dtype)->block_elements == 1;
 }
 
 // Embedding, layers by number, the rest: readers go through a file in this order, and calibration must.
@@ -124,13 +130,54 @@ Result<void> ReadCheckpoint(Source& source) {
 
 void AddHubTensors(Source& source) {
   for (const auto& [name, stored] : source.checkpoint.tensors) {
+    if (IsBuffer(name)) {
+      continue;
+    }
     SourceTensor tensor{.name = name, .shape = stored.shape, .stored = stored};
     const std::string hub = HubName(source.checkpoint.tensors, name);
     tensor.role = stored.shape.size() == 2 ? RoleOf(hub) : std::nullopt;
     const auto order = source.checkpoint.column_orders.find(name);
     tensor.column_order = order == source.checkpoint.column_orders.end() ? nullptr : &order->second;
+    if (IsConv1d(hub, stored)) {
+      const bool turned = IsTransposed(hub, stored) && !source.checkpoint.conventions.output_major;
+      tensor = turned ? Turned(std::move(tensor)) : std::move(tensor);
+      tensor.conv1d = true;
+    }
     source.tensors.push_back(std::move(tensor));
   }
+}
+
+// ---- A GGUF file that becomes a folder ---------------------------------------------------------------
+
+// Q and K are read where they lie in the file: rows that the translation would reorder have an order instead.
+void ReadReordered(const Source& source, int64_t head_dim, SourceTensor& tensor) {
+  for (const LateRows& late : source.checkpoint.late) {
+    if (late.written() || !late.Holds(tensor.stored.data.data())) {
+      continue;
+    }
+    const std::vector<int64_t> order = gguf::ReorderedRows(tensor.rows(), head_dim);
+    tensor.row_order.resize(order.size());
+    for (size_t row = 0; row < order.size(); ++row) {
+      tensor.row_order[static_cast<size_t>(order[row])] = static_cast<int64_t>(row);
+    }
+    tensor.stored.data = late.source();
+  }
+}
+
+Result<void> OpenGgufForHub(const std::string& name, Source& source) {
+  ASSIGN_OR_RETURN(source.gguf, gguf::Load(*source.files, name));
+  ASSIGN_OR_RETURN(source.checkpoint, gguf::Translate(source.gguf, RowsWritten::kLater));
+  ASSIGN_OR_RETURN(source.config, gguf::HubConfig(source.gguf, source.checkpoint, *source.model));
+  AddHubTensors(source);
+  const Network& network = *source.model->network;
+  for (SourceTensor& tensor : source.tensors) {
+    ReadReordered(source, network.head_dim, tensor);
+    if (tensor.name.ends_with(kNormEnding) && source.model->info.family.starts_with("gemma")) {
+      tensor.plus = -1.0F;
+    }
+    source.quantized = source.quantized || kernels::FindFormat(tensor.stored.dtype)->block_elements > 1;
+  }
+  return {};
 }
 
 // What GGUF's conventions make of a tensor.
@@ -146,8 +193,7 @@ void BringIntoGguf(const Source& source, std::string_view hub, SourceTensor& ten
     tensor.plus = 1.0F;
   }
   if (IsTransposed(hub, tensor.stored)) {
-    tensor.transposed = true;
-    std::swap(tensor.shape[0], tensor.shape[1]);
+    tensor = Turned(std::move(tensor));
   }
 }
 
@@ -174,20 +220,41 @@ Result<void> AddHubTensorsForGguf(Source& source) {
 
 }  // namespace
 
+namespace {
+
+// Of a transposed tensor: the blocks that hold the rows are decoded for each column.
+void ReadColumns(const SourceTensor& tensor, int64_t begin, int64_t end, float* values) {
+  const kernels::WeightFormat& format = *kernels::FindFormat(tensor.stored.dtype);
+  const int64_t columns = tensor.columns();
+  const int64_t first = begin / format.block_elements * format.block_elements;
+  const int64_t blocks = (end - first + format.block_elements - 1) / format.block_elements;
+  std::vector<float> line(static_cast<size_t>(blocks * format.block_elements));
+  for (int64_t column = 0; column < columns; ++column) {
+    const int64_t at = kernels::BytesOf(format.id, column * tensor.rows() + first);
+    format.decode(tensor.stored.data.data() + at, line.data(), static_cast<int64_t>(line.size()));
+    for (int64_t row = begin; row < end; ++row) {
+      values[(row - begin) * columns + column] = line[static_cast<size_t>(row - first)];
+    }
+  }
+}
+
+}  // namespace
+
+SourceTensor Turned(SourceTensor tensor) {
+  CHECK(tensor.shape.size() == 2 && tensor.row_order.empty() && tensor.column_order == nullptr);
+  std::swap(tensor.shape[0], tensor.shape[1]);
+  tensor.transposed = !tensor.transposed;
+  return tensor;
+}
+
 void ReadRows(const SourceTensor& tensor, int64_t begin, int64_t end, float* values) {
+  if (tensor.transposed) {
+    ReadColumns(tensor, begin, end, values);
+    return;
+  }
   const kernels::WeightFormat& format = *kernels::FindFormat(tensor.stored.dtype);
   const int64_t columns = tensor.columns();
   const std::byte* const data = tensor.stored.data.data();
-  if (tensor.transposed) {
-    std::vector<float> line(static_cast<size_t>(end - begin));
-    for (int64_t column = 0; column < columns; ++column) {
-      format.decode(data + (column * tensor.rows() + begin) * format.block_bytes, line.data(), end - begin);
-      for (int64_t row = begin; row < end; ++row) {
-        values[(row - begin) * columns + column] = line[static_cast<size_t>(row - begin)];
-      }
-    }
-    return;
-  }
   const int64_t row_bytes = kernels::BytesOf(format.id, columns);
   std::vector<float> stored(tensor.column_order == nullptr ? 0 : static_cast<size_t>(columns));
   for (int64_t row = begin; row < end; ++row) {
@@ -216,17 +283,9 @@ Result<Source> Source::Open(const LoadOptions& options, Container destination) {
   }
   if (!place.gguf.empty()) {
     source.container = Container::kGguf;
-    if (destination == Container::kHub) {
-      return MakeError(ErrorCode::kInvalidArgument,
-                       "a GGUF file is quantized to a GGUF file; for compressed-tensors give the original folder",
-                       "SRC");
-    }
-    TRY(OpenGguf(place.gguf, source));
+    TRY(destination == Container::kGguf ? OpenGguf(place.gguf, source) : OpenGgufForHub(place.gguf, source));
   } else {
     TRY(ReadCheckpoint(source));
-    if (destination == Container::kHub && source.model->info.family == "gpt2") {
-      return MakeError(ErrorCode::kUnsupported, "compressed-tensors has no place for GPT-2's layers; GGUF has");
-    }
     if (destination == Container::kGguf) {
       TRY(AddHubTensorsForGguf(source));
     } else {

@@ -26,7 +26,8 @@ struct SourceTensor {
   std::optional<Role> role = {};  // of matrices that a layer multiplies with
   // Where the values come from.
   Tensor stored;
-  bool transposed = false;                             // stored is [columns, rows], of a float type
+  bool transposed = false;                             // stored is [columns, rows]
+  bool conv1d = false;                                 // floats of a folder are to be [columns, rows] (GPT-2)
   float plus = 0.0F;                                   // added to each value
   std::vector<int64_t> row_order = {};                 // row i is stored row row_order[i]; empty: i
   const std::vector<int32_t>* column_order = nullptr;  // stored column i is column order[i]; null: i
@@ -40,6 +41,8 @@ struct SourceTensor {
 
 // Rows [begin, end) as float32, [end - begin, columns]. Any thread.
 void ReadRows(const SourceTensor& tensor, int64_t begin, int64_t end, float* values);
+// The same values as [columns, rows]. Requires rows and columns in the stored order.
+SourceTensor Turned(SourceTensor tensor);
 
 // Const after Open; the tensors are views of it.
 struct Source {
@@ -47,16 +50,15 @@ struct Source {
   Container container = Container::kHub;
   std::unique_ptr<ModelFiles> files;
   gguf::File gguf;        // kGguf
-  Json config;            // kHub: config.json as it stands
-  Json text_config;       // the text model's, with its family's defaults
-  Checkpoint checkpoint;  // kHub
+  Json config;            // config.json as it stands, or as a GGUF file that becomes a folder says it
+  Json text_config;       // kHub: the text model's, with its family's defaults
+  Checkpoint checkpoint;  // kHub, or of a folder to be
   bool quantized = false;
   std::vector<std::string> notes;  // what the destination cannot say and loses
   std::vector<SourceTensor> tensors;
   const gguf::Architecture* architecture = nullptr;  // of a GGUF destination
 
-  // kUnsupported for a model that the destination has no words for, kInvalidArgument for a GGUF file that is to become
-  // a folder. Other errors are those of LoadModel.
+  // kUnsupported for a model that the destination has no words for. Other errors are those of LoadModel.
   static Result<Source> Open(const LoadOptions& options, Container destination);
 };
 

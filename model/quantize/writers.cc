@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "fmt/format.h"
 #include "model/gguf/export.h"
+#include "model/gguf/to_hub.h"
 #include "model/gguf/writer.h"
 #include "model/network.h"
 #include "model/quantize/output.h"
@@ -143,6 +144,16 @@ Result<void> CopyFiles(const Source& source, const std::string& path) {
   return {};
 }
 
+// The same of a GGUF file, which holds it in words of its own.
+Result<void> WriteFilesOfGguf(const Source& source, const std::string& path) {
+  ASSIGN_OR_RETURN(const Json tokenizer, gguf::HubTokenizer(source.gguf));
+  if (!tokenizer.is_null()) {
+    TRY(WriteText(path + "/tokenizer.json", DumpJson(tokenizer)));
+    TRY(WriteText(path + "/tokenizer_config.json", gguf::HubTokenizerConfig(*source.model).dump(2) + "\n"));
+  }
+  return WriteText(path + "/generation_config.json", gguf::HubGeneration(*source.model).dump(2) + "\n");
+}
+
 }  // namespace
 
 Result<void> WriteGguf(const std::string& path, const Source& source, const Plan& plan, const Recipe& recipe,
@@ -176,7 +187,7 @@ Result<void> WriteHubFolder(const std::string& path, const Source& source, const
   config.erase("compression_config");
   config["quantization_config"] = QuantizationConfig(source, plan, options, act_order);
   TRY(WriteText(path + "/config.json", config.dump(2) + "\n"));
-  TRY(CopyFiles(source, path));
+  TRY(source.container == Container::kGguf ? WriteFilesOfGguf(source, path) : CopyFiles(source, path));
   std::vector<TensorToWrite> tensors;
   for (const TensorPlan& tensor : plan.tensors) {
     for (const Part& part : tensor.parts) {

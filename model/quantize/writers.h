@@ -15,7 +15,8 @@ using NextTensor = std::function<Result<std::vector<std::vector<std::byte>>>(siz
 // A GGUF file: a GGUF source's metadata as they are, or a Hugging Face model's in GGUF's words.
 Result<void> WriteGguf(const std::string& path, const Source& source, const Plan& plan, const Recipe& recipe,
                        const NextTensor& next);
-// A folder in compressed-tensors' layout: config.json, model.safetensors, and the other small files of the source.
+// A folder in compressed-tensors' layout: config.json, model.safetensors, and the other small files of the source, or
+// what a GGUF file says in their place.
 Result<void> WriteHubFolder(const std::string& path, const Source& source, const Plan& plan, const PlanOptions& options,
                             bool act_order, const NextTensor& next);
 

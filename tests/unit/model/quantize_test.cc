@@ -12,10 +12,12 @@
 
 #include "kernels/ops.h"
 #include "model/gguf/reader.h"
+#include "model/gguf/to_hub.h"
 #include "model/make_model.h"
 #include "model/network.h"
 #include "model/quantize/output.h"
 #include "model/quantize/recipe.h"
+#include "model/rope.h"
 #include "model/sequence_runner.h"
 #include "model/tokenizer/tokenizer.h"
 #include "tests/support/model_folders.h"
@@ -212,9 +214,6 @@ TEST_F(QuantizeTest, MistakesAreNamedAndNothingIsLeftBehind) {
   EXPECT_THAT(ErrorOf(options), HasSubstr("--allow-requantize"));
   options.allow_requantize = true;
   EXPECT_EQ(ErrorOf(options), "done");
-  options = Options("w4a16", At("x.gguf"), At("z"));
-  EXPECT_THAT(ErrorOf(options), HasSubstr("GGUF file"));
-
   options = Options("w4a16", source(), At("w"));
   folder_.Write("w/mine.txt", "mine");
   options.replace = true;
@@ -295,8 +294,99 @@ TEST_F(QuantizeTest, FamiliesKeepTheirLogitsInGguf) {
   EXPECT_GE(written, 8);
 }
 
-// A tokenizer in GGUF's words cuts every text of the goldens as the one of the folder does.
-TEST_F(QuantizeTest, TokenizersReadTextsAlikeInGguf) {
+double LargestDifference(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double difference = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    difference = std::max(difference, std::fabs(static_cast<double>(a[i] - b[i])));
+  }
+  return difference;
+}
+
+// A folder by way of a GGUF file has the codes of the folder that was made at once: names, orders of rows, norms and
+// fields survive both ways.
+TEST_F(QuantizeTest, FoldersMadeOfGgufComputeWhatTheOriginalDoes) {
+  for (const char* const name : {"gpt2", "granite", "llama", "llama-yarn", "llama3-rope", "olmo2", "phi3-longrope",
+                                 "qwen3"}) {
+    SCOPED_TRACE(name);
+    const std::string original = "tests/golden/models/" + std::string(name);
+    const std::string gguf = At(std::string(name) + ".gguf");
+    ASSERT_EQ(ErrorOf(Options("f32", original, gguf)), "done");
+    for (const auto& [from, to] : {std::pair(original, At("at-once")), std::pair(gguf, At("by-gguf"))}) {
+      QuantizeOptions options = Options("w8a16", from, to);
+      options.plan.group_size = -1;
+      options.replace = true;
+      ASSERT_EQ(ErrorOf(options), "done");
+    }
+    EXPECT_LT(LargestDifference(LogitsOf(At("at-once"), ops_, pool_), LogitsOf(At("by-gguf"), ops_, pool_)), 1e-4);
+  }
+}
+
+// The rest of what GGUF changes, on files of llama.cpp's own converter: norms of gemma, weights of GPT-2 the other way
+// round, quantized sources; and a matrix that stays as it is beside those that do not.
+TEST_F(QuantizeTest, FoldersMadeOfLlamaCppsFiles) {
+  for (const auto& entry : fs::directory_iterator("tests/golden/gguf")) {
+    SCOPED_TRACE(entry.path().filename().string());
+    const std::string source = (entry.path() / "model.gguf").string();
+    QuantizeOptions options = Options("w8a16", source, At("made"));
+    options.plan.group_size = -1;
+    options.allow_requantize = true;
+    options.replace = true;
+    options.plan.overrides = {{"*.1.*", "f32"}};
+    if (ErrorOf(options) != "done") {  // a model of one layer
+      options.plan.overrides.clear();
+    }
+    ASSERT_EQ(ErrorOf(options), "done");
+    const std::vector<float> before = LogitsOf(source, ops_, pool_);
+    const std::vector<float> after = LogitsOf(At("made"), ops_, pool_);
+    ASSERT_EQ(before.size(), after.size());
+    double error = 0;
+    double norm = 0;
+    for (size_t i = 0; i < before.size(); ++i) {
+      error += std::pow(static_cast<double>(before[i] - after[i]), 2);
+      norm += std::pow(static_cast<double>(before[i]), 2);
+    }
+    EXPECT_LT(std::sqrt(error / norm), 0.05);
+    const auto model = LoadModel(From(source));
+    const auto made = LoadModel(From(At("made")));
+    ASSERT_TRUE(model.ok() && made.ok());
+    EXPECT_EQ((*made)->generation.eos_ids, (*model)->generation.eos_ids);
+    EXPECT_EQ((*made)->chat.bos_token, (*model)->chat.bos_token);
+    EXPECT_EQ((*made)->chat.template_source, (*model)->chat.template_source);
+    EXPECT_EQ((*made)->tokenizer == nullptr, (*model)->tokenizer == nullptr);
+  }
+}
+
+TEST(ToHubTest, ScalingsThatFactorsOfRopeStandFor) {
+  const auto factors_of = [](const Json& fields, double theta, int64_t dimensions) {
+    const Rope rope = *MakeRope({.theta = theta, .dimensions = dimensions, .scaling = &fields});
+    std::vector<double> factors;
+    for (size_t i = 0; i < rope.inverse_frequency.size(); ++i) {
+      const double plain = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(dimensions));
+      factors.push_back(static_cast<double>(static_cast<float>(plain / static_cast<double>(rope.inverse_frequency[i]))));
+    }
+    return factors;
+  };
+  for (const auto& [factor, low, high, original] :
+       {std::tuple(8.0, 1.0, 4.0, 8192), std::tuple(32.0, 1.0, 4.0, 8192), std::tuple(3.5, 2.0, 5.0, 3000)}) {
+    const Json fields = {{"rope_type", "llama3"},
+                         {"factor", factor},
+                         {"low_freq_factor", low},
+                         {"high_freq_factor", high},
+                         {"original_max_position_embeddings", original}};
+    std::vector<double> factors = factors_of(fields, 500000.0, 128);
+    const auto found = gguf::FindLlama3Scaling(factors, 500000.0, 128);
+    ASSERT_TRUE(found) << fields;
+    EXPECT_EQ((*found)["factor"], factor);
+    EXPECT_NEAR((*found)["original_max_position_embeddings"].get<double>(), original / low, 1.0);
+    factors[40] *= 1.01;
+    EXPECT_FALSE(gguf::FindLlama3Scaling(factors, 500000.0, 128));
+  }
+}
+
+// A tokenizer in GGUF's words cuts every text of the goldens as the one of the folder does, and so does the folder that
+// is made of that file.
+TEST_F(QuantizeTest, TokenizersReadTextsAlikeInGgufAndBack) {
   constexpr ModelShape kSmall = {"small", 64, 1, 2, 1, 32, 64, 1024, 256};
   for (const auto& entry : fs::directory_iterator("tests/golden/tokenizers")) {
     const std::string name = entry.path().filename().string();
@@ -311,9 +401,14 @@ TEST_F(QuantizeTest, TokenizersReadTextsAlikeInGguf) {
       EXPECT_THAT(report->notes, ::testing::Contains(HasSubstr("take white space with them")));
       continue;
     }
+    QuantizeOptions to_folder = Options("w8a16", options.destination, At(name + "-back"));
+    to_folder.plan.group_size = -1;
+    to_folder.allow_requantize = true;
+    ASSERT_EQ(ErrorOf(to_folder), "done");
     const auto before = LoadModel(From(At(name)));
     const auto after = LoadModel(From(options.destination));
-    ASSERT_TRUE(before.ok() && after.ok());
+    const auto back = LoadModel(From(to_folder.destination));
+    ASSERT_TRUE(before.ok() && after.ok() && back.ok());
     std::ifstream cases(entry.path() / "cases.jsonl");
     int texts = 0;
     for (std::string line; std::getline(cases, line); ++texts) {
@@ -322,6 +417,9 @@ TEST_F(QuantizeTest, TokenizersReadTextsAlikeInGguf) {
       const auto got = (*after)->tokenizer->Encode(text, {});
       ASSERT_TRUE(wanted.ok() && got.ok());
       EXPECT_EQ(*got, *wanted) << text;
+      const auto again = (*back)->tokenizer->Encode(text, {});
+      ASSERT_TRUE(again.ok());
+      EXPECT_EQ(*again, *wanted) << text;
     }
     EXPECT_GT(texts, 20);
   }
