@@ -109,9 +109,9 @@ constexpr std::string_view kTekkenPatterns[] = {kTekken};
 constexpr std::string_view kGpt4oNames[] = {"gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"};
 constexpr std::string_view kGpt4oPatterns[] = {kGpt4o};
 // Words as in o200k_base, but none with a Han character, whose runs are words of their own.
-#define CAUSEWAY_NOT_HAN "(?:(?!\\p{sc:Han})"
+#define CAUSEWAY_NOT_HAN "(?:(?!\\p{Han})"
 constexpr std::string_view kKimiNames[] = {"kimi-k2"};
-constexpr std::string_view kKimiPatterns[] = {R"(\p{sc:Han}+|[^\r\n\p{L}\p{N}]?)" CAUSEWAY_NOT_HAN CAUSEWAY_UPPER
+constexpr std::string_view kKimiPatterns[] = {R"(\p{Han}+|[^\r\n\p{L}\p{N}]?)" CAUSEWAY_NOT_HAN CAUSEWAY_UPPER
                                               ")*" CAUSEWAY_NOT_HAN CAUSEWAY_LOWER ")+" CAUSEWAY_CONTRACTIONS
                                               R"(?|[^\r\n\p{L}\p{N}]?)" CAUSEWAY_NOT_HAN CAUSEWAY_UPPER
                                               ")+" CAUSEWAY_NOT_HAN CAUSEWAY_LOWER ")*" CAUSEWAY_CONTRACTIONS

@@ -1,6 +1,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "model/tokenizer/regex.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include <pcre2.h>
 
 #include "base/check.h"
@@ -44,15 +47,44 @@ std::string MessageOf(int code) {
   return reinterpret_cast<const char*>(text);
 }
 
+// Scripts that patterns name. To PCRE2 \p{Han} is every character that Han texts use; here, as in Oniguruma, it is
+// those of the script alone.
+constexpr std::string_view kScripts[] = {"Han",    "Hiragana", "Katakana", "Hangul", "Bopomofo", "Latin",
+                                         "Greek",  "Cyrillic", "Arabic",   "Hebrew", "Thai",     "Devanagari",
+                                         "Bengali", "Tamil",   "Telugu",   "Lao",    "Khmer",    "Myanmar"};
+
+std::string WithScriptsAlone(std::string_view pattern) {
+  std::string out;
+  for (size_t at = 0; at < pattern.size(); ++at) {
+    out += pattern[at];
+    if (pattern[at] != '\\' || at + 1 == pattern.size()) {
+      continue;
+    }
+    out += pattern[++at];  // an escaped backslash begins nothing
+    const std::string_view rest = pattern.substr(at + 1);
+    const size_t end = rest.find('}');
+    if ((pattern[at] != 'p' && pattern[at] != 'P') || !rest.starts_with('{') || end == std::string_view::npos) {
+      continue;
+    }
+    const std::string_view name = rest.substr(1, end - 1);
+    if (std::find(std::begin(kScripts), std::end(kScripts), name) != std::end(kScripts)) {
+      out += "{sc:";
+      at += 1;
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 void Regex::Free::operator()(pcre2_real_code_8* code) const { pcre2_code_free(code); }
 
-Result<Regex> Regex::Compile(const std::string& pattern) {
-  if (pattern.size() > kMaxPatternBytes) {
+Result<Regex> Regex::Compile(const std::string& written) {
+  if (written.size() > kMaxPatternBytes) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     fmt::format("a pattern of {} bytes; at most {}", pattern.size(), kMaxPatternBytes));
+                     fmt::format("a pattern of {} bytes; at most {}", written.size(), kMaxPatternBytes));
   }
+  const std::string pattern = WithScriptsAlone(written);
   int error = 0;
   PCRE2_SIZE offset = 0;
   pcre2_code* const code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),

@@ -23,7 +23,7 @@ struct Match {
 // Immutable; safe from any thread.
 class Regex {
  public:
-  static Result<Regex> Compile(const std::string& pattern);
+  static Result<Regex> Compile(const std::string& written);
   // A pattern that matches `text` literally.
   static Result<Regex> Literal(std::string_view text);
 

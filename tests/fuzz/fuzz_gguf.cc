@@ -1,5 +1,5 @@
 // model/gguf on arbitrary bytes: what the reader accepts lies inside the file and is as long as its shape says; the
-// tokenizer and the configuration made of it fail with an error or work.
+// tokenizer and the configuration made of it, here and for a Hugging Face folder, fail with an error or work.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -8,8 +8,11 @@
 #include "base/check.h"
 #include "kernels/quant/format.h"
 #include "model/gguf/reader.h"
+#include "model/gguf/to_hub.h"
 #include "model/gguf/translate.h"
 #include "model/gguf/vocabulary.h"
+#include "model/model.h"
+#include "model/tokenizer/tokenizer.h"
 
 namespace {
 
@@ -43,12 +46,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (ids.ok()) {
       (*tokenizer)->Decode(*ids, false);
     }
+    const auto written = causeway::model::gguf::HubTokenizer(*file);
+    if (written.ok()) {
+      static_cast<void>(causeway::model::Tokenizer::FromJson(causeway::DumpJson(*written)).ok());
+    }
   }
   static_cast<void>(causeway::model::gguf::ReadChatFormat(*file).ok());
   static_cast<void>(causeway::model::gguf::ReadGeneration(*file).ok());
   const auto checkpoint = causeway::model::gguf::Translate(*file);
   if (checkpoint.ok()) {
     CheckSizes(checkpoint->tensors);
+    static_cast<void>(causeway::model::gguf::HubConfig(*file, *checkpoint, causeway::model::Model()).ok());
   }
   return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "model/gguf/pre_tokenizers.h"
+#include "model/gguf/to_hub.h"
 #include "model/tokenizer/byte_level.h"
 #include "model/tokenizer/digit_groups.h"
 #include "model/tokenizer/regex.h"
@@ -51,9 +52,23 @@ TEST(GgufVocabularyTest, EveryPreTokenizerMakesATokenizer) {
       const std::vector<Token> wanted = words ? std::vector<Token>{2, 3, 1} : std::vector<Token>{2, 3, 4, 1};
       EXPECT_EQ(*(*made)->Encode("ab<|x|> b", {.add_special_tokens = false}), wanted) << name;
       EXPECT_EQ((*made)->Decode(PlainIds(**made, "ab b"), false), words ? "abb" : "ab b") << name;
+      const std::string bytes = builder.Build();
+      const auto written = Tokenizer::FromJson(DumpJson(*HubTokenizer(*Parse(Bytes(bytes)))));
+      ASSERT_TRUE(written.ok()) << name << ": " << written.error().message;
+      EXPECT_EQ(*(*written)->Encode("ab<|x|> b", {.add_special_tokens = false}), wanted) << name;
+      EXPECT_EQ((*written)->Decode(PlainIds(**written, "ab b"), false), words ? "abb" : "ab b") << name;
     }
   }
   EXPECT_THAT(FindPreTokenizer("klingon").error().message, HasSubstr("known: default, gpt-2"));
+}
+
+// \p{Han} is the script's own characters, as in the reference's engine.
+TEST(GgufVocabularyTest, ScriptsAreOfTheirCharactersAlone) {
+  std::vector<tokenizer::Match> found;
+  ASSERT_TRUE(tokenizer::Regex::Compile(R"(\p{Han}+)")->FindAll("\u4e2d\u3001\u6587", found).ok());
+  EXPECT_EQ(found.size(), 2U);  // U+3001 belongs to several scripts
+  ASSERT_TRUE(tokenizer::Regex::Compile(R"(\\p\{Han\})")->FindAll("\\p{Han}", found).ok());
+  EXPECT_EQ(found.size(), 1U);  // an escaped backslash
 }
 
 // No pre-tokenizer is quadratic in the length of a run, or it says so.
