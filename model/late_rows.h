@@ -1,4 +1,4 @@
-// Rows of weights that are made when they are wanted: one at a time where they are packed, and not at all where packed
+// Rows of weights that are made when they are wanted: some at a time where they are packed, and not at all where packed
 // weights come from the repack cache. What they are made of stays in the model's files.
 #pragma once
 
@@ -16,41 +16,54 @@ namespace causeway::model {
 // Owner: the loading thread. Views may point at the rows from the start.
 class LateRows {
  public:
-  // `write` fills the rows; it owns what it needs but `source`, which outlives the rows until they are written.
-  using Write = std::function<void(std::byte* rows, ThreadPool& pool)>;
-  LateRows(int64_t bytes, std::span<const std::byte> source, Write write)
-      : memory_(std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(bytes))),  // untouched: no memory yet
-        bytes_(bytes),
+  struct Shape {
+    int64_t rows;
+    int64_t row_bytes;
+    int64_t together;  // rows are made in stretches that begin at multiples of it
+  };
+  // Makes rows [begin, end), where begin is a multiple of `together` and so is end, or it is the last; with all threads.
+  using WriteRows = std::function<void(int64_t begin, int64_t end, std::byte* rows, ThreadPool& pool)>;
+  // Reads what all rows need. What it gives, and it, own everything but `source`, which outlives the rows until they
+  // are written.
+  using Begin = std::function<WriteRows()>;
+  LateRows(const Shape& shape, std::span<const std::byte> source, Begin begin)
+      : shape_(shape),
+        memory_(std::make_unique_for_overwrite<std::byte[]>(bytes())),  // untouched: no memory yet
         source_(source),
-        write_(std::move(write)) {}
+        begin_(std::move(begin)) {}
 
-  bool written() const { return memory_ != nullptr && write_ == nullptr; }
-  std::span<const std::byte> rows() const { return {memory_.get(), static_cast<size_t>(bytes_)}; }
+  bool written() const { return memory_ != nullptr && begin_ == nullptr; }
+  const Shape& shape() const { return shape_; }
+  std::span<const std::byte> rows() const { return {memory_.get(), bytes()}; }
   bool Holds(const std::byte* data) const {
-    return memory_ != nullptr && data >= memory_.get() && data < memory_.get() + bytes_;
+    return memory_ != nullptr && data >= memory_.get() && data < memory_.get() + bytes();
   }
   // What most of the rows is made of; empty once they are written.
   std::span<const std::byte> source() const { return source_; }
 
   void WriteNow(ThreadPool& pool) {
-    if (write_) {
-      write_(memory_.get(), pool);
-      write_ = nullptr;
+    if (begin_) {
+      begin_()(0, shape_.rows, memory_.get(), pool);
+      begin_ = nullptr;
       source_ = {};
     }
   }
+  // For someone who wants them elsewhere, some at a time. Requires rows that are not written.
+  WriteRows Writer() const { return begin_(); }
   // No view reads the rows any more.
   void Free() {
     memory_.reset();
-    write_ = nullptr;
+    begin_ = nullptr;
     source_ = {};
   }
 
  private:
+  size_t bytes() const { return static_cast<size_t>(shape_.rows * shape_.row_bytes); }
+
+  Shape shape_;
   std::unique_ptr<std::byte[]> memory_;
-  int64_t bytes_;
   std::span<const std::byte> source_;
-  Write write_;
+  Begin begin_;
 };
 
 // When a container's translation writes the rows that it makes.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "base/log.h"
 #include "kernels/packed.h"
 #include "model/builder.h"
+#include "model/files.h"
 #include "model/network.h"
 #include "model/repack_cache.h"
 
@@ -17,7 +20,7 @@ namespace causeway::model {
 namespace {
 
 constexpr size_t kSamplesAtOnce = 16;               // weights, whose pages are then let go of
-constexpr int64_t kSourceBytes = int64_t{2} << 20;  // read between two evictions
+constexpr int64_t kSourceBytes = int64_t{1} << 20;  // read, or made, between two evictions
 
 std::vector<Projection*> ProjectionsOf(Network& network) {
   std::vector<Projection*> all;
@@ -159,15 +162,50 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Some rows at a time, and then their source is let go of: what is read need not all be there at once.
-void PackOne(kernels::WeightView& weight, std::byte* target, Network& network, ThreadPool& pool) {
+// So many of a weight's rows at once that their bytes are kSourceBytes, in whole panels and stretches of `together`.
+int64_t RowsAtOnce(const kernels::WeightView& weight, int64_t together) {
+  const int64_t unit = std::lcm(kernels::kPanelRows, together);
+  return std::max(kSourceBytes / weight.row_bytes / unit * unit, unit);
+}
+
+// Rows that are not there yet are made in a place of their own, which the next ones take.
+void PackLate(const kernels::WeightView& weight, const LateRows& late, std::byte* target, const ModelFiles& files,
+              ThreadPool& pool) {
   const kernels::Packing kind = kernels::PackingOf(weight.format);
-  const int64_t rows = (kSourceBytes / weight.row_bytes + 1) / kernels::kPanelRows * kernels::kPanelRows;
-  for (int64_t row = 0; row < weight.rows;) {
-    const int64_t end = std::min(weight.rows, row + std::max(rows, kernels::kPanelRows));
+  const auto [all, row_bytes, together] = late.shape();
+  const int64_t first = (weight.data - late.rows().data()) / row_bytes;  // a part of a fused matrix begins inside
+  const int64_t step = RowsAtOnce(weight, together);
+  const auto made = std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>((step + 2 * together) * row_bytes));
+  const LateRows::WriteRows write = late.Writer();
+  for (int64_t row = 0; row < weight.rows; row += step) {
+    const int64_t end = std::min(weight.rows, row + step);
+    const int64_t begin_made = (first + row) / together * together;
+    const int64_t end_made = std::min(all, (first + end + together - 1) / together * together);
+    write(begin_made, end_made, made.get(), pool);
+    kernels::WeightView rows = Rows(weight, row, end);
+    rows.data = made.get() + (first + row - begin_made) * row_bytes;
+    kernels::PackPanels(rows, target + kernels::PackedBytes(kind, row, weight.columns), pool);
+    files.Evict();
+  }
+}
+
+// Some rows at a time, and then their source is let go of: what is read need not all be there at once.
+void PackMapped(const kernels::WeightView& weight, std::byte* target, const ModelFiles& files, ThreadPool& pool) {
+  const kernels::Packing kind = kernels::PackingOf(weight.format);
+  const int64_t step = RowsAtOnce(weight, kernels::kPanelRows);
+  for (int64_t row = 0; row < weight.rows; row += step) {
+    const int64_t end = std::min(weight.rows, row + step);
     kernels::PackPanels(Rows(weight, row, end), target + kernels::PackedBytes(kind, row, weight.columns), pool);
-    network.files->Evict();
-    row = end;
+    files.Evict();
+  }
+}
+
+void PackOne(kernels::WeightView& weight, std::byte* target, Network& network, ThreadPool& pool) {
+  const LateRows* const late = LateOf(network, weight);
+  if (late != nullptr && !late->written()) {
+    PackLate(weight, *late, target, *network.files, pool);
+  } else {
+    PackMapped(weight, target, *network.files, pool);
   }
   Bind(weight, target);
   FreeUnread(network);
@@ -192,6 +230,7 @@ Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackC
     report.cached = true;
     return report;
   }
+  ReturnFreedMemory();  // of reading names and texts; what follows takes the most
   CacheWriter writer(cache, packing);
   const std::vector<int64_t> offsets = RepackCache::OffsetsOf(packing.parts);  // as in the cache's file
   ASSIGN_OR_RETURN(PackedMemory memory, PackedMemory::Allocate(offsets.back()));
@@ -200,10 +239,6 @@ Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackC
     std::byte* const packed = memory.data() + offsets[i];
     memory.Populate(offsets[i], packing.parts[i].bytes, pool);
     report.memory_seconds += SecondsSince(begin);
-    if (LateRows* const late = LateOf(network, packing.projections[i]->weight); late != nullptr) {
-      late->WriteNow(pool);
-      network.files->Evict();
-    }
     begin = Clock::now();
     PackOne(packing.projections[i]->weight, packed, network, pool);
     report.seconds += SecondsSince(begin);

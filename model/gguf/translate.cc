@@ -197,18 +197,22 @@ class TensorTranslator {
       return MakeError(ErrorCode::kInvalidArgument,
                        fmt::format("tensor {}: its rows are no heads of {}", hub, head_dim_));
     }
-    const auto write = [source = tensor.data, rows = tensor.shape[0], head_dim = head_dim_](std::byte* ordered,
-                                                                                            ThreadPool& pool) {
-      const size_t row_bytes = source.size() / static_cast<size_t>(rows);
-      pool.ParallelFor(rows / head_dim, [&](int64_t head, int) {
+    const LateRows::Shape shape{.rows = tensor.shape[0],
+                                .row_bytes = static_cast<int64_t>(tensor.data.size()) / tensor.shape[0],
+                                .together = head_dim_};
+    const auto write = [source = tensor.data.data(), shape](int64_t begin, int64_t end, std::byte* ordered,
+                                                            ThreadPool& pool) {
+      const int64_t head_dim = shape.together;
+      const auto row_bytes = static_cast<size_t>(shape.row_bytes);
+      pool.ParallelFor((end - begin) / head_dim, [&](int64_t head, int) {
         for (int64_t row = 0; row < head_dim; ++row) {
-          const int64_t stored = head * head_dim + row % (head_dim / 2) * 2 + row / (head_dim / 2);
+          const int64_t stored = begin + head * head_dim + row % (head_dim / 2) * 2 + row / (head_dim / 2);
           std::memcpy(ordered + static_cast<size_t>(head * head_dim + row) * row_bytes,
-                      source.data() + static_cast<size_t>(stored) * row_bytes, row_bytes);
+                      source + static_cast<size_t>(stored) * row_bytes, row_bytes);
         }
       });
     };
-    LateRows& late = checkpoint_.late.emplace_back(static_cast<int64_t>(tensor.data.size()), tensor.data, write);
+    LateRows& late = checkpoint_.late.emplace_back(shape, tensor.data, [write] { return write; });
     if (when_ == RowsWritten::kNow || tensor.shape.size() == 1) {  // builders read vectors
       late.WriteNow(here_);
     }

@@ -107,6 +107,22 @@ void WriteFloats(const CodedMatrix& matrix, int64_t row, const uint8_t* codes, s
   }
 }
 
+// Rows [first, last), in strips, by all threads.
+void WriteStrips(const CodedMatrix& matrix, int64_t first, int64_t last, int64_t row_bytes, const WriteRow& write,
+                 std::byte* rows, ThreadPool& pool) {
+  std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool.threads()));
+  pool.ParallelFor((last - first + kStripRows - 1) / kStripRows, [&](int64_t strip, int worker) {
+    std::vector<uint8_t>& codes = buffers[static_cast<size_t>(worker)];
+    codes.resize(static_cast<size_t>(kStripRows * matrix.columns));
+    const int64_t begin = first + strip * kStripRows;
+    const int64_t end = std::min(begin + kStripRows, last);
+    matrix.read(begin, end, codes.data());
+    for (int64_t row = begin; row < end; ++row) {
+      write(matrix, row, codes.data() + (row - begin) * matrix.columns, rows + (row - first) * row_bytes);
+    }
+  });
+}
+
 int64_t BytesIn(const TensorMap& tensors) {
   int64_t bytes = 0;
   for (const auto& [name, tensor] : tensors) {
@@ -197,7 +213,6 @@ Result<void> TensorSource::PutBytes(const std::string& name, std::string_view dt
   return PutTensor(name, {std::string(dtype), std::move(shape), owned});
 }
 
-// Strips of rows by all threads.
 Result<void> TensorSource::PutRows(const std::string& name, std::string_view dtype, int64_t row_bytes,
                                    CodedMatrix matrix, WriteRow write) {
   if (Has(name)) {
@@ -206,25 +221,19 @@ Result<void> TensorSource::PutRows(const std::string& name, std::string_view dty
   const std::vector<int64_t> shape = {matrix.rows, matrix.columns};
   const std::span<const std::byte> source = matrix.source;
   auto shared = std::make_shared<const CodedMatrix>(std::move(matrix));  // std::function must be copyable
-  const auto write_all = [shared, row_bytes, write = std::move(write)](std::byte* rows, ThreadPool& pool) {
-    CodedMatrix whole = *shared;
-    if (whole.complete) {
-      whole.complete(whole);
+  const auto begin = [shared, row_bytes, write = std::move(write)]() -> LateRows::WriteRows {
+    auto whole = std::make_shared<CodedMatrix>(*shared);
+    if (whole->complete) {
+      whole->complete(*whole);
     }
-    CHECK(whole.scales.size() == whole.Runs() && (whole.zeros.empty() || whole.zeros.size() == whole.Runs()));
-    std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool.threads()));
-    pool.ParallelFor((shared->rows + kStripRows - 1) / kStripRows, [&](int64_t strip, int worker) {
-      std::vector<uint8_t>& codes = buffers[static_cast<size_t>(worker)];
-      codes.resize(static_cast<size_t>(kStripRows * shared->columns));
-      const int64_t begin = strip * kStripRows;
-      const int64_t end = std::min(begin + kStripRows, shared->rows);
-      shared->read(begin, end, codes.data());
-      for (int64_t row = begin; row < end; ++row) {
-        write(whole, row, codes.data() + (row - begin) * shared->columns, rows + row * row_bytes);
-      }
-    });
+    CHECK(whole->scales.size() == whole->Runs() && (whole->zeros.empty() || whole->zeros.size() == whole->Runs()));
+    return [whole = std::shared_ptr<const CodedMatrix>(std::move(whole)), row_bytes, write](
+               int64_t first, int64_t last, std::byte* rows, ThreadPool& pool) {
+      WriteStrips(*whole, first, last, row_bytes, write, rows, pool);
+    };
   };
-  LateRows& late = checkpoint_.late.emplace_back(shape[0] * row_bytes, source, write_all);
+  const LateRows::Shape size{.rows = shape[0], .row_bytes = row_bytes, .together = kStripRows};
+  LateRows& late = checkpoint_.late.emplace_back(size, source, begin);
   const bool compared = name.ends_with("lm_head.weight") || name.ends_with("embed_tokens.weight");  // by builders
   if (when_ == RowsWritten::kNow || compared) {
     late.WriteNow(pool_);

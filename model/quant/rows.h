@@ -47,6 +47,9 @@ struct CodedMatrix {
   size_t Runs() const { return static_cast<size_t>(RowRuns() * RunsInRow()); }
 };
 
+// Writes one row of its codes.
+using WriteRow = std::function<void(const CodedMatrix& matrix, int64_t row, const uint8_t* codes, std::byte* target)>;
+
 // Fraction of all tensors' bytes read so far.
 using Progress = std::function<void(double fraction)>;
 
@@ -93,8 +96,6 @@ class TensorSource {
   ThreadPool& pool() { return pool_; }
 
  private:
-  // Writes one row of its codes.
-  using WriteRow = std::function<void(const CodedMatrix& matrix, int64_t row, const uint8_t* codes, std::byte* target)>;
   Result<void> PutRows(const std::string& name, std::string_view dtype, int64_t row_bytes, CodedMatrix matrix,
                        WriteRow write);
   Result<void> PutFloats(const std::string& name, CodedMatrix matrix);

@@ -206,12 +206,11 @@ TEST_F(RepackCacheTest, OneProcessWritesAtATime) {
   EXPECT_EQ(Files().size(), 1U);
 }
 
-// Rows that a container's translation makes are made one weight at a time, where it is packed, and not at all where the
-// cache has it: no more than one weight's rows lie beside the packed weights.
-TEST_F(RepackCacheTest, RowsThatAreMadeForPackingAreMadeOneWeightAtATime) {
+// Rows that a container's translation makes are made where they are packed, once each, and not at all where the cache
+// has them: no whole weight of them ever lies beside the packed weights.
+TEST_F(RepackCacheTest, RowsThatAreMadeForPackingAreMadeThereAndOnce) {
   int64_t made = 0;
   int64_t held = 0;
-  int64_t most = 0;
   const auto pack = [&](Network& network, const RepackCache& cache) {
     network.files = std::move(*OpenFolder(folder_.path()));
     const auto source = std::vector<std::byte>(size_t{1} << 16, std::byte{7});
@@ -220,13 +219,13 @@ TEST_F(RepackCacheTest, RowsThatAreMadeForPackingAreMadeOneWeightAtATime) {
     for (size_t i = 0; i < network.layers.size(); ++i) {
       kernels::WeightView& weight = network.layers[i].attention.q.weight;
       weight = {.format = q4.id, .rows = 64, .columns = 256, .row_bytes = kernels::BytesOf(q4.id, 256)};
-      const auto write = [&, i](std::byte* rows, ThreadPool&) {
-        std::memset(rows, static_cast<int>(i), static_cast<size_t>(64 * kernels::BytesOf(q4.id, 256)));
-        ++made;
-        held = std::count_if(network.late.begin(), network.late.end(), [](const auto& one) { return one.written(); });
-        most = std::max(most, held + 1);
+      const auto write = [&, i](int64_t begin, int64_t end, std::byte* rows, ThreadPool&) {
+        std::memset(rows, static_cast<int>(i), static_cast<size_t>((end - begin) * kernels::BytesOf(q4.id, 256)));
+        made += end - begin;
+        held += std::count_if(network.late.begin(), network.late.end(), [](const auto& one) { return one.written(); });
       };
-      weight.data = network.late.emplace_back(weight.rows * weight.row_bytes, source, write).rows().data();
+      const LateRows::Shape shape{.rows = weight.rows, .row_bytes = weight.row_bytes, .together = 32};
+      weight.data = network.late.emplace_back(shape, source, [write] { return write; }).rows().data();
     }
     const auto report = PackWeights(network, pool_, &cache, [](double) {});
     ASSERT_TRUE(report.ok()) << report.error().message;
@@ -237,11 +236,11 @@ TEST_F(RepackCacheTest, RowsThatAreMadeForPackingAreMadeOneWeightAtATime) {
   const RepackCache cache(ops_, cache_, "late", "identity");
   Network first;
   pack(first, cache);
-  EXPECT_EQ(made, 6);
-  EXPECT_EQ(most, 1);
+  EXPECT_EQ(made, 6 * 64);
+  EXPECT_EQ(held, 0);
   Network second;
   pack(second, cache);
-  EXPECT_EQ(made, 6);  // none more
+  EXPECT_EQ(made, 6 * 64);  // none more
   for (size_t i = 0; i < first.layers.size(); ++i) {
     const auto bytes = static_cast<size_t>(
         kernels::PackedBytes(kernels::PackingOf(first.layers[i].attention.q.weight.format), 64, 256));
