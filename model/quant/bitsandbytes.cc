@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "fmt/format.h"
+#include "model/quant/packed_ints.h"
 #include "model/quant/reader.h"
 
 namespace causeway::model::quant {
@@ -116,9 +117,15 @@ Result<void> ReadFourBits(const FourBit& kind, const std::string& weight, Tensor
   }
   matrix.source = codes.data;
   matrix.read = [data = codes.data, columns = state.columns](int64_t begin, int64_t end, uint8_t* target) {
-    for (int64_t at = begin * columns; at < end * columns; ++at) {
-      const auto byte = static_cast<uint8_t>(data[static_cast<size_t>(at / 2)]);
-      *target++ = at % 2 == 0 ? byte >> 4 : byte & 0xf;
+    const bool odd = begin * columns % 2 != 0;  // it begins in the low half of a byte
+    if (odd) {
+      *target++ = static_cast<uint8_t>(data[static_cast<size_t>(begin * columns / 2)]) & 0xf;
+    }
+    const int64_t first = (begin * columns + 1) / 2;
+    const int64_t last = end * columns / 2;
+    UnpackHalves(data.data() + first, last - first, false, target);
+    if (end * columns % 2 != 0) {
+      target[2 * (last - first)] = static_cast<uint8_t>(data[static_cast<size_t>(last)]) >> 4;
     }
   };
   return source.Put(weight.substr(0, weight.rfind('.')), std::move(matrix));

@@ -117,12 +117,8 @@ Result<void> ReadFloat4(const std::string& module, TensorSource& source) {
     TRY(SetScales(module + ".weight_global_scale", global, matrix.rows, matrix.columns, matrix));
   }
   matrix.source = codes.data;
-  matrix.read = [data = codes.data, columns = matrix.columns](int64_t begin, int64_t end, uint8_t* target) {
-    for (int64_t at = begin * columns / 2; at < end * columns / 2; ++at) {
-      const auto byte = static_cast<uint8_t>(data[static_cast<size_t>(at)]);
-      *target++ = byte & 0xf;
-      *target++ = byte >> 4;
-    }
+  matrix.read = [data = codes.data.data(), columns = matrix.columns](int64_t begin, int64_t end, uint8_t* target) {
+    UnpackHalves(data + begin * columns / 2, (end - begin) * columns / 2, true, target);
   };
   return source.Put(module, std::move(matrix));
 }

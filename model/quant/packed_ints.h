@@ -30,22 +30,94 @@ struct IntPacking {
   }
 };
 
-// `count` codes from a line of words that lie `stride` words apart in `data`, the first one at `first`.
-inline void UnpackInts(std::span<const std::byte> data, int64_t first, int64_t stride, int64_t words,
-                       const IntPacking& packing, int64_t count, uint8_t* codes) {
+// Two codes of four bits in each byte: the low half first, or the high one.
+inline void UnpackHalves(const std::byte* source, int64_t bytes, bool low_first, uint8_t* codes) {
+  const auto* const from = reinterpret_cast<const uint8_t*>(source);
+  if (low_first) {
+    for (int64_t i = 0; i < bytes; ++i) {
+      codes[2 * i] = from[i] & 0xf;
+      codes[2 * i + 1] = from[i] >> 4;
+    }
+  } else {
+    for (int64_t i = 0; i < bytes; ++i) {
+      codes[2 * i] = from[i] >> 4;
+      codes[2 * i + 1] = from[i] & 0xf;
+    }
+  }
+}
+
+// Dense codes are one stream of bits: eight of them are kBits bytes. Requires `count` a multiple of 8.
+template <int kBits>
+void UnpackStream(const std::byte* source, int64_t count, uint8_t* codes) {
+  if constexpr (kBits == 8) {
+    std::memcpy(codes, source, static_cast<size_t>(count));
+  } else if constexpr (kBits == 4) {
+    UnpackHalves(source, count / 2, true, codes);
+  } else {
+    for (int64_t at = 0; at < count; at += 8, source += kBits) {
+      uint64_t bits = 0;
+      std::memcpy(&bits, source, kBits);
+      for (int i = 0; i < 8; ++i) {
+        codes[at + i] = static_cast<uint8_t>((bits >> (i * kBits)) & ((1U << kBits) - 1));
+      }
+    }
+  }
+}
+
+// Some codes of words side by side, of either packing.
+inline void UnpackFew(const std::byte* source, int64_t words, const IntPacking& packing, int64_t count,
+                      uint8_t* codes) {
   const uint32_t mask = (1U << packing.bits) - 1;
-  const std::byte* source = data.data() + first * static_cast<int64_t>(sizeof(uint32_t));
   for (int64_t at = 0, word = 0; at < count; at += packing.codes, word += packing.words) {
     uint32_t unit[9] = {};
-    for (int64_t i = 0; i < std::min<int64_t>(packing.words, words - word); ++i) {
-      std::memcpy(&unit[i], source + (word + i) * stride * static_cast<int64_t>(sizeof(uint32_t)), sizeof(uint32_t));
-    }
+    const int64_t there = std::min<int64_t>(packing.words, words - word);
+    std::memcpy(unit, source + word * static_cast<int64_t>(sizeof(uint32_t)),
+                static_cast<size_t>(there) * sizeof(uint32_t));
     const auto here = static_cast<int>(std::min<int64_t>(packing.codes, count - at));
     for (int i = 0; i < here; ++i) {
       const int bit = i * packing.bits;
       const uint64_t pair = unit[bit / 32] | static_cast<uint64_t>(unit[bit / 32 + 1]) << 32;
       codes[at + i] = static_cast<uint8_t>((pair >> (bit % 32)) & mask);
     }
+  }
+}
+
+inline void UnpackLine(const std::byte* source, int64_t words, const IntPacking& packing, int64_t count,
+                       uint8_t* codes) {
+  const bool dense = packing.codes * packing.bits == packing.words * 32;
+  const int64_t whole = dense ? count / packing.codes * packing.codes : 0;
+  if (whole % 8 != 0) {
+    return UnpackFew(source, words, packing, count, codes);
+  }
+  switch (whole == 0 ? 0 : packing.bits) {
+    case 2: UnpackStream<2>(source, whole, codes); break;
+    case 3: UnpackStream<3>(source, whole, codes); break;
+    case 4: UnpackStream<4>(source, whole, codes); break;
+    case 8: UnpackStream<8>(source, whole, codes); break;
+    default: return UnpackFew(source, words, packing, count, codes);
+  }
+  const int64_t done = whole / packing.codes * packing.words;
+  UnpackFew(source + done * static_cast<int64_t>(sizeof(uint32_t)), words - done, packing, count - whole,
+            codes + whole);
+}
+
+// `count` codes from a line of words that lie `stride` words apart in `data`, the first one at `first`.
+inline void UnpackInts(std::span<const std::byte> data, int64_t first, int64_t stride, int64_t words,
+                       const IntPacking& packing, int64_t count, uint8_t* codes) {
+  constexpr int64_t kWordBytes = sizeof(uint32_t);
+  const std::byte* const source = data.data() + first * kWordBytes;
+  if (stride == 1) {
+    return UnpackLine(source, words, packing, count, codes);
+  }
+  std::byte line[256 * kWordBytes];  // brought side by side, in whole patterns
+  const int64_t most = 256 / packing.words * packing.words;
+  const int64_t codes_in_line = most / packing.words * packing.codes;
+  for (int64_t word = 0, at = 0; at < count; word += most, at += codes_in_line) {
+    const int64_t here = std::min(most, words - word);
+    for (int64_t i = 0; i < here; ++i) {
+      std::memcpy(line + i * kWordBytes, source + (word + i) * stride * kWordBytes, kWordBytes);
+    }
+    UnpackLine(line, here, packing, std::min(codes_in_line, count - at), codes + at);
   }
 }
 
