@@ -5,10 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <span>
 #include <vector>
 
+#include "base/lazy_memory.h"
 #include "base/thread_pool.h"
 
 namespace causeway::model {
@@ -21,16 +21,14 @@ class LateRows {
     int64_t row_bytes;
     int64_t together;  // rows are made in stretches that begin at multiples of it
   };
-  // Makes rows [begin, end), where begin is a multiple of `together` and so is end, or it is the last; with all threads.
+  // Makes rows [begin, end), where begin is a multiple of `together` and so is end, or it is the last; with all
+  // threads.
   using WriteRows = std::function<void(int64_t begin, int64_t end, std::byte* rows, ThreadPool& pool)>;
   // Reads what all rows need. What it gives, and it, own everything but `source`, which outlives the rows until they
   // are written.
   using Begin = std::function<WriteRows()>;
   LateRows(const Shape& shape, std::span<const std::byte> source, Begin begin)
-      : shape_(shape),
-        memory_(std::make_unique_for_overwrite<std::byte[]>(bytes())),  // untouched: no memory yet
-        source_(source),
-        begin_(std::move(begin)) {}
+      : shape_(shape), memory_(ReserveMemory(bytes())), source_(source), begin_(std::move(begin)) {}
 
   bool written() const { return memory_ != nullptr && begin_ == nullptr; }
   const Shape& shape() const { return shape_; }
@@ -61,7 +59,7 @@ class LateRows {
   size_t bytes() const { return static_cast<size_t>(shape_.rows * shape_.row_bytes); }
 
   Shape shape_;
-  std::unique_ptr<std::byte[]> memory_;
+  LazyMemory memory_;
   std::span<const std::byte> source_;
   Begin begin_;
 };

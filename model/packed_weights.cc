@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <memory>
 #include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/free_memory.h"
+#include "base/lazy_memory.h"
 #include "base/log.h"
 #include "kernels/packed.h"
 #include "model/builder.h"
@@ -175,7 +175,7 @@ void PackLate(const kernels::WeightView& weight, const LateRows& late, std::byte
   const auto [all, row_bytes, together] = late.shape();
   const int64_t first = (weight.data - late.rows().data()) / row_bytes;  // a part of a fused matrix begins inside
   const int64_t step = RowsAtOnce(weight, together);
-  const auto made = std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>((step + 2 * together) * row_bytes));
+  const LazyMemory made = ReserveMemory(static_cast<size_t>((step + 2 * together) * row_bytes));
   const LateRows::WriteRows write = late.Writer();
   for (int64_t row = 0; row < weight.rows; row += step) {
     const int64_t end = std::min(weight.rows, row + step);

@@ -84,9 +84,9 @@ Result<void> NameFactors(Json& config) {
     config["rope_scaling"] = factor == 1 ? Json() : Json{{"rope_type", "linear"}, {"factor", factor}};
     return {};
   }
-  auto fields = factor != 1 ? std::nullopt
-                            : FindLlama3Scaling(factors, config["rope_theta"].get<double>(),
-                                                config["head_dim"].get<int64_t>());
+  auto fields = factor != 1
+                    ? std::nullopt
+                    : FindLlama3Scaling(factors, config["rope_theta"].get<double>(), config["head_dim"].get<int64_t>());
   if (!fields) {
     return Unsupported("rope_freqs.weight: config.json has no words for factors other than those of llama3's scaling");
   }
@@ -124,7 +124,8 @@ Result<void> SayBiases(const Checkpoint& checkpoint, Json& config) {
 std::string FloatType(const Checkpoint& checkpoint) {
   int64_t most = 0;
   std::string type = "bfloat16";
-  for (const auto& [dtype, name] : {std::pair("F32", "float32"), std::pair("F16", "float16"), std::pair("BF16", "bfloat16")}) {
+  for (const auto& [dtype, name] :
+       {std::pair("F32", "float32"), std::pair("F16", "float16"), std::pair("BF16", "bfloat16")}) {
     int64_t elements = 0;
     for (const auto& [tensor_name, tensor] : checkpoint.tensors) {
       elements += tensor.dtype == dtype && tensor.shape.size() == 2 ? tensor.elements() : 0;
@@ -165,9 +166,14 @@ void Shorten(Json& json) {
 }
 
 // Fields that stand in a GPT-2's configuration under names of its own.
-constexpr const char* kNotGpt2[] = {"hidden_size",        "num_hidden_layers", "num_attention_heads",
-                                    "num_key_value_heads", "intermediate_size", "max_position_embeddings",
-                                    "head_dim",            "rope_theta"};
+constexpr const char* kNotGpt2[] = {"hidden_size",
+                                    "num_hidden_layers",
+                                    "num_attention_heads",
+                                    "num_key_value_heads",
+                                    "intermediate_size",
+                                    "max_position_embeddings",
+                                    "head_dim",
+                                    "rope_theta"};
 
 }  // namespace
 

@@ -149,17 +149,17 @@ Result<Json> HubTokenizer(const File& file) {
   }
   ASSIGN_OR_RETURN(Json merges, sentence_pieces ? SentencePieceMerges(file, vocabulary, ids) : BpeMerges(file, ids));
   const bool unknown = sentence_pieces && description->unknown;
-  Json model = {{"type", "BPE"},
-                {"dropout", nullptr},
-                {"unk_token", unknown ? Json(std::string(vocabulary.texts[static_cast<size_t>(*description->unknown)]))
-                                      : Json()},
-                {"continuing_subword_prefix", nullptr},
-                {"end_of_word_suffix", nullptr},
-                {"fuse_unk", sentence_pieces},
-                {"byte_fallback", sentence_pieces || description->byte_fallback},
-                {"ignore_merges", description->ignore_merges},
-                {"vocab", std::move(vocab)},
-                {"merges", std::move(merges)}};
+  Json model = {
+      {"type", "BPE"},
+      {"dropout", nullptr},
+      {"unk_token", unknown ? Json(std::string(vocabulary.texts[static_cast<size_t>(*description->unknown)])) : Json()},
+      {"continuing_subword_prefix", nullptr},
+      {"end_of_word_suffix", nullptr},
+      {"fuse_unk", sentence_pieces},
+      {"byte_fallback", sentence_pieces || description->byte_fallback},
+      {"ignore_merges", description->ignore_merges},
+      {"vocab", std::move(vocab)},
+      {"merges", std::move(merges)}};
   TokenizerParts& parts = description->parts;
   return Json{{"version", "1.0"},
               {"truncation", nullptr},

@@ -49,9 +49,9 @@ std::string MessageOf(int code) {
 
 // Scripts that patterns name. To PCRE2 \p{Han} is every character that Han texts use; here, as in Oniguruma, it is
 // those of the script alone.
-constexpr std::string_view kScripts[] = {"Han",    "Hiragana", "Katakana", "Hangul", "Bopomofo", "Latin",
-                                         "Greek",  "Cyrillic", "Arabic",   "Hebrew", "Thai",     "Devanagari",
-                                         "Bengali", "Tamil",   "Telugu",   "Lao",    "Khmer",    "Myanmar"};
+constexpr std::string_view kScripts[] = {"Han",     "Hiragana", "Katakana", "Hangul", "Bopomofo", "Latin",
+                                         "Greek",   "Cyrillic", "Arabic",   "Hebrew", "Thai",     "Devanagari",
+                                         "Bengali", "Tamil",    "Telugu",   "Lao",    "Khmer",    "Myanmar"};
 
 std::string WithScriptsAlone(std::string_view pattern) {
   std::string out;

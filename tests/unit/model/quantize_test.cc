@@ -306,8 +306,8 @@ double LargestDifference(const std::vector<float>& a, const std::vector<float>& 
 // A folder by way of a GGUF file has the codes of the folder that was made at once: names, orders of rows, norms and
 // fields survive both ways.
 TEST_F(QuantizeTest, FoldersMadeOfGgufComputeWhatTheOriginalDoes) {
-  for (const char* const name : {"gpt2", "granite", "llama", "llama-yarn", "llama3-rope", "olmo2", "phi3-longrope",
-                                 "qwen3"}) {
+  for (const char* const name :
+       {"gpt2", "granite", "llama", "llama-yarn", "llama3-rope", "olmo2", "phi3-longrope", "qwen3"}) {
     SCOPED_TRACE(name);
     const std::string original = "tests/golden/models/" + std::string(name);
     const std::string gguf = At(std::string(name) + ".gguf");
@@ -363,7 +363,8 @@ TEST(ToHubTest, ScalingsThatFactorsOfRopeStandFor) {
     std::vector<double> factors;
     for (size_t i = 0; i < rope.inverse_frequency.size(); ++i) {
       const double plain = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(dimensions));
-      factors.push_back(static_cast<double>(static_cast<float>(plain / static_cast<double>(rope.inverse_frequency[i]))));
+      factors.push_back(
+          static_cast<double>(static_cast<float>(plain / static_cast<double>(rope.inverse_frequency[i]))));
     }
     return factors;
   };
