@@ -37,7 +37,9 @@ void WordPieces::Encode(std::string_view word, std::vector<Token>& ids) const {
   const size_t before = ids.size();
   const std::string marked = std::string(kBegin).append(word);
   const std::string_view text = marked;
-  size_t at = IsTooLong(word) ? std::string::npos : 0;
+  // The mark inside a word is a character that no piece holds, not the beginning of another word.
+  const bool cannot = IsTooLong(word) || word.find(kBegin) != std::string_view::npos;
+  size_t at = cannot ? std::string::npos : 0;
   while (at < text.size()) {
     size_t end = std::min(text.size(), at + longest_);
     auto piece = Id(text.substr(at, end - at));

@@ -171,6 +171,7 @@ TEST(GgufVocabularyTest, WordPieces) {
   // The longest piece counts, even where a shorter one would have led to an end.
   EXPECT_EQ(PlainIds(tokenizer, "unaffable"), (std::vector<Token>{6, 11, 5}));
   EXPECT_EQ(PlainIds(tokenizer, "unaffix"), (std::vector<Token>{0}));
+  EXPECT_EQ(PlainIds(tokenizer, "un\u2581un"), (std::vector<Token>{0}));  // the mark in a text begins no word
   EXPECT_EQ(PlainIds(tokenizer, "UN,世É\u0001un\t un"), (std::vector<Token>{3, 7, 8, 0, 3}));
   EXPECT_EQ(PlainIds(tokenizer, "\u00C9 e\u0301"), (std::vector<Token>{9, 9}));
   EXPECT_EQ(PlainIds(tokenizer, "[CLS]"), (std::vector<Token>{0, 0, 0}));
