@@ -1,4 +1,4 @@
-// Memory that costs nothing until it is written, straight from the system, so that giving it back leaves no trace in the
+// Memory that costs nothing until it is written, straight from the system: giving it back leaves no trace in the
 // allocator (which keeps more for itself after each large piece that it sees freed).
 #pragma once
 
