@@ -18,7 +18,10 @@
 namespace causeway::model::quantize {
 namespace {
 
-constexpr std::string_view kNormEnding = "norm.weight";
+// Whether a tensor is a norm that GGUF files hold with the one added, of a family or architecture.
+bool IsNormPlusOne(std::string_view family, std::string_view name) {
+  return name.ends_with("norm.weight") && family.starts_with("gemma");
+}
 
 // ---- Names -------------------------------------------------------------------------------------------
 
@@ -172,7 +175,7 @@ Result<void> OpenGgufForHub(const std::string& name, Source& source) {
   const Network& network = *source.model->network;
   for (SourceTensor& tensor : source.tensors) {
     ReadReordered(source, network.head_dim, tensor);
-    if (tensor.name.ends_with(kNormEnding) && source.model->info.family.starts_with("gemma")) {
+    if (IsNormPlusOne(source.model->info.family, tensor.name)) {
       tensor.plus = -1.0F;
     }
     source.quantized = source.quantized || kernels::FindFormat(tensor.stored.dtype)->block_elements > 1;
@@ -189,7 +192,7 @@ void BringIntoGguf(const Source& source, std::string_view hub, SourceTensor& ten
     tensor.row_order = gguf::ReorderedRows(rows, source.model->network->head_dim);
     tensor.network_rows = tensor.row_order;
   }
-  if (hub.ends_with(kNormEnding) && source.architecture->name.starts_with("gemma")) {
+  if (IsNormPlusOne(source.architecture->name, hub)) {
     tensor.plus = 1.0F;
   }
   if (IsTransposed(hub, tensor.stored)) {
@@ -217,10 +220,6 @@ Result<void> AddHubTensorsForGguf(Source& source) {
   }
   return {};
 }
-
-}  // namespace
-
-namespace {
 
 // Of a transposed tensor: the blocks that hold the rows are decoded for each column.
 void ReadColumns(const SourceTensor& tensor, int64_t begin, int64_t end, float* values) {
