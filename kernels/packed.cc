@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "kernels/packed_sources.h"
 #include "kernels/quant/float16.h"
+#include "kernels/quant/group_blocks.h"
 
 namespace causeway::kernels {
 namespace {
@@ -72,6 +73,17 @@ void PackParams(const PackedTraits& traits, const SourceGroup& group, int64_t la
       Put(params + kPanelRows * 3, lane, group.minima[1]);
       [[fallthrough]];
     case PackedParams::kHalves: Put(params + kPanelRows, lane, group.scales[1]); break;
+    case PackedParams::kHalvesE4M3:
+      Put(params, lane, group.scales[0]);
+      Put(params + kPanelRows, lane, group.scales[1]);
+      Put(super, lane, group.wide_scale);
+      return;
+    case PackedParams::kHalvesZero:
+      for (int64_t half = 0; half < 2; ++half) {
+        Put(params + half * kPanelRows * 2, lane, group.half_scales[half]);
+        Put(params + (2 + half) * kPanelRows * 2, lane, group.half_zeros[half]);
+      }
+      return;
   }
   Put(params, lane, group.scales[0]);
   Put(super, lane, group.d);
@@ -88,8 +100,8 @@ void PackRow(const PackedFormat& format, const std::byte* row, int64_t columns, 
   for (int64_t g = 0; g < columns / kGroup; ++g) {
     format.read(row, g, group);
     PackCodes(traits, group, panel + g * traits.code_bytes() + lane * 4);
-    PackParams(traits, group, lane, panel + shape.params + g / shape.scale_groups * traits.param_bytes(),
-               panel + shape.supers + g / kSuperGroups * kSuperBytes);
+    PackParams(traits, group, lane, panel + shape.params + g / shape.param_groups * traits.param_bytes(),
+               panel + shape.supers + g / shape.super_groups * kSuperBytes);
   }
 }
 
@@ -137,6 +149,13 @@ void UnpackParams(const PackedTraits& traits, const std::byte* params, const std
         break;
       case PackedParams::kHalvesMin: minimum = dmin * FloatOf<uint8_t>(bytes + kPanelRows * 2, lane); [[fallthrough]];
       case PackedParams::kHalves: scale = d * FloatOf<int8_t>(bytes, lane); break;
+      case PackedParams::kHalvesE4M3: scale = Get<float>(super, lane) * E4M3ToFloat(Get<uint8_t>(bytes, lane)); break;
+      case PackedParams::kHalvesZero: {
+        const std::byte* const numbers = params + half * kPanelRows * 2;
+        scale = HalfOf(numbers, lane);
+        minimum = scale * HalfOf(numbers + kPanelRows * 4, lane);
+        break;
+      }
     }
   }
 }
@@ -173,14 +192,13 @@ UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group) 
   const int64_t lane = row % kPanelRows;
   const std::byte* const panel = packed.data + row / kPanelRows * shape.bytes;
   const std::byte* const codes = panel + group * traits.code_bytes();
-  const std::byte* const params = panel + shape.params + group / shape.scale_groups * traits.param_bytes();
+  const std::byte* const params = panel + shape.params + group / shape.param_groups * traits.param_bytes();
   UnpackedGroup out{};
-  UnpackParams(traits, params, panel + shape.supers + group / kSuperGroups * kSuperBytes, lane, out);
+  UnpackParams(traits, params, panel + shape.supers + group / shape.super_groups * kSuperBytes, lane, out);
   const int offset = traits.zero() ? Get<uint8_t>(params + kPanelRows * 4, lane) : traits.offset;
   for (int64_t k = 0; k < kGroup; ++k) {
     const int code = CodeAt(traits, codes, lane, k);
-    const int value =
-        traits.table == PackedTable::kNone ? code - offset : kPackedTables[static_cast<int>(traits.table)][code];
+    const int value = traits.table == PackedTable::kNone ? code - offset : NumberOf(traits.table, code);
     out.codes[k] = static_cast<int16_t>(value);
   }
   return out;

@@ -10,7 +10,8 @@
 // Six bits are a plane of four and, above it, one of two; five are four and one; three are two and one. Of G groups,
 //   codes    [G][plane][vectors]
 //   params   [G / scale_groups][...]  what PackedParams says
-//   supers   [G / 8][64 bytes]        with scales in bytes only: 16 half-precision d, then 16 dmin
+//   supers   [G / 8][64 bytes]        with scales in bytes only: 16 half-precision d, then 16 dmin; of e4m3 scales one
+//                                     float32 each for the groups that a block has, no minimum
 // Q4_0 stays 4.5 bits a weight, Q8_0 8.5; Q4_K grows from 4.5 to 4.63, Q6_K from 6.56 to 7.13, Q5_K from 5.5 to 5.63.
 // Every table of kernels reads this layout.
 #pragma once
@@ -19,6 +20,7 @@
 #include <cstdint>
 
 #include "base/thread_pool.h"
+#include "kernels/packed_numbers.h"
 #include "kernels/weight_view.h"
 
 namespace causeway::kernels {
@@ -42,14 +44,8 @@ enum class PackedParams : uint8_t {
   kHalvesMin,  // the same and two bytes: (d * scale) * code - (dmin * minimum)
   kZero,       // float32, and a byte: scale * (code - zero)
   kFloat,      // float32: scale * (code - offset)
-};
-
-// Sixteen numbers that nibbles stand for; they are stored with 128 added where a kernel needs them unsigned.
-enum class PackedTable : uint8_t { kNone, kIQ4, kE2M1 };
-inline constexpr int8_t kPackedTables[][16] = {
-    {},
-    {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
-    {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12},  // twice what e2m1 spells
+  kHalvesE4M3, // two e4m3 bytes, of both halves: (d * scale) * (code - offset), d a float32
+  kHalvesZero, // two halves and two zero points in half precision: scale * code - (scale * zero)
 };
 
 enum class PackedKind : uint8_t {
@@ -75,6 +71,12 @@ enum class PackedKind : uint8_t {
   kNibblesWide,
   kThreesWide,
   kPairsWide,
+  kTableHalves,
+  kThreesHalvesZero,
+  kTableNF4,
+  kTableFP4,
+  kTableE4M3,
+  kTableE4M3Wide,
 };
 
 // A kind as the kernels see it.
@@ -82,19 +84,30 @@ struct PackedTraits {
   PackedKind kind;
   int bits;  // of a code
   PackedParams params;
-  int offset;  // taken off every code
+  int offset;  // taken off every code; of a table: added to its numbers where a kernel needs them unsigned
   PackedTable table = PackedTable::kNone;
   bool wide = false;  // kWideGroups groups, no fewer, share a scale, and x is quantized in as many
 
   constexpr int low_bits() const { return bits == 8 ? 8 : bits >= 4 ? 4 : 2; }  // of the lower plane
   constexpr int high_bits() const { return bits - low_bits(); }
-  constexpr bool halves() const { return params == PackedParams::kHalves || params == PackedParams::kHalvesMin; }
+  constexpr bool long_numbers() const { return IsLong(table); }
+  // Whether both halves of a group have their own scales, and minima.
+  constexpr bool halves() const {
+    return params == PackedParams::kHalves || params == PackedParams::kHalvesE4M3 || half_minima();
+  }
+  constexpr bool half_minima() const {
+    return params == PackedParams::kHalvesMin || params == PackedParams::kHalvesZero;
+  }
   constexpr bool minimum() const { return params == PackedParams::kMinimum || params == PackedParams::kSixBit; }
-  constexpr bool supers() const { return params == PackedParams::kSixBit || halves(); }
+  // Whether bytes are multiplied with d (and dmin) of a super-block.
+  constexpr bool supers() const {
+    return params == PackedParams::kSixBit || params == PackedParams::kHalves || params == PackedParams::kHalvesMin;
+  }
   constexpr bool zero() const { return params == PackedParams::kZero; }
+  constexpr bool float_scale() const { return zero() || params == PackedParams::kFloat; }
   constexpr int64_t code_bytes() const { return kPanelRows * kGroup * bits / 8; }  // of a group
   constexpr int64_t param_bytes() const {
-    constexpr int64_t kBytes[] = {2, 4, 2, 2, 4, 5, 4};
+    constexpr int64_t kBytes[] = {2, 4, 2, 2, 4, 5, 4, 2, 8};
     return kPanelRows * kBytes[static_cast<int>(params)];
   }
 };
@@ -121,6 +134,12 @@ inline constexpr PackedTraits kPackedTraits[] = {
     {PackedKind::kNibblesWide, 4, PackedParams::kZero, 0, PackedTable::kNone, true},
     {PackedKind::kThreesWide, 3, PackedParams::kZero, 0, PackedTable::kNone, true},
     {PackedKind::kPairsWide, 2, PackedParams::kZero, 0, PackedTable::kNone, true},
+    {PackedKind::kTableHalves, 4, PackedParams::kHalvesE4M3, 128, PackedTable::kE2M1},
+    {PackedKind::kThreesHalvesZero, 3, PackedParams::kHalvesZero, 0},
+    {PackedKind::kTableNF4, 4, PackedParams::kFloat, 128, PackedTable::kNF4},
+    {PackedKind::kTableFP4, 4, PackedParams::kFloat, 128, PackedTable::kFP4},
+    {PackedKind::kTableE4M3, 8, PackedParams::kFloat, 128, PackedTable::kE4M3},
+    {PackedKind::kTableE4M3Wide, 8, PackedParams::kFloat, 128, PackedTable::kE4M3, true},
 };
 inline constexpr int kPackedKinds = sizeof(kPackedTraits) / sizeof(kPackedTraits[0]);
 constexpr const PackedTraits& TraitsOf(PackedKind kind) { return kPackedTraits[static_cast<int>(kind)]; }
@@ -140,16 +159,20 @@ constexpr int64_t XGroupOf(const Packing& packing) {
 struct PanelShape {
   int64_t params;
   int64_t supers;
-  int64_t bytes;  // a multiple of a cache line
-  int64_t scale_groups;
+  int64_t bytes;         // a multiple of a cache line
+  int64_t param_groups;  // groups that share what lies at `params`
+  int64_t super_groups;  // groups that share 64 bytes at `supers`
 };
 constexpr PanelShape ShapeOfPanel(const Packing& packing, int64_t columns) {
   const PackedTraits& traits = TraitsOf(packing.kind);
   const int64_t groups = columns / kGroup;
+  const bool has_float_d = traits.params == PackedParams::kHalvesE4M3;
+  const int64_t param_groups = has_float_d ? 1 : packing.scale_groups;
+  const int64_t super_groups = has_float_d ? packing.scale_groups : kSuperGroups;
   const int64_t params = groups * traits.code_bytes();
-  const int64_t supers = params + groups / packing.scale_groups * traits.param_bytes();
-  const int64_t end = supers + (traits.supers() ? groups / kSuperGroups * kSuperBytes : 0);
-  return {params, supers, (end + 63) / 64 * 64, packing.scale_groups};
+  const int64_t supers = params + groups / param_groups * traits.param_bytes();
+  const int64_t end = supers + (has_float_d || traits.supers() ? groups / super_groups * kSuperBytes : 0);
+  return {params, supers, (end + 63) / 64 * 64, param_groups, super_groups};
 }
 
 // Bytes of a packed weight.

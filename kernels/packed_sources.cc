@@ -1,8 +1,12 @@
 // Where the numbers of a group lie is told in quant/: ggml_blocks.cc, k_quants.cc, iq4.cc, group_blocks.cc.
 #include "kernels/packed_sources.h"
 
+#include <algorithm>
+#include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kernels/quant/group_codes.h"
 
@@ -190,6 +194,120 @@ void ReadMXFP4(const std::byte* row, int64_t group, SourceGroup& out) {
   ReadNibbles(block + 1, out.codes);
 }
 
+// A scale of float32 for kElements codes, which follow it; `fine` bytes of e4m3 between them.
+template <int kBits, int kElements, int kFine = 0>
+struct ScaledBlock {
+  static constexpr int64_t kChunks = kElements / kGroup;
+  static constexpr int64_t kBytes = 4 + kFine + kElements / 8 * kBits;
+  const std::byte* block;
+  int64_t chunk;
+
+  ScaledBlock(const std::byte* row, int64_t group) : block(row + group / kChunks * kBytes), chunk(group % kChunks) {}
+  float Scale() const {
+    float scale;
+    std::memcpy(&scale, block, sizeof(scale));
+    return scale;
+  }
+  uint8_t Fine(int64_t i) const { return ByteAt(block + 4 + i); }
+  const std::byte* Codes() const { return block + 4 + kFine; }
+  void ReadChunk(uint8_t (&codes)[kGroup]) const {
+    UnpackChunk<kBits>(reinterpret_cast<const uint8_t*>(Codes() + chunk * (kGroup / 8 * kBits)), codes);
+  }
+};
+
+constexpr float kOver127 = 1.0F / 127.0F;
+template <int kElements>
+void ReadLLMInt8(const std::byte* row, int64_t group, SourceGroup& out) {
+  const ScaledBlock<8, kElements> from(row, group);
+  out.wide_scale = from.Scale() * kOver127;
+  out.zero = 128;
+  from.ReadChunk(out.codes);
+}
+template <int kElements>
+void ReadNF4(const std::byte* row, int64_t group, SourceGroup& out) {
+  const ScaledBlock<4, kElements> from(row, group);
+  out.wide_scale = from.Scale() * kNF4Unit;
+  from.ReadChunk(out.codes);
+}
+template <int kElements>
+void ReadFP4(const std::byte* row, int64_t group, SourceGroup& out) {
+  const ScaledBlock<4, kElements> from(row, group);
+  out.wide_scale = from.Scale() * kFP4Unit;
+  from.ReadChunk(out.codes);
+}
+// A NaN among the fine scales makes that of the block one.
+template <int kElements>
+void ReadNVFP4(const std::byte* row, int64_t group, SourceGroup& out) {
+  constexpr int kRuns = kElements / 16;
+  const ScaledBlock<4, kElements, kRuns> from(row, group);
+  out.wide_scale = 0.5F / from.Scale();
+  for (int i = 0; i < kRuns; ++i) {
+    if ((from.Fine(i) & 0x7f) == 0x7f) {
+      out.wide_scale = std::numeric_limits<float>::quiet_NaN();
+    }
+  }
+  out.scales[0] = from.Fine(2 * from.chunk);
+  out.scales[1] = from.Fine(2 * from.chunk + 1);
+  from.ReadChunk(out.codes);
+}
+
+// Small floats are spelt again, as large as they can be: powers of two go from all codes of a block to its scale, which
+// loses nothing, and then the numbers that kernels make of them are exact to 15 bits of the largest.
+using E4M3Doubled = std::array<std::array<uint8_t, 256>, 18>;
+constexpr E4M3Doubled MakeE4M3Doubled() {
+  E4M3Doubled doubled{};
+  for (size_t code = 0; code < 256; ++code) {
+    doubled[0][code] = static_cast<uint8_t>(code);
+    for (size_t times = 1; times < doubled.size(); ++times) {
+      const int before = doubled[times - 1][code];
+      const int magnitude = before & 0x7f;
+      const int twice = magnitude < 8 ? 2 * magnitude : magnitude + 8;  // what overflows is not asked for
+      doubled[times][code] = static_cast<uint8_t>((before & 0x80) | (twice & 0x7f));
+    }
+  }
+  return doubled;
+}
+constexpr E4M3Doubled kE4M3Doubled = MakeE4M3Doubled();
+
+// How often the largest of such magnitudes can be doubled.
+size_t DoublingsOfE4M3(int magnitude) {
+  size_t times = 0;
+  while (magnitude != 0 && (magnitude < 8 || magnitude + 8 < 0x7f)) {
+    magnitude = magnitude < 8 ? 2 * magnitude : magnitude + 8;
+    ++times;
+  }
+  return times;
+}
+template <int kElements>
+void ReadE4M3(const std::byte* row, int64_t group, SourceGroup& out) {
+  const ScaledBlock<8, kElements> from(row, group);
+  int largest = 0;
+  for (int i = 0; i < kElements; ++i) {
+    largest = std::max(largest, ByteAt(from.Codes() + i) & 0x7f);
+  }
+  const size_t times = DoublingsOfE4M3(largest);
+  from.ReadChunk(out.codes);
+  for (uint8_t& code : out.codes) {
+    code = kE4M3Doubled[times][code];
+  }
+  out.wide_scale = largest == 0x7f ? std::numeric_limits<float>::quiet_NaN()
+                                   : std::ldexp(from.Scale() * kE4M3Unit, -static_cast<int>(times));
+}
+
+// Two blocks of spqr.cc.
+void ReadSPQR3(const std::byte* row, int64_t group, SourceGroup& out) {
+  for (int64_t half = 0; half < 2; ++half) {
+    const std::byte* const block = row + (2 * group + half) * 10;
+    out.half_scales[half] = HalfAt(block);
+    out.half_zeros[half] = HalfAt(block + 2);
+    uint64_t codes = 0;
+    std::memcpy(&codes, block + 4, 6);
+    for (int64_t i = 0; i < kGroup / 2; ++i) {
+      out.codes[half * kGroup / 2 + i] = static_cast<uint8_t>((codes >> (3 * i)) & 7);
+    }
+  }
+}
+
 using enum PackedKind;
 constexpr PackedFormat kPackedFormats[] = {
     {FormatId::kQ8_0, {kBytes, 1}, ReadQ8_0},
@@ -216,7 +334,18 @@ constexpr PackedFormat kPackedFormats[] = {
     {FormatId::kU2G128, {kPairsWide, 4}, ReadUniform<2, 128>},
     {FormatId::kU2G64, {kPairsZero, 2}, ReadUniform<2, 64>},
     {FormatId::kU2G32, {kPairsZero, 1}, ReadUniform<2, 32>},
+    {FormatId::kLLM_INT8G128, {kBytesWide, 4}, ReadLLMInt8<128>},
+    {FormatId::kLLM_INT8G32, {kBytesZero, 1}, ReadLLMInt8<32>},
+    {FormatId::kE4M3G128, {kTableE4M3Wide, 4}, ReadE4M3<128>},
+    {FormatId::kE4M3G32, {kTableE4M3, 1}, ReadE4M3<32>},
+    {FormatId::kNF4G64, {kTableNF4, 2}, ReadNF4<64>},
+    {FormatId::kNF4G32, {kTableNF4, 1}, ReadNF4<32>},
+    {FormatId::kFP4G64, {kTableFP4, 2}, ReadFP4<64>},
+    {FormatId::kFP4G32, {kTableFP4, 1}, ReadFP4<32>},
     {FormatId::kMXFP4, {kTableFloat, 1}, ReadMXFP4},
+    {FormatId::kNVFP4G128, {kTableHalves, 4}, ReadNVFP4<128>},
+    {FormatId::kNVFP4G32, {kTableHalves, 1}, ReadNVFP4<32>},
+    {FormatId::kSPQR3, {kThreesHalvesZero, 1}, ReadSPQR3},
 };
 
 }  // namespace

@@ -35,8 +35,7 @@ std::vector<Projection*> ProjectionsOf(Network& network) {
 }
 
 bool IsPacked(const Projection& projection) {
-  // Inputs that a checkpoint rounds its own way are not to be rounded twice.
-  return projection.weight.data != nullptr && projection.weight.input_rounding == nullptr &&
+  return projection.weight.data != nullptr && projection.weight.columns % kernels::kGroup == 0 &&
          kernels::PackingOf(projection.weight.format).kind != kernels::PackedKind::kNone;
 }
 
@@ -104,6 +103,8 @@ void Bind(kernels::WeightView& weight, const std::byte* packed) {
   weight.data = packed;
   weight.row_bytes = 0;
   weight.layout = kernels::WeightLayout::kPanels;
+  // Linear rounds x itself, to 8 bits in short groups: closer than any checkpoint asks for, and not to be done twice.
+  weight.input_rounding = nullptr;
 }
 
 bool MapFrom(const RepackCache& cache, const PackJob& packing, Network& network, ThreadPool& pool) {

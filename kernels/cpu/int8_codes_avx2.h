@@ -1,6 +1,7 @@
 // Quads of a panel's groups, and their products with x. Included by int8_tile_avx2.h only.
 #pragma once
 
+#include "kernels/cpu/int8_e4m3.h"
 #include "kernels/cpu/int8_vec_avx2.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
@@ -42,42 +43,66 @@ CAUSEWAY_INLINE __m256i LoadFields(const std::byte* plane) {
   }
 }
 
-// Quad `kQuad` of half of a panel's rows (`group` points at them): codes (what a table holds for them, plus the
-// offset), or signed numbers.
+// Codes of quad `kQuad` of half of a panel's rows (`group` points at them).
 template <PackedKind kKind, int kQuad>
-CAUSEWAY_INLINE __m256i LoadQuad(const std::byte* group) {
+CAUSEWAY_INLINE __m256i LoadCodes(const std::byte* group) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   constexpr int kLow = kTraits.low_bits();
   constexpr int kHigh = kTraits.high_bits();
   if constexpr (kLow == 8) {
-    const __m256i codes = LoadHalf(group + kQuad * 64);
-    return IsSigned(kTraits) ? _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80))) : codes;
+    return LoadHalf(group + kQuad * 64);
   } else {
     __m256i codes = And(LoadFields<kLow, kQuad, 0>(group), (1 << kLow) - 1);
     if constexpr (kHigh > 0) {
       const __m256i high = LoadFields<kHigh, kQuad, kLow>(group + kLow * 64);
       codes = _mm256_or_si256(codes, And(high, ((1 << kHigh) - 1) << kLow));
     }
-    if constexpr (kTraits.table != PackedTable::kNone) {
-      const auto* const table = reinterpret_cast<const __m128i*>(kPackedTables[static_cast<int>(kTraits.table)]);
-      const __m128i offset = _mm_set1_epi8(static_cast<char>(OffsetLeft(kTraits)));
-      const __m128i numbers = _mm_add_epi8(_mm_loadu_si128(table), offset);
-      codes = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(numbers), codes);
-    }
     return codes;
   }
 }
 
-// sum + a quad's products: pairs of 16 bits where codes are unsigned and there is no VNNI, else 32 bits.
-template <PackedKind kKind>
-CAUSEWAY_INLINE __m256i AddProducts(__m256i sum, __m256i weights, __m256i four) {
-  if constexpr (kHasVnni) {
-    return DotBytes(sum, weights, four);
-  } else if constexpr (IsSigned(TraitsOf(kKind))) {
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
-    return _mm256_add_epi32(sum, WidenPairs(pairs));
+// A quad as it is multiplied: codes, or the numbers of a table, signed or plus the offset; of long ones the offset is
+// the high half's.
+struct Quad {
+  __m256i high, low;
+};
+template <PackedKind kKind, int kQuad>
+CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  const __m256i codes = LoadCodes<kKind, kQuad>(group);
+  if constexpr (kTraits.table == PackedTable::kE4M3) {
+    Quad quad;
+    SplitE4M3(codes, quad.high, quad.low);
+    quad.high = kHasVnni ? FlipSigns(quad.high) : quad.high;
+    return quad;
+  } else if constexpr (kTraits.table != PackedTable::kNone) {
+    static constexpr NumberBytes kNumbers = BytesOfNumbers(kTraits.table, OffsetLeft(kTraits));
+    return {_mm256_shuffle_epi8(InAllLanes(kNumbers.high), codes), _mm256_shuffle_epi8(InAllLanes(kNumbers.low), codes)};
   } else {
-    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, four));
+    const __m256i numbers = IsSigned(kTraits) ? FlipSigns(codes) : codes;
+    return {numbers, numbers};
+  }
+}
+
+// Unsigned times signed bytes, of which the former's sign goes to the latter: pairs of 16 bits.
+inline __m256i MultiplySigned(__m256i weights, __m256i four) {
+  return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
+}
+// sum + a quad's products: pairs of 16 bits where codes are unsigned and there is no VNNI, else 32 bits. Of long numbers
+// with VNNI one half at a time.
+template <PackedKind kKind, bool kLow>
+CAUSEWAY_INLINE __m256i AddProducts(__m256i sum, const Quad& weights, __m256i four) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  if constexpr (kHasVnni) {
+    return DotBytes(sum, kLow ? weights.low : weights.high, four);
+  } else if constexpr (kTraits.long_numbers()) {
+    const __m256i high = _mm256_madd_epi16(MultiplySigned(weights.high, four), _mm256_set1_epi16(128));
+    const __m256i low = WidenPairs(_mm256_maddubs_epi16(weights.low, four));
+    return _mm256_add_epi32(sum, _mm256_add_epi32(high, low));
+  } else if constexpr (IsSigned(kTraits)) {
+    return _mm256_add_epi32(sum, WidenPairs(MultiplySigned(weights.high, four)));
+  } else {
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights.high, four));
   }
 }
 

@@ -1,6 +1,7 @@
 // Quads of a panel's groups as vpdpbusd wants them. Included by int8_tile_avx512.h only.
 #pragma once
 
+#include "kernels/cpu/int8_e4m3.h"
 #include "kernels/cpu/int8_vec_avx512.h"
 #include "kernels/packed.h"
 
@@ -24,9 +25,9 @@ CAUSEWAY_INLINE __m512i LoadFields(const std::byte* plane) {
   }
 }
 
-// Quad `kQuad` of a group: unsigned codes, or what the table holds for them, plus the offset.
+// Codes of quad `kQuad` of a group.
 template <PackedKind kKind, int kQuad>
-CAUSEWAY_INLINE __m512i LoadQuad(const std::byte* group) {
+CAUSEWAY_INLINE __m512i LoadCodes(const std::byte* group) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   constexpr int kLow = kTraits.low_bits();
   constexpr int kHigh = kTraits.high_bits();
@@ -37,10 +38,28 @@ CAUSEWAY_INLINE __m512i LoadQuad(const std::byte* group) {
     if constexpr (kHigh > 0) {
       codes = OrAnd(codes, LoadFields<kHigh, kQuad, kLow>(group + kLow * 64), ((1 << kHigh) - 1) << kLow);
     }
-    if constexpr (kTraits.table != PackedTable::kNone) {
-      codes = LookUp(kPackedTables[static_cast<int>(kTraits.table)], kTraits.offset, codes);
-    }
     return codes;
+  }
+}
+
+// A quad as it is multiplied, unsigned: codes, or the numbers of a table plus the offset; of long ones the offset is the
+// high half's.
+struct Quad {
+  __m512i high, low;
+};
+template <PackedKind kKind, int kQuad>
+CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  const __m512i codes = LoadCodes<kKind, kQuad>(group);
+  if constexpr (kTraits.table == PackedTable::kNone) {
+    return {codes, codes};
+  } else if constexpr (kTraits.table == PackedTable::kE4M3) {
+    Quad quad;
+    SplitE4M3(codes, quad.high, quad.low);
+    return quad;
+  } else {
+    static constexpr NumberBytes kNumbers = BytesOfNumbers(kTraits.table, kTraits.offset);
+    return {LookUp(kNumbers.high, codes), LookUp(kNumbers.low, codes)};
   }
 }
 

@@ -16,8 +16,13 @@ struct HalfParams {
 
   // Of all of the group, or of its half `section` where halves have their own.
   CAUSEWAY_INLINE __m256 Scale(int section) const {
-    if constexpr (kTraits.params == PackedParams::kZero || kTraits.params == PackedParams::kFloat) {
+    if constexpr (kTraits.float_scale()) {
       return _mm256_loadu_ps(reinterpret_cast<const float*>(params) + half * 8);
+    } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
+      const __m256 d = _mm256_loadu_ps(reinterpret_cast<const float*>(super) + half * 8);
+      return _mm256_mul_ps(d, EightE4M3(params + section * kPanelRows + half * 8));
+    } else if constexpr (kTraits.params == PackedParams::kHalvesZero) {
+      return HalfFloats(params + section * kPanelRows * 2 + half * 16);
     } else if constexpr (kTraits.supers()) {
       return _mm256_mul_ps(HalfFloats(super + half * 16), SignedFloats(params + section * kPanelRows + half * 8));
     } else {
@@ -29,6 +34,8 @@ struct HalfParams {
       const int64_t before = (kTraits.halves() ? 2 : 1) + section;
       const __m256i bytes = EightBytes(params + before * kPanelRows + half * 8);
       return _mm256_mul_ps(HalfFloats(super + kSuperBytes / 2 + half * 16), _mm256_cvtepi32_ps(bytes));
+    } else if constexpr (kTraits.params == PackedParams::kHalvesZero) {
+      return _mm256_mul_ps(Scale(section), HalfFloats(params + (2 + section) * kPanelRows * 2 + half * 16));
     } else {
       return HalfFloats(params + kPanelRows * 2 + half * 16);
     }

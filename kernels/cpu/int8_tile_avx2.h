@@ -34,18 +34,18 @@ struct Dots {
     }
   }
 
-  // Quads from the `kFirst`th of their order on, kCount of them.
-  template <int kFirst, int kCount>
+  // Quads from the `kFirst`th of their order on, kCount of them; kLow: the low halves of long numbers, with VNNI.
+  template <int kFirst, int kCount, bool kLow = false>
   CAUSEWAY_INLINE void AddQuads(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C]) {
     if constexpr (kHasVnni || IsSigned(kTraits)) {
-      AddEach<kFirst>(codes, x, whole, std::make_integer_sequence<int, kCount>());
+      AddEach<kFirst, kLow>(codes, x, whole, std::make_integer_sequence<int, kCount>());
     } else {
       constexpr int kStep = QuadsTogether(kTraits) < kCount ? QuadsTogether(kTraits) : kCount;
       __m256i pairs[H][C];
       CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
         CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { pairs[h][c] = _mm256_setzero_si256(); }
       }
-      AddEach<kFirst>(codes, x, pairs, std::make_integer_sequence<int, kStep>());
+      AddEach<kFirst, kLow>(codes, x, pairs, std::make_integer_sequence<int, kStep>());
       CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
         CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
           whole[h][c] = _mm256_add_epi32(whole[h][c], WidenPairs(pairs[h][c]));
@@ -54,6 +54,13 @@ struct Dots {
       if constexpr (kStep < kCount) {
         AddQuads<kFirst + kStep, kCount - kStep>(codes, x);
       }
+    }
+  }
+
+  // What was added so far are high halves.
+  CAUSEWAY_INLINE void ShiftToHigh() {
+    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { whole[h][c] = _mm256_slli_epi32(whole[h][c], 7); }
     }
   }
 
@@ -81,20 +88,20 @@ struct Dots {
   }
 
  private:
-  template <int kFirst, int... kAt>
+  template <int kFirst, bool kLow, int... kAt>
   CAUSEWAY_INLINE void AddEach(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C],
                                __m256i (&to)[H][C], std::integer_sequence<int, kAt...>) {
-    (AddQuad<QuadAt(kTraits, kFirst + kAt)>(codes, x, to), ...);
+    (AddQuad<QuadAt(kTraits, kFirst + kAt), kLow>(codes, x, to), ...);
   }
-  template <int kQuad>
+  template <int kQuad, bool kLow>
   CAUSEWAY_INLINE void AddQuad(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C],
                                __m256i (&to)[H][C]) {
-    __m256i weights[H];
+    Quad weights[H];
     CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) { weights[h] = LoadQuad<kKind, kQuad>(codes[h / 2] + h % 2 * 32); }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       const __m256i four = BroadcastFour(x[c] + kQuad * 4);
       CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
-        to[h][c] = AddProducts<kKind>(to[h][c], weights[h], four);
+        to[h][c] = AddProducts<kKind, kLow>(to[h][c], weights[h], four);
         asm volatile("" : "+v"(to[h][c]));  // in its register: else g++ multiplies far ahead and stores the products
       }
     }
@@ -115,27 +122,43 @@ CAUSEWAY_INLINE void TakeMinima(const HalfParams<kKind> (&halves)[H], const XGro
   }
 }
 
+// Adds the quads of all that shares a scale.
+template <PackedKind kKind, bool kLow, int H, int C>
+CAUSEWAY_INLINE void AddCodes(const std::byte* const (&panels)[H / 2], const std::byte* const (&x)[C],
+                              Dots<kKind, H, C>& dots) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  const std::byte* codes[H / 2];
+  const std::byte* rows[C];
+  CAUSEWAY_UNROLL for (int r = 0; r < H / 2; ++r) { codes[r] = panels[r]; }
+  CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x[c]; }
+  for (int64_t i = 0; i < (kTraits.wide ? kWideGroups : 1); ++i) {
+    dots.template AddQuads<0, kQuads, kLow>(codes, rows);
+    CAUSEWAY_UNROLL for (int r = 0; r < H / 2; ++r) { codes[r] += kTraits.code_bytes(); }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kGroup; }
+  }
+}
+
 // Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`.
 template <PackedKind kKind, int R, int C>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
                                const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   constexpr int H = 2 * R;
-  constexpr int64_t kCodeBytes = kTraits.code_bytes();
   constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;  // groups of the weight in one of x
-  const int scale_shift = __builtin_ctzll(static_cast<uint64_t>(shape.scale_groups));
+  const int param_shift = __builtin_ctzll(static_cast<uint64_t>(shape.param_groups));
+  const int super_shift = __builtin_ctzll(static_cast<uint64_t>(kTraits.supers() ? kSuperGroups : shape.super_groups));
   const std::byte* codes[R];
   const std::byte* rows[C];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   for (int64_t g = 0; g < x.per_row; ++g) {
     AskAhead(ahead, g);
-    const int64_t scale_group = kTraits.wide ? g : kTraits.zero() ? g >> scale_shift : g;
+    const int64_t param_group = kTraits.float_scale() && !kTraits.wide ? g >> param_shift : g;
     HalfParams<kKind> halves[H];
     const XGroup* groups[C];
     CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
-      halves[h] = {panels[h / 2] + shape.params + scale_group * kTraits.param_bytes(),
-                   panels[h / 2] + shape.supers + g / kSuperGroups * kSuperBytes, h % 2};
+      halves[h] = {panels[h / 2] + shape.params + param_group * kTraits.param_bytes(),
+                   panels[h / 2] + shape.supers + (g >> super_shift) * kSuperBytes, h % 2};
     }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kTogether * kGroup);
@@ -148,22 +171,20 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       dots.template Start<1>(halves, groups);
       dots.template AddQuads<kQuads / 2, kQuads / 2>(codes, rows);
       dots.template Finish<1>(halves, groups, sums);
+      if constexpr (kTraits.half_minima()) {
+        TakeMinima<kKind, H, C>(halves, groups, sums);
+      }
     } else {
       dots.template Start<0>(halves, groups);
-    }
-    for (int64_t i = 0; i < kTogether; ++i) {
-      if constexpr (!kTraits.halves()) {
-        dots.template AddQuads<0, kQuads>(codes, rows);
+      AddCodes<kKind, false, H, C>(codes, rows, dots);
+      if constexpr (kHasVnni && kTraits.long_numbers()) {
+        dots.ShiftToHigh();
+        AddCodes<kKind, true, H, C>(codes, rows, dots);
       }
-      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] += kCodeBytes; }
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kGroup; }
-    }
-    if constexpr (!kTraits.halves()) {
       dots.template Finish<0>(halves, groups, sums);
-    } else if constexpr (kTraits.params == PackedParams::kHalvesMin) {
-      TakeMinima<kKind, H, C>(halves, groups, sums);
     }
-    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += sizeof(XGroup); }
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] += kTogether * kTraits.code_bytes(); }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kTogether * kGroup + sizeof(XGroup); }
   }
 }
 

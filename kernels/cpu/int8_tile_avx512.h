@@ -43,8 +43,16 @@ struct GroupParams {
   Vec minimum[2];
 
   CAUSEWAY_INLINE void Load(const std::byte* params, const std::byte* super) {
-    if constexpr (kTraits.params == PackedParams::kZero || kTraits.params == PackedParams::kFloat) {
+    if constexpr (kTraits.float_scale()) {
       scale[0] = CAUSEWAY_ISA::Load(reinterpret_cast<const float*>(params));
+    } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
+      const Vec d = CAUSEWAY_ISA::Load(reinterpret_cast<const float*>(super));
+      CAUSEWAY_UNROLL for (int i = 0; i < 2; ++i) { scale[i] = Mul(d, SixteenE4M3(params + i * kPanelRows)); }
+    } else if constexpr (kTraits.params == PackedParams::kHalvesZero) {
+      CAUSEWAY_UNROLL for (int i = 0; i < 2; ++i) {
+        scale[i] = LoadF16(params + i * kPanelRows * 2);
+        minimum[i] = Mul(scale[i], LoadF16(params + (2 + i) * kPanelRows * 2));
+      }
     } else if constexpr (!kTraits.supers()) {
       scale[0] = LoadF16(params);
       if constexpr (kTraits.minimum()) {
@@ -66,7 +74,7 @@ struct GroupParams {
   }
 };
 
-// The integers of a tile in a group: of second halves that have their own scales apart.
+// The integers of a tile in a group: of second halves that have their own scales apart, as of low halves of long numbers.
 template <PackedKind kKind, int R, int C>
 struct Dots {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
@@ -83,6 +91,8 @@ struct Dots {
         first[r][c] = StartOf<kKind, 0>(*groups[c], zeros);
         if constexpr (kTraits.halves()) {
           second[r][c] = StartOf<kKind, 1>(*groups[c], zeros);
+        } else if constexpr (kTraits.long_numbers()) {
+          second[r][c] = _mm512_setzero_si512();
         }
       }
     }
@@ -90,13 +100,16 @@ struct Dots {
 
   template <int kQuad>
   CAUSEWAY_INLINE void AddQuad(const std::byte* const (&codes)[R], const std::byte* const (&x)[C]) {
-    __m512i weights[R];
+    Quad weights[R];
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { weights[r] = LoadQuad<kKind, kQuad>(codes[r]); }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       const __m512i four = BroadcastFour(x[c] + kQuad * 4);
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
         __m512i& sum = kTraits.halves() && kQuad >= kQuads / 2 ? second[r][c] : first[r][c];
-        sum = DotBytes(sum, weights[r], four);
+        sum = DotBytes(sum, weights[r].high, four);
+        if constexpr (kTraits.long_numbers()) {
+          second[r][c] = DotBytes(second[r][c], weights[r].low, four);
+        }
       }
     }
   }
@@ -113,14 +126,18 @@ struct Dots {
       const XGroup& group = *groups[c];
       const Vec x_scale = Set1(group.scale);
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-        Vec sum = Fma(ToFloats(first[r][c]), Mul(params[r].scale[0], x_scale), sums[r][c]);
+        __m512i whole = first[r][c];
+        if constexpr (kTraits.long_numbers()) {
+          whole = _mm512_add_epi32(_mm512_slli_epi32(whole, 7), second[r][c]);
+        }
+        Vec sum = Fma(ToFloats(whole), Mul(params[r].scale[0], x_scale), sums[r][c]);
         if constexpr (kTraits.minimum()) {
           sum = Fma(params[r].minimum[0], Set1(group.minus_scaled_sum), sum);
         }
         if constexpr (kTraits.halves()) {
           sum = Fma(ToFloats(second[r][c]), Mul(params[r].scale[1], x_scale), sum);
         }
-        if constexpr (kTraits.params == PackedParams::kHalvesMin) {
+        if constexpr (kTraits.half_minima()) {
           sum = Fma(params[r].minimum[0], Set1(group.ScaledFirst()), sum);
           sum = Fma(params[r].minimum[1], Set1(group.ScaledSecond()), sum);
         }
@@ -140,18 +157,19 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
   constexpr int64_t kXBytes = kTogether * kGroup;
   // Low and high nibbles of the same bytes one after the other.
   using Order = std::integer_sequence<int, 0, 4, 1, 5, 2, 6, 3, 7>;
-  const int scale_shift = __builtin_ctzll(static_cast<uint64_t>(shape.scale_groups));
+  const int param_shift = __builtin_ctzll(static_cast<uint64_t>(shape.param_groups));
+  const int super_shift = __builtin_ctzll(static_cast<uint64_t>(kTraits.supers() ? kSuperGroups : shape.super_groups));
   const std::byte* codes[R];
   const std::byte* rows[C];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   for (int64_t g = 0; g < x.per_row; ++g) {
     AskAhead(ahead, g);
-    const int64_t scale_group = kTraits.wide ? g : kTraits.zero() ? g >> scale_shift : g;
+    const int64_t param_group = kTraits.float_scale() && !kTraits.wide ? g >> param_shift : g;
     const std::byte* params[R];
     const XGroup* groups[C];
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-      params[r] = panels[r] + shape.params + scale_group * kTraits.param_bytes();
+      params[r] = panels[r] + shape.params + param_group * kTraits.param_bytes();
     }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kXBytes); }
     Dots<kKind, R, C> dots;
@@ -163,7 +181,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
     }
     GroupParams<kKind> numbers[R];
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-      numbers[r].Load(params[r], panels[r] + shape.supers + g / kSuperGroups * kSuperBytes);
+      numbers[r].Load(params[r], panels[r] + shape.supers + (g >> super_shift) * kSuperBytes);
     }
     dots.Finish(numbers, groups, sums);
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += sizeof(XGroup); }

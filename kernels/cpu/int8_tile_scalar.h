@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/int8_ahead.h"
 #include "kernels/packed.h"
+#include "kernels/quant/group_blocks.h"
 #include "kernels/quantized_x.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
@@ -52,7 +53,7 @@ inline int CodeAt(const std::byte* codes, int64_t lane, int64_t k) {
     code |= FieldAt<kTraits.high_bits()>(codes + kTraits.low_bits() * 64, lane, k) << kTraits.low_bits();
   }
   if constexpr (kTraits.table != PackedTable::kNone) {
-    code = kPackedTables[static_cast<int>(kTraits.table)][code] + kTraits.offset;
+    code = NumberOf(kTraits.table, code) + kTraits.offset;
   }
   return code;
 }
@@ -76,8 +77,19 @@ template <PackedKind kKind>
 inline RowParams ParamsOf(const std::byte* params, const std::byte* super, int64_t lane) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   RowParams out{};
-  if constexpr (kTraits.params == PackedParams::kZero || kTraits.params == PackedParams::kFloat) {
+  if constexpr (kTraits.float_scale()) {
     std::memcpy(out.scale, params + lane * 4, sizeof(float));
+  } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
+    float d;
+    std::memcpy(&d, super + lane * 4, sizeof(d));
+    for (int i = 0; i < 2; ++i) {
+      out.scale[i] = d * E4M3ToFloat(static_cast<uint8_t>(params[i * kPanelRows + lane]));
+    }
+  } else if constexpr (kTraits.params == PackedParams::kHalvesZero) {
+    for (int i = 0; i < 2; ++i) {
+      out.scale[i] = HalfNumber(params + i * kPanelRows * 2, lane);
+      out.minimum[i] = out.scale[i] * HalfNumber(params + (2 + i) * kPanelRows * 2, lane);
+    }
   } else if constexpr (!kTraits.supers()) {
     out.scale[0] = HalfNumber(params, lane);
     out.minimum[0] = kTraits.minimum() ? HalfNumber(params + kPanelRows * 2, lane) : 0.0F;
@@ -114,7 +126,7 @@ inline void AddGroup(const std::byte* codes, const RowParams& params, int offset
   if constexpr (kTraits.halves()) {
     sum += static_cast<float>(dots[1]) * (params.scale[1] * group.scale);
   }
-  if constexpr (kTraits.params == PackedParams::kHalvesMin) {
+  if constexpr (kTraits.half_minima()) {
     sum += params.minimum[0] * group.ScaledFirst();
     sum += params.minimum[1] * group.ScaledSecond();
   }
@@ -130,8 +142,8 @@ void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, con
   for (int64_t g = 0; g < x.per_row; ++g) {
     const std::byte* const codes = panels[0] + g * kTogether * kTraits.code_bytes();
     const std::byte* const params =
-        panels[0] + shape.params + g * kTogether / shape.scale_groups * kTraits.param_bytes();
-    const std::byte* const super = panels[0] + shape.supers + g / kSuperGroups * kSuperBytes;
+        panels[0] + shape.params + g * kTogether / shape.param_groups * kTraits.param_bytes();
+    const std::byte* const super = panels[0] + shape.supers + g / shape.super_groups * kSuperBytes;
     for (int64_t lane = 0; lane < kPanelRows; ++lane) {
       const RowParams numbers = ParamsOf<kKind>(params, super, lane);
       const int offset = kTraits.zero() ? static_cast<int>(params[kPanelRows * 4 + lane]) : kTraits.offset;

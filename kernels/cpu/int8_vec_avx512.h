@@ -58,11 +58,10 @@ inline __m512i And(__m512i bytes, int mask) {
 }
 // codes | (bits & mask)
 inline __m512i OrAnd(__m512i codes, __m512i bits, int mask) { return _mm512_or_si512(codes, And(bits, mask)); }
-// Codes below 16 to the table's numbers, `offset` added.
-inline __m512i LookUp(const int8_t (&table)[16], int offset, __m512i codes) {
-  const __m128i numbers =
-      _mm_add_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)), _mm_set1_epi8(static_cast<char>(offset)));
-  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(numbers), codes);
+// Codes below 16 to the table's bytes.
+inline __m512i LookUp(const int8_t (&table)[16], __m512i codes) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), codes);
 }
 #if defined(CAUSEWAY_EMULATE_AVX512)
 inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) {

@@ -121,9 +121,9 @@ constexpr OptionRow kOptions[] = {
      .group = OptionGroup::kMachine,
      .member = &Options::activations,
      .fallback = "int8",
-     .doc = "What quantized weights multiply. int8: activations are rounded to 8 bits in groups of 32 and weights "
-            "repacked when they load, where kernels have integer arithmetic for their format (Q8_0, Q4_0, Q4_K); other "
-            "weights multiply float32. f32: all do.",
+     .doc = "What quantized weights multiply. int8: activations are rounded to 8 bits in groups of 32 or 128 "
+            "(finer than checkpoints with 8-bit inputs ask for) and weights repacked when they load. f32: weights "
+            "multiply float32, rounded as the checkpoint says.",
      .choices = "int8|f32"},
     {.name = "repack-cache",
      .group = OptionGroup::kMachine,

@@ -32,6 +32,7 @@ constexpr Halves kHalves[] = {
     {FormatId::kQ4_1, 0, 2},  {FormatId::kQ5_1, 0, 2},  {FormatId::kQ2_K, 80, 82},  {FormatId::kQ3_K, 108, -1},
     {FormatId::kQ4_K, 0, 2},  {FormatId::kQ5_K, 0, 2},  {FormatId::kQ6_K, 208, -1}, {FormatId::kQ8_0, 0, -1},
     {FormatId::kQ4_0, 0, -1}, {FormatId::kQ5_0, 0, -1}, {FormatId::kIQ4_NL, 0, -1}, {FormatId::kIQ4_XS, 0, -1},
+    {FormatId::kSPQR3, 0, 2},
 };
 
 // Minima become nothing.
@@ -46,8 +47,29 @@ void SetScale(FormatId format, float scale, std::byte* block) {
     }
   } else if (format == FormatId::kMXFP4) {  // a power of two, or NaN
     block[0] = std::byte{scale == 1.0F ? uint8_t{127} : uint8_t{255}};
+  } else if (FormatOf(format).name.starts_with("nvfp4") && !std::isfinite(scale)) {  // its float32 is a divisor
+    block[4] = std::byte{0xff};
   } else {
     std::memcpy(block, &scale, sizeof(scale));
+  }
+}
+
+// How far a packed number may be from the format's, in largest magnitudes of a weight that is at most 1: what 15 bits
+// leave of a table's numbers, products in another order, and where the format rounds on the way and panels do not.
+float Loss(FormatId format) {
+  switch (format) {
+    case FormatId::kNF4G64:
+    case FormatId::kNF4G32:
+    case FormatId::kE4M3G128:
+    case FormatId::kE4M3G32: return 0x1p-14F;
+    case FormatId::kFP4G64:
+    case FormatId::kFP4G32:
+    case FormatId::kLLM_INT8G128:
+    case FormatId::kLLM_INT8G32:
+    case FormatId::kNVFP4G128:
+    case FormatId::kNVFP4G32: return 0x1p-22F;
+    case FormatId::kSPQR3: return 0x1p-10F;
+    default: return 0.0F;
   }
 }
 
@@ -107,8 +129,8 @@ TEST_P(PackedTest, PanelsHoldTheNumbersOfTheFormat) {
           const UnpackedGroup group = UnpackGroup(weight.panels, row, g);
           for (int64_t k = 0; k < kGroup; ++k) {
             const int half = k < kGroup / 2 ? 0 : 1;
-            ASSERT_EQ(group.scales[half] * static_cast<float>(group.codes[k]) - group.minima[half],
-                      values[static_cast<size_t>(g * kGroup + k)])
+            ASSERT_NEAR(group.scales[half] * static_cast<float>(group.codes[k]) - group.minima[half],
+                        values[static_cast<size_t>(g * kGroup + k)], Loss(id))
                 << FormatOf(id).name << " row " << row << " k " << g * kGroup + k;
           }
         }
@@ -168,7 +190,8 @@ TEST_P(PackedTest, OneHotRowsGiveTheWeights) {
     for (int64_t i = 0; i < k; ++i) {
       for (int64_t n = 0; n < 19; ++n) {
         const float wanted = values[static_cast<size_t>(n * k + i)];
-        ASSERT_NEAR(got[static_cast<size_t>(i * 19 + n)], wanted, 4e-6 * (1 + std::fabs(wanted))) << i << "," << n;
+        const float tolerance = 4e-6F * (1 + std::fabs(wanted)) + Loss(id);
+        ASSERT_NEAR(got[static_cast<size_t>(i * 19 + n)], wanted, tolerance) << FormatOf(id).name << i << "," << n;
       }
     }
   }
@@ -230,7 +253,7 @@ TEST_P(PackedTest, LargestCodesDoNotOverflow) {
   for (const FormatId id : PackedFormats()) {
     const int64_t k = WholeBlocks(64, id);
     const int64_t n = 16;
-    for (const int fill : {0x00, 0x7f, 0x80, 0x81, 0xff}) {
+    for (const int fill : {0x00, 0x7e, 0x7f, 0x80, 0x81, 0xfe, 0xff}) {
       std::vector<std::byte> bytes(static_cast<size_t>(BytesOf(id, n * k)), static_cast<std::byte>(fill));
       const int64_t block = FormatOf(id).block_bytes;
       for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(block)) {
@@ -242,6 +265,10 @@ TEST_P(PackedTest, LargestCodesDoNotOverflow) {
         const auto got = Run(ops(), stream(), weight.panels, x, {}, 0, 5);
         const auto expected = Run(ref::kOps, stream(), weight.panels, x, {}, 0, 5);
         for (size_t i = 0; i < got.size(); ++i) {  // but for what float32 rounds of a few large whole numbers
+          if (std::isnan(expected[i])) {           // small floats spell it
+            ASSERT_TRUE(std::isnan(got[i])) << FormatOf(id).name << " codes " << fill;
+            continue;
+          }
           ASSERT_NEAR(got[i], expected[i], 1e-6 * std::fabs(expected[i])) << FormatOf(id).name << " codes " << fill;
         }
       }
