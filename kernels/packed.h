@@ -37,15 +37,15 @@ inline constexpr int64_t kSuperBytes = 64;
 
 // What a panel holds for a group (or for the groups that share a scale), 16 numbers of each, in this order:
 enum class PackedParams : uint8_t {
-  kScale,      // half: scale * (code - offset)
-  kMinimum,    // two halves: scale * code - minimum
-  kSixBit,     // two bytes, signed and not: (d * scale) * (code - offset) - (dmin * minimum)
-  kHalves,     // two signed bytes, of the first and of the second sixteen k: (d * scale) * (code - offset)
-  kHalvesMin,  // the same and two bytes: (d * scale) * code - (dmin * minimum)
-  kZero,       // float32, and a byte: scale * (code - zero)
-  kFloat,      // float32: scale * (code - offset)
-  kHalvesE4M3, // two e4m3 bytes, of both halves: (d * scale) * (code - offset), d a float32
-  kHalvesZero, // two halves and two zero points in half precision: scale * code - (scale * zero)
+  kScale,       // half: scale * (code - offset)
+  kMinimum,     // two halves: scale * code - minimum
+  kSixBit,      // two bytes, signed and not: (d * scale) * (code - offset) - (dmin * minimum)
+  kHalves,      // two signed bytes, of the first and of the second sixteen k: (d * scale) * (code - offset)
+  kHalvesMin,   // the same and two bytes: (d * scale) * code - (dmin * minimum)
+  kZero,        // float32, and a byte: scale * (code - zero)
+  kFloat,       // float32: scale * (code - offset)
+  kHalvesE4M3,  // two e4m3 bytes, of both halves: (d * scale) * (code - offset), d a float32
+  kHalvesZero,  // two halves and two zero points in half precision: scale * code - (scale * zero)
 };
 
 enum class PackedKind : uint8_t {
@@ -91,6 +91,10 @@ struct PackedTraits {
   constexpr int low_bits() const { return bits == 8 ? 8 : bits >= 4 ? 4 : 2; }  // of the lower plane
   constexpr int high_bits() const { return bits - low_bits(); }
   constexpr bool long_numbers() const { return IsLong(table); }
+  // Whether so much is to be done for a code that many rows of x had better find it done, and how long a group is then:
+  // quads as they are multiplied, of long numbers the high halves and then the low ones.
+  constexpr bool unpacks() const { return table == PackedTable::kE4M3; }
+  constexpr int64_t unpacked_bytes() const { return kPanelRows * kGroup * (long_numbers() ? 2 : 1); }
   // Whether both halves of a group have their own scales, and minima.
   constexpr bool halves() const {
     return params == PackedParams::kHalves || params == PackedParams::kHalvesE4M3 || half_minima();

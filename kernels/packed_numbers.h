@@ -1,6 +1,6 @@
-// Numbers that the codes of a packed weight stand for, where those are not the codes themselves. Sixteen of a table that
-// nibbles index, or all that a small float can spell. What takes more than a byte is a long number, of 15 bits: kernels
-// multiply its halves, high * 128 + low, apart, and add the integers.
+// Numbers that the codes of a packed weight stand for, where those are not the codes themselves. Sixteen of a table
+// that nibbles index, or all that a small float can spell. What takes more than a byte is a long number, of 15 bits:
+// kernels multiply its halves, high * 128 + low, apart, and add the integers.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@ enum class PackedTable : uint8_t { kNone, kIQ4, kE2M1, kNF4, kFP4, kE4M3 };
 
 constexpr bool IsLong(PackedTable table) { return table >= PackedTable::kNF4; }
 
-// By the table, then by the nibble. NF4 is rounded to 1 / 16256 of its largest, which is 1; FP4 (whole 192nds) is exact.
+// By the table, then by the nibble. NF4 is rounded to 1 / 16256 of its largest, which is 1; FP4 (whole 192nds) is
+// exact.
 inline constexpr int16_t kPackedNumbers[][16] = {
     {},
     {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
@@ -22,7 +23,8 @@ inline constexpr int16_t kPackedNumbers[][16] = {
 inline constexpr float kNF4Unit = 1.0F / 16256.0F;
 inline constexpr float kFP4Unit = 1.0F / 16128.0F;
 
-// 32 times what e4m3 spells, to the nearest whole number: from 2^-1 on exact, and the largest one is 14336. NaN is 15360.
+// 32 times what e4m3 spells, to the nearest whole number: from 2^-1 on exact, and the largest one is 14336. NaN is
+// 15360.
 inline constexpr float kE4M3Unit = 1.0F / 32.0F;
 constexpr int E4M3Number(int code) {
   const int exponent = (code >> 3) & 0xf;

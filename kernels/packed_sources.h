@@ -12,7 +12,7 @@ struct SourceGroup {
   uint16_t minimum;                   // half precision, to be taken off
   uint8_t scales[2];                  // bytes, of each half; of six bits the first one only
   uint8_t minima[2];
-  uint16_t d, dmin;  // half precision, what bytes are multiplied with
+  uint16_t d, dmin;                        // half precision, what bytes are multiplied with
   uint16_t half_scales[2], half_zeros[2];  // half precision, of each half
   float wide_scale;
   uint8_t zero;

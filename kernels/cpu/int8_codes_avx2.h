@@ -66,9 +66,12 @@ CAUSEWAY_INLINE __m256i LoadCodes(const std::byte* group) {
 struct Quad {
   __m256i high, low;
 };
-template <PackedKind kKind, int kQuad>
+template <PackedKind kKind, int kQuad, bool kUnpacked = false>
 CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
+  if constexpr (kUnpacked) {
+    return {LoadHalf(group + kQuad * 64), LoadHalf(group + (kTraits.long_numbers() ? kQuads : 0) * 64 + kQuad * 64)};
+  }
   const __m256i codes = LoadCodes<kKind, kQuad>(group);
   if constexpr (kTraits.table == PackedTable::kE4M3) {
     Quad quad;
@@ -77,10 +80,22 @@ CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
     return quad;
   } else if constexpr (kTraits.table != PackedTable::kNone) {
     static constexpr NumberBytes kNumbers = BytesOfNumbers(kTraits.table, OffsetLeft(kTraits));
-    return {_mm256_shuffle_epi8(InAllLanes(kNumbers.high), codes), _mm256_shuffle_epi8(InAllLanes(kNumbers.low), codes)};
+    return {_mm256_shuffle_epi8(InAllLanes(kNumbers.high), codes),
+            _mm256_shuffle_epi8(InAllLanes(kNumbers.low), codes)};
   } else {
     const __m256i numbers = IsSigned(kTraits) ? FlipSigns(codes) : codes;
     return {numbers, numbers};
+  }
+}
+
+template <PackedKind kKind, int kQuad>
+CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to) {
+  CAUSEWAY_UNROLL for (int half = 0; half < 64; half += 32) {
+    const Quad quad = LoadQuad<kKind, kQuad>(group + half);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kQuad * 64 + half), quad.high);
+    if constexpr (TraitsOf(kKind).long_numbers()) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + (kQuads + kQuad) * 64 + half), quad.low);
+    }
   }
 }
 
@@ -88,8 +103,8 @@ CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
 inline __m256i MultiplySigned(__m256i weights, __m256i four) {
   return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
 }
-// sum + a quad's products: pairs of 16 bits where codes are unsigned and there is no VNNI, else 32 bits. Of long numbers
-// with VNNI one half at a time.
+// sum + a quad's products: pairs of 16 bits where codes are unsigned and there is no VNNI, else 32 bits. Of long
+// numbers with VNNI one half at a time.
 template <PackedKind kKind, bool kLow>
 CAUSEWAY_INLINE __m256i AddProducts(__m256i sum, const Quad& weights, __m256i four) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);

@@ -42,14 +42,17 @@ CAUSEWAY_INLINE __m512i LoadCodes(const std::byte* group) {
   }
 }
 
-// A quad as it is multiplied, unsigned: codes, or the numbers of a table plus the offset; of long ones the offset is the
-// high half's.
+// A quad as it is multiplied, unsigned: codes, or the numbers of a table plus the offset; of long ones the offset is
+// the high half's.
 struct Quad {
   __m512i high, low;
 };
-template <PackedKind kKind, int kQuad>
+template <PackedKind kKind, int kQuad, bool kUnpacked = false>
 CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
+  if constexpr (kUnpacked) {
+    return {LoadBytes(group + kQuad * 64), LoadBytes(group + (kTraits.long_numbers() ? kQuads : 0) * 64 + kQuad * 64)};
+  }
   const __m512i codes = LoadCodes<kKind, kQuad>(group);
   if constexpr (kTraits.table == PackedTable::kNone) {
     return {codes, codes};
@@ -60,6 +63,15 @@ CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
   } else {
     static constexpr NumberBytes kNumbers = BytesOfNumbers(kTraits.table, kTraits.offset);
     return {LookUp(kNumbers.high, codes), LookUp(kNumbers.low, codes)};
+  }
+}
+
+template <PackedKind kKind, int kQuad>
+CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to) {
+  const Quad quad = LoadQuad<kKind, kQuad>(group);
+  _mm512_storeu_si512(to + kQuad * 64, quad.high);
+  if constexpr (TraitsOf(kKind).long_numbers()) {
+    _mm512_storeu_si512(to + (kQuads + kQuad) * 64, quad.low);
   }
 }
 

@@ -46,10 +46,10 @@ CAUSEWAY_INLINE void SplitE4M3(__m256i codes, __m256i& high, __m256i& low) {
   const __m256i power_low = _mm256_shuffle_epi8(InAllLanes(kE4M3Tables.power_low), exponents);
   const __m256i power_high = _mm256_shuffle_epi8(InAllLanes(kE4M3Tables.power_high), exponents);
   const __m256i zero = _mm256_setzero_si256();
-  const __m256i first = E4M3Numbers(_mm256_unpacklo_epi8(zero, mantissas),
-                                    _mm256_unpacklo_epi8(power_low, power_high), _mm256_unpacklo_epi8(zero, codes));
-  const __m256i second = E4M3Numbers(_mm256_unpackhi_epi8(zero, mantissas),
-                                     _mm256_unpackhi_epi8(power_low, power_high), _mm256_unpackhi_epi8(zero, codes));
+  const __m256i first = E4M3Numbers(_mm256_unpacklo_epi8(zero, mantissas), _mm256_unpacklo_epi8(power_low, power_high),
+                                    _mm256_unpacklo_epi8(zero, codes));
+  const __m256i second = E4M3Numbers(_mm256_unpackhi_epi8(zero, mantissas), _mm256_unpackhi_epi8(power_low, power_high),
+                                     _mm256_unpackhi_epi8(zero, codes));
   const __m256i seven = _mm256_set1_epi16(127);
   high = _mm256_packs_epi16(_mm256_srai_epi16(first, 7), _mm256_srai_epi16(second, 7));
   low = _mm256_packus_epi16(_mm256_and_si256(first, seven), _mm256_and_si256(second, seven));
@@ -104,10 +104,10 @@ CAUSEWAY_INLINE void SplitE4M3(__m512i codes, __m512i& high, __m512i& low) {
   const __m512i power_low = _mm512_shuffle_epi8(InAllLanes(kE4M3Tables.power_low), exponents);
   const __m512i power_high = _mm512_shuffle_epi8(InAllLanes(kE4M3Tables.power_high), exponents);
   const __m512i zero = _mm512_setzero_si512();
-  const __m512i first = E4M3Numbers(_mm512_unpacklo_epi8(zero, mantissas),
-                                    _mm512_unpacklo_epi8(power_low, power_high), _mm512_unpacklo_epi8(zero, codes));
-  const __m512i second = E4M3Numbers(_mm512_unpackhi_epi8(zero, mantissas),
-                                     _mm512_unpackhi_epi8(power_low, power_high), _mm512_unpackhi_epi8(zero, codes));
+  const __m512i first = E4M3Numbers(_mm512_unpacklo_epi8(zero, mantissas), _mm512_unpacklo_epi8(power_low, power_high),
+                                    _mm512_unpacklo_epi8(zero, codes));
+  const __m512i second = E4M3Numbers(_mm512_unpackhi_epi8(zero, mantissas), _mm512_unpackhi_epi8(power_low, power_high),
+                                     _mm512_unpackhi_epi8(zero, codes));
   const __m512i seven = _mm512_set1_epi16(127);
   high = _mm512_xor_si512(_mm512_packs_epi16(_mm512_srai_epi16(first, 7), _mm512_srai_epi16(second, 7)),
                           _mm512_set1_epi8(static_cast<char>(0x80)));

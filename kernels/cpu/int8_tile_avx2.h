@@ -13,11 +13,12 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
+constexpr bool kCanUnpack = true;
 constexpr int kMaxHeight = 6;                                                        // rows of x in a tile
 constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1; }  // panels in a tile
 
 // The integers of H halves of panels and C rows of x in a group, or in half of one that has its own scales.
-template <PackedKind kKind, int H, int C>
+template <PackedKind kKind, int H, int C, bool kUnpacked>
 struct Dots {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
   using Halves = HalfParams<kKind>[H];
@@ -97,7 +98,9 @@ struct Dots {
   CAUSEWAY_INLINE void AddQuad(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C],
                                __m256i (&to)[H][C]) {
     Quad weights[H];
-    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) { weights[h] = LoadQuad<kKind, kQuad>(codes[h / 2] + h % 2 * 32); }
+    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
+      weights[h] = LoadQuad<kKind, kQuad, kUnpacked>(codes[h / 2] + h % 2 * 32);
+    }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       const __m256i four = BroadcastFour(x[c] + kQuad * 4);
       CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
@@ -123,33 +126,36 @@ CAUSEWAY_INLINE void TakeMinima(const HalfParams<kKind> (&halves)[H], const XGro
 }
 
 // Adds the quads of all that shares a scale.
-template <PackedKind kKind, bool kLow, int H, int C>
-CAUSEWAY_INLINE void AddCodes(const std::byte* const (&panels)[H / 2], const std::byte* const (&x)[C],
-                              Dots<kKind, H, C>& dots) {
+template <PackedKind kKind, bool kLow, int H, int C, bool kUnpacked>
+CAUSEWAY_INLINE void AddCodes(const std::byte* const (&from)[H / 2], const std::byte* const (&x)[C],
+                              Dots<kKind, H, C, kUnpacked>& dots) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   const std::byte* codes[H / 2];
   const std::byte* rows[C];
-  CAUSEWAY_UNROLL for (int r = 0; r < H / 2; ++r) { codes[r] = panels[r]; }
+  CAUSEWAY_UNROLL for (int r = 0; r < H / 2; ++r) { codes[r] = from[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x[c]; }
   for (int64_t i = 0; i < (kTraits.wide ? kWideGroups : 1); ++i) {
     dots.template AddQuads<0, kQuads, kLow>(codes, rows);
-    CAUSEWAY_UNROLL for (int r = 0; r < H / 2; ++r) { codes[r] += kTraits.code_bytes(); }
+    CAUSEWAY_UNROLL for (int r = 0; r < H / 2; ++r) {
+      codes[r] += kUnpacked ? kTraits.unpacked_bytes() : kTraits.code_bytes();
+    }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kGroup; }
   }
 }
 
-// Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`.
-template <PackedKind kKind, int R, int C>
-CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
-                               const Ahead& ahead, Sums (&sums)[R][C]) {
+// Adds the groups of R panels, whose codes lie at `from`, times C rows of x to the sums, and asks for what is `ahead`.
+template <PackedKind kKind, int R, int C, bool kUnpacked>
+CAUSEWAY_INLINE void AddGroups(const std::byte* const (&from)[R], const std::byte* const (&panels)[R],
+                               const PanelShape& shape, const QuantizedX& x, const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   constexpr int H = 2 * R;
   constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;  // groups of the weight in one of x
+  constexpr int64_t kCodeBytes = kUnpacked ? kTraits.unpacked_bytes() : kTraits.code_bytes();
   const int param_shift = __builtin_ctzll(static_cast<uint64_t>(shape.param_groups));
   const int super_shift = __builtin_ctzll(static_cast<uint64_t>(kTraits.supers() ? kSuperGroups : shape.super_groups));
   const std::byte* codes[R];
   const std::byte* rows[C];
-  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r]; }
+  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = from[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   for (int64_t g = 0; g < x.per_row; ++g) {
     AskAhead(ahead, g);
@@ -163,7 +169,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kTogether * kGroup);
     }
-    Dots<kKind, H, C> dots;
+    Dots<kKind, H, C, kUnpacked> dots;
     if constexpr (kTraits.halves()) {
       dots.template Start<0>(halves, groups);
       dots.template AddQuads<0, kQuads / 2>(codes, rows);
@@ -176,14 +182,14 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       }
     } else {
       dots.template Start<0>(halves, groups);
-      AddCodes<kKind, false, H, C>(codes, rows, dots);
+      AddCodes<kKind, false>(codes, rows, dots);
       if constexpr (kHasVnni && kTraits.long_numbers()) {
         dots.ShiftToHigh();
-        AddCodes<kKind, true, H, C>(codes, rows, dots);
+        AddCodes<kKind, true>(codes, rows, dots);
       }
       dots.template Finish<0>(halves, groups, sums);
     }
-    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] += kTogether * kTraits.code_bytes(); }
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] += kTogether * kCodeBytes; }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kTogether * kGroup + sizeof(XGroup); }
   }
 }

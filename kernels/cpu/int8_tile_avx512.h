@@ -13,6 +13,7 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
+constexpr bool kCanUnpack = true;
 constexpr int kMaxHeight = 6;  // rows of x in a tile
 // Panels in a tile: about a dozen sums of integers keep the multipliers busy, and as many of floats fit beside them.
 constexpr int WidthOf(int height) { return height <= 2 ? 1 : height <= 4 ? 3 : 2; }
@@ -74,8 +75,9 @@ struct GroupParams {
   }
 };
 
-// The integers of a tile in a group: of second halves that have their own scales apart, as of low halves of long numbers.
-template <PackedKind kKind, int R, int C>
+// The integers of a tile in a group: of second halves that have their own scales apart, as of low halves of long
+// numbers.
+template <PackedKind kKind, int R, int C, bool kUnpacked>
 struct Dots {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
   __m512i first[R][C];
@@ -101,7 +103,7 @@ struct Dots {
   template <int kQuad>
   CAUSEWAY_INLINE void AddQuad(const std::byte* const (&codes)[R], const std::byte* const (&x)[C]) {
     Quad weights[R];
-    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { weights[r] = LoadQuad<kKind, kQuad>(codes[r]); }
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { weights[r] = LoadQuad<kKind, kQuad, kUnpacked>(codes[r]); }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       const __m512i four = BroadcastFour(x[c] + kQuad * 4);
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
@@ -147,12 +149,12 @@ struct Dots {
   }
 };
 
-// Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`.
-template <PackedKind kKind, int R, int C>
-CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x,
-                               const Ahead& ahead, Sums (&sums)[R][C]) {
+// Adds the groups of R panels, whose codes lie at `from`, times C rows of x to the sums, and asks for what is `ahead`.
+template <PackedKind kKind, int R, int C, bool kUnpacked>
+CAUSEWAY_INLINE void AddGroups(const std::byte* const (&from)[R], const std::byte* const (&panels)[R],
+                               const PanelShape& shape, const QuantizedX& x, const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
-  constexpr int64_t kCodeBytes = kTraits.code_bytes();
+  constexpr int64_t kCodeBytes = kUnpacked ? kTraits.unpacked_bytes() : kTraits.code_bytes();
   constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;  // groups of the weight in one of x
   constexpr int64_t kXBytes = kTogether * kGroup;
   // Low and high nibbles of the same bytes one after the other.
@@ -161,7 +163,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
   const int super_shift = __builtin_ctzll(static_cast<uint64_t>(kTraits.supers() ? kSuperGroups : shape.super_groups));
   const std::byte* codes[R];
   const std::byte* rows[C];
-  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r]; }
+  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = from[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   for (int64_t g = 0; g < x.per_row; ++g) {
     AskAhead(ahead, g);
@@ -172,7 +174,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const PanelS
       params[r] = panels[r] + shape.params + param_group * kTraits.param_bytes();
     }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kXBytes); }
-    Dots<kKind, R, C> dots;
+    Dots<kKind, R, C, kUnpacked> dots;
     dots.Start(params, groups);
     for (int64_t i = 0; i < kTogether; ++i) {
       dots.AddGroup(codes, rows, Order());

@@ -132,11 +132,13 @@ inline void AddGroup(const std::byte* codes, const RowParams& params, int offset
   }
 }
 
+constexpr bool kCanUnpack = false;
+
 // Adds the groups of R panels times C rows of x to the sums.
-template <PackedKind kKind, int R, int C>
-void AddGroups(const std::byte* const (&panels)[R], const PanelShape& shape, const QuantizedX& x, const Ahead&,
-               Sums (&sums)[R][C]) {
-  static_assert(R == 1);
+template <PackedKind kKind, int R, int C, bool kUnpacked>
+void AddGroups(const std::byte* const (&)[R], const std::byte* const (&panels)[R], const PanelShape& shape,
+               const QuantizedX& x, const Ahead&, Sums (&sums)[R][C]) {
+  static_assert(R == 1 && !kUnpacked);
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;
   for (int64_t g = 0; g < x.per_row; ++g) {

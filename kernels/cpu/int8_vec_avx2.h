@@ -84,9 +84,7 @@ inline __m256 SignedFloats(const std::byte* p) {
 inline __m256i And(__m256i bytes, int mask) {
   return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
 }
-inline __m256i FlipSigns(__m256i bytes) {
-  return _mm256_xor_si256(bytes, _mm256_set1_epi8(static_cast<char>(0x80)));
-}
+inline __m256i FlipSigns(__m256i bytes) { return _mm256_xor_si256(bytes, _mm256_set1_epi8(static_cast<char>(0x80))); }
 inline __m256i WidenPairs(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
 // sum + the products of unsigned bytes with signed ones, four to a lane: what AVX-VNNI does at once.
 inline __m256i DotBytes(__m256i sum, __m256i u, __m256i s) {

@@ -37,7 +37,8 @@ struct Job {
   PackedKind kind;
   PanelShape shape;
   int64_t panels;
-  bool streams;  // outputs go past the caches
+  bool streams;                         // outputs go past the caches
+  const std::byte* unpacked = nullptr;  // the codes of the panels that tiles of unpacked ones take, side by side
 
   Job(const LinearTarget& linear, int64_t m)
       : target(linear),
@@ -48,15 +49,22 @@ struct Job {
                 linear.y_stride % kPanelRows == 0) {}
 };
 
+// Of a panel, once unpacked.
+int64_t UnpackedBytes(const Job& job) {
+  return job.target.weight.columns / kGroup * TraitsOf(job.kind).unpacked_bytes();
+}
+
 // R panels from `panel` on times C rows of x from `row` on. All arguments travel in registers: read back from memory in
 // other pieces than they were written, they would wait there for the outputs of the tile before.
-template <PackedKind kKind, int R, int C>
+template <PackedKind kKind, int R, int C, bool kUnpacked>
 __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, int64_t panel, int64_t row, Ahead ahead) {
   const LinearTarget& target = job.target;
   const std::byte* panels[R];
+  const std::byte* codes[R];
   Sums sums[R][C];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
     panels[r] = target.weight.data + (panel + r) * job.shape.bytes;
+    codes[r] = kUnpacked ? job.unpacked + r * UnpackedBytes(job) : panels[r];
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       ClearSums(sums[r][c]);
       if (!job.streams) {  // asked for now, so that the stores do not wait
@@ -65,7 +73,7 @@ __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, int6
     }
   }
   const QuantizedX rows{x.Row(row), x.group, x.per_row, x.stride};
-  AddGroups<kKind, R, C>(panels, job.shape, rows, ahead, sums);
+  AddGroups<kKind, R, C, kUnpacked>(codes, panels, job.shape, rows, ahead, sums);
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
     const int64_t first = (panel + r) * kPanelRows;
     const LaneMask mask = MaskOf(Least(kPanelRows, target.weight.rows - first));
@@ -91,13 +99,18 @@ constexpr int kHeight = 2;
 constexpr int kHeight = kMaxHeight;  // rows of x in the highest tile
 #endif
 
+// Rows of x from which on codes are unpacked once for all of them.
+constexpr int64_t kUnpackedRows = 4 * kHeight;
+
 // Tiles of one kind and height: by their width, from 1 to kMaxWidth; null: a width that height is not run with.
 constexpr int kMaxWidth = 4;
-template <PackedKind kKind, int R, int C>
+template <PackedKind kKind, int R, int C, bool kUnpacked>
 constexpr Tile TileIf() {
   // Of a batch whose highest tile is C + 1 high, those of height C are as wide.
-  if constexpr (R == 1 || R == WidthOf(C) || R == WidthOf(C + 1)) {
-    return RunTile<kKind, R, C>;
+  constexpr bool kWidth = R == 1 || R == WidthOf(C) || R == WidthOf(C + 1);
+  constexpr bool kAsked = !kUnpacked || (kCanUnpack && TraitsOf(kKind).unpacks() && C + 1 >= kHeight);
+  if constexpr (kWidth && kAsked) {
+    return RunTile<kKind, R, C, kUnpacked>;
   } else {
     return nullptr;
   }
@@ -105,28 +118,40 @@ constexpr Tile TileIf() {
 struct TileRow {
   Tile of_width[kMaxWidth];
 };
-template <PackedKind kKind, int C>
+template <PackedKind kKind, bool kUnpacked, int C>
 constexpr TileRow TilesOf() {
-  return {{TileIf<kKind, 1, C>(), TileIf<kKind, 2, C>(), TileIf<kKind, 3, C>(), TileIf<kKind, 4, C>()}};
+  return {{TileIf<kKind, 1, C, kUnpacked>(), TileIf<kKind, 2, C, kUnpacked>(), TileIf<kKind, 3, C, kUnpacked>(),
+           TileIf<kKind, 4, C, kUnpacked>()}};
+}
+using Unpack = void (*)(const std::byte* codes, int64_t groups, std::byte* to);
+// What is there for one kind.
+struct KindCode {
+  TileRow tiles[2][kHeight];  // of packed codes, of unpacked ones; by height
+  Unpack unpack;              // a panel's codes; null: they are not unpacked
+};
+
+template <PackedKind kKind>
+void UnpackPanel(const std::byte* codes, int64_t groups, std::byte* to) {
+  if constexpr (kCanUnpack) {
+    constexpr PackedTraits kTraits = TraitsOf(kKind);
+    for (int64_t g = 0; g < groups; ++g, codes += kTraits.code_bytes(), to += kTraits.unpacked_bytes()) {
+      [&]<int... kQuad>(std::integer_sequence<int, kQuad...>) { (UnpackQuad<kKind, kQuad>(codes, to), ...); }
+      (std::make_integer_sequence<int, kQuads>());
+    }
+  }
 }
 template <PackedKind kKind, int... kLess>
-Tile TileOf(int64_t width, int64_t height, std::integer_sequence<int, kLess...>) {
-  static constexpr TileRow kTiles[] = {TilesOf<kKind, kLess + 1>()...};
-  return kTiles[height - 1].of_width[width - 1];
-}
-template <PackedKind kKind>
-Tile TileFor(int64_t width, int64_t height) {
-  return TileOf<kKind>(width, height, std::make_integer_sequence<int, kHeight>());
+constexpr KindCode CodeOf(std::integer_sequence<int, kLess...>) {
+  return {{{TilesOf<kKind, false, kLess + 1>()...}, {TilesOf<kKind, true, kLess + 1>()...}},
+          kCanUnpack && TraitsOf(kKind).unpacks() ? UnpackPanel<kKind> : nullptr};
 }
 template <size_t... kIndex>
-Tile TileFor(PackedKind kind, int64_t width, int64_t height, std::index_sequence<kIndex...>) {
-  using Find = Tile (*)(int64_t, int64_t);
-  static constexpr Find kFinds[] = {TileFor<kPackedTraits[kIndex + 1].kind>...};  // but of kNone
-  return kFinds[static_cast<size_t>(kind) - 1](width, height);
+const KindCode& CodeFor(PackedKind kind, std::index_sequence<kIndex...>) {
+  static constexpr KindCode kCodes[] = {
+      CodeOf<kPackedTraits[kIndex + 1].kind>(std::make_integer_sequence<int, kHeight>())...};  // but of kNone
+  return kCodes[static_cast<size_t>(kind) - 1];
 }
-Tile TileFor(PackedKind kind, int64_t width, int64_t height) {
-  return TileFor(kind, width, height, std::make_index_sequence<kPackedKinds - 1>());
-}
+const KindCode& CodeFor(PackedKind kind) { return CodeFor(kind, std::make_index_sequence<kPackedKinds - 1>()); }
 
 // Rows of x from `first` on, in tiles of nearly equal height.
 struct Heights {
@@ -154,12 +179,32 @@ Ahead ShareOf(const Job& job, const QuantizedX& x, int64_t next, int64_t width, 
 // A few panels at a time over all rows of x; meanwhile the next ones come from memory: those of the next task too,
 // which this thread most likely takes.
 void RunRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end) {
+  const auto& tiles = CodeFor(job.kind).tiles[0];
   for (int64_t panel = begin; panel < end;) {
     const int64_t width = panel + heights.width <= end ? heights.width : 1;
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);
       const Ahead ahead = ShareOf(job, x, panel + width, width, tile, heights.tiles);
-      TileFor(job.kind, width, heights.Begin(tile + 1) - row)(job, x, panel, row, ahead);
+      tiles[heights.Begin(tile + 1) - row - 1].of_width[width - 1](job, x, panel, row, ahead);
+    }
+    panel += width;
+  }
+}
+
+// The same, but that a tile's panels are unpacked first, into `room`.
+void RunUnpackedRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end,
+                     std::byte* room) {
+  const KindCode& code = CodeFor(job.kind);
+  job.unpacked = room;
+  for (int64_t panel = begin; panel < end;) {
+    const int64_t width = panel + heights.width <= end ? heights.width : 1;
+    for (int64_t i = 0; i < width; ++i) {
+      code.unpack(job.target.weight.data + (panel + i) * job.shape.bytes, job.target.weight.columns / kGroup,
+                  room + i * UnpackedBytes(job));
+    }
+    for (int64_t tile = 0; tile < heights.tiles; ++tile) {
+      const int64_t row = heights.Begin(tile);
+      code.tiles[1][heights.Begin(tile + 1) - row - 1].of_width[width - 1](job, x, panel, row, {});
     }
     panel += width;
   }
@@ -174,9 +219,16 @@ struct Blocks {
   Heights operator[](int64_t i) const { return {Begin(i), Begin(i + 1)}; }
 };
 
-void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_t begin, int64_t end) {
+void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_t begin, int64_t end, Scratch& scratch,
+               int worker) {
+  const bool can_unpack = CodeFor(job.kind).unpack != nullptr;
   for (int64_t i = 0; i < blocks.count; ++i) {
-    RunRows(job, x, blocks[i], begin, end);
+    const Heights heights = blocks[i];
+    if (can_unpack && heights.rows >= kUnpackedRows) {
+      RunUnpackedRows(job, x, heights, begin, end, scratch.Worker(worker, heights.width * UnpackedBytes(job)));
+    } else {
+      RunRows(job, x, heights, begin, end);
+    }
   }
   EndStreaming();
 }
@@ -221,13 +273,13 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
   for (const LinearTarget& target : args.targets) {
     tasks += tasks_of(target);
   }
-  ParallelRuns(stream.pool, tasks, [&](int64_t task, int) {
+  ParallelRuns(stream.pool, tasks, [&](int64_t task, int worker) {
     for (const LinearTarget& target : args.targets) {
       if (task < tasks_of(target)) {
         const Job job(target, args.m);
         const int64_t begin = task * task_panels;
         const int64_t end = Least(job.panels, begin + task_panels);
-        return RunPanels(job, x, blocks, begin, end);
+        return RunPanels(job, x, blocks, begin, end, stream.scratch, worker);
       }
       task -= tasks_of(target);
     }
