@@ -15,7 +15,7 @@ GGUF = ["bf16", "q8_0", "q6_k", "q5_k_m", "q5_1", "q5_0", "q4_k_m", "q4_k_s", "q
 HUB = ["w8a16", "w8a8", "fp8_dynamic", "w4a16_asym", "w4a16", "nvfp4a16", "mxfp4a16", "w3a16_asym"]
 CALIBRATED = ["q4_k_m", "q4_0", "q3_k_m", "w4a16_asym", "w4a16", "w3a16_asym"]
 # Formats that multiply int8 activations unless --activations f32 is given.
-PACKED = set(GGUF) - {"bf16"} | {"w8a16", "w4a16_asym", "w4a16", "mxfp4a16", "w3a16_asym"}
+PACKED = set(GGUF + HUB) - {"bf16"}
 
 
 def run(binary, *arguments):

@@ -1,5 +1,6 @@
 // Quantized Hugging Face checkpoints that their own packers wrote, on every table of kernels: dequantized weights bit
 // for bit, logits and greedy tokens of the reference.
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 
@@ -7,6 +8,7 @@
 
 #include "kernels/quant/format.h"
 #include "model/linear_inputs.h"
+#include "model/network.h"
 #include "model/quant/reader.h"
 #include "tests/golden/golden_folders.h"
 #include "tests/support/shared_data.h"
@@ -50,6 +52,46 @@ TEST(QuantizedGoldenTest, ChunksOfThePromptDoNotMatter) {
       ExpectPassed(VerifyModel(folder, **kernels::SelectOps(""), pool, {.dump = {}, .chunk = chunk}), folder);
     }
   }
+}
+
+// Logits of all prompts of a folder's golden; what the report says of them does not matter.
+std::vector<float> LogitsOf(const std::string& folder, const LoadOptions& options, ThreadPool& pool) {
+  const auto model = *LoadModel(options);
+  const Golden golden = *ReadGolden(folder);
+  NamedLogits named;
+  EXPECT_TRUE(VerifyRun(golden, *model, nullptr, **kernels::SelectOps(""), pool, {}, "", named).ok());
+  std::vector<float> all;
+  for (const auto& [name, logits] : named) {
+    all.insert(all.end(), logits.begin(), logits.end());
+  }
+  return all;
+}
+
+// In panels x is rounded once, in short groups: such weights are nearer to float inputs than the checkpoint asks for.
+TEST(QuantizedGoldenTest, InputsOfPackedWeightsAreRoundedOnce) {
+  ThreadPool pool({.threads = 2, .pin = false});
+  const std::string folder = "tests/golden/quant/ct-fp8-block";
+  LoadOptions options;
+  options.model = folder;
+  const std::vector<float> rounded = LogitsOf(folder, options, pool);
+  options.round_inputs = false;
+  const std::vector<float> exact = LogitsOf(folder, options, pool);
+  options.round_inputs = true;
+  options.pack_on = &pool;
+  const auto packed_model = *LoadModel(options);
+  const kernels::WeightView& weight = packed_model->network->layers[0].mlp.up.weight;
+  EXPECT_EQ(weight.layout, kernels::WeightLayout::kPanels);
+  EXPECT_EQ(weight.input_rounding, nullptr);
+  const std::vector<float> packed = LogitsOf(folder, options, pool);
+  ASSERT_EQ(packed.size(), exact.size());
+  double packed_error = 0;
+  double rounded_error = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    packed_error += std::pow(static_cast<double>(packed[i]) - static_cast<double>(exact[i]), 2);
+    rounded_error += std::pow(static_cast<double>(rounded[i]) - static_cast<double>(exact[i]), 2);
+  }
+  EXPECT_GT(packed_error, 0);
+  EXPECT_LT(packed_error, rounded_error / 4);
 }
 
 std::vector<float> Floats(const TensorMap& tensors, const std::string& name) {
