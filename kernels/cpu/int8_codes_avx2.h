@@ -88,6 +88,7 @@ CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
   }
 }
 
+// The quads of a group, for LoadQuad of unpacked ones.
 template <PackedKind kKind, int kQuad>
 CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to) {
   CAUSEWAY_UNROLL for (int half = 0; half < 64; half += 32) {
@@ -97,6 +98,11 @@ CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + (kQuads + kQuad) * 64 + half), quad.low);
     }
   }
+}
+
+template <PackedKind kKind, int... kQuad>
+void UnpackCodes(const std::byte* group, std::byte* to, std::integer_sequence<int, kQuad...>) {
+  (UnpackQuad<kKind, kQuad>(group, to), ...);
 }
 
 // Unsigned times signed bytes, of which the former's sign goes to the latter: pairs of 16 bits.

@@ -66,6 +66,7 @@ CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
   }
 }
 
+// The quads of a group, for LoadQuad of unpacked ones.
 template <PackedKind kKind, int kQuad>
 CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to) {
   const Quad quad = LoadQuad<kKind, kQuad>(group);
@@ -73,6 +74,11 @@ CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to) {
   if constexpr (TraitsOf(kKind).long_numbers()) {
     _mm512_storeu_si512(to + (kQuads + kQuad) * 64, quad.low);
   }
+}
+
+template <PackedKind kKind, int... kQuad>
+void UnpackCodes(const std::byte* group, std::byte* to, std::integer_sequence<int, kQuad...>) {
+  (UnpackQuad<kKind, kQuad>(group, to), ...);
 }
 
 }  // namespace

@@ -7,16 +7,21 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 // Half of a panel's rows, and the numbers that a group of theirs is scaled with.
-template <PackedKind kKind>
+template <PackedKind kKind, bool kMade = false>
 struct HalfParams {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
+  static constexpr int kScales = kTraits.halves() ? 2 : 1;
+  static constexpr int kMinima = kTraits.half_minima() ? 2 : kTraits.minimum() ? 1 : 0;
   const std::byte* params;
   const std::byte* super;
   int64_t half;
+  const float* made = nullptr;  // kMade: scales and minima, as StoreUnpacked leaves them
 
   // Of all of the group, or of its half `section` where halves have their own.
   CAUSEWAY_INLINE __m256 Scale(int section) const {
-    if constexpr (kTraits.float_scale()) {
+    if constexpr (kMade) {
+      return _mm256_loadu_ps(made + section * kPanelRows + half * 8);
+    } else if constexpr (kTraits.float_scale()) {
       return _mm256_loadu_ps(reinterpret_cast<const float*>(params) + half * 8);
     } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
       const __m256 d = _mm256_loadu_ps(reinterpret_cast<const float*>(super) + half * 8);
@@ -30,7 +35,9 @@ struct HalfParams {
     }
   }
   CAUSEWAY_INLINE __m256 Minimum(int section) const {
-    if constexpr (kTraits.supers()) {
+    if constexpr (kMade) {
+      return _mm256_loadu_ps(made + (kScales + section) * kPanelRows + half * 8);
+    } else if constexpr (kTraits.supers()) {
       const int64_t before = (kTraits.halves() ? 2 : 1) + section;
       const __m256i bytes = EightBytes(params + before * kPanelRows + half * 8);
       return _mm256_mul_ps(HalfFloats(super + kSuperBytes / 2 + half * 16), _mm256_cvtepi32_ps(bytes));
@@ -38,6 +45,12 @@ struct HalfParams {
       return _mm256_mul_ps(Scale(section), HalfFloats(params + (2 + section) * kPanelRows * 2 + half * 16));
     } else {
       return HalfFloats(params + kPanelRows * 2 + half * 16);
+    }
+  }
+  CAUSEWAY_INLINE void StoreUnpacked(float* to) const {
+    CAUSEWAY_UNROLL for (int i = 0; i < kScales; ++i) { _mm256_storeu_ps(to + i * kPanelRows + half * 8, Scale(i)); }
+    CAUSEWAY_UNROLL for (int i = 0; i < kMinima; ++i) {
+      _mm256_storeu_ps(to + (kScales + i) * kPanelRows + half * 8, Minimum(i));
     }
   }
   // As pairs of 16 bits, the upper ones 0.
@@ -49,9 +62,16 @@ struct HalfParams {
   }
 };
 
+template <PackedKind kKind>
+void UnpackParams(const std::byte* params, const std::byte* super, std::byte* to) {
+  for (int64_t half = 0; half < 2; ++half) {
+    HalfParams<kKind>{params, super, half}.StoreUnpacked(reinterpret_cast<float*>(to));
+  }
+}
+
 // The sum of x's codes times what is to be taken off the weight's: an offset, or zero points.
-template <PackedKind kKind, int kSection>
-CAUSEWAY_INLINE __m256i OffsetSum(const HalfParams<kKind>& params, const XGroup& group) {
+template <PackedKind kKind, int kSection, bool kMade>
+CAUSEWAY_INLINE __m256i OffsetSum(const HalfParams<kKind, kMade>& params, const XGroup& group) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   constexpr int kOffset = OffsetLeft(kTraits);
   if constexpr (kTraits.zero()) {

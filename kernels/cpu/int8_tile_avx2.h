@@ -5,10 +5,8 @@
 // only.
 #pragma once
 
-#include <utility>
-
 #include "kernels/cpu/int8_ahead.h"
-#include "kernels/cpu/int8_params_avx2.h"
+#include "kernels/cpu/int8_dots_avx2.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
@@ -17,103 +15,9 @@ constexpr bool kCanUnpack = true;
 constexpr int kMaxHeight = 6;                                                        // rows of x in a tile
 constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1; }  // panels in a tile
 
-// The integers of H halves of panels and C rows of x in a group, or in half of one that has its own scales.
-template <PackedKind kKind, int H, int C, bool kUnpacked>
-struct Dots {
-  static constexpr PackedTraits kTraits = TraitsOf(kKind);
-  using Halves = HalfParams<kKind>[H];
-  using Groups = const XGroup* [C];
-  __m256i whole[H][C];
-
-  // The sums that carry the offset from their start on are VNNI's; others would have to add it to a product anyway.
-  template <int kSection>
-  CAUSEWAY_INLINE void Start(const Halves& halves, const Groups& groups) {
-    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-        whole[h][c] = kHasVnni ? OffsetSum<kKind, kSection>(halves[h], *groups[c]) : _mm256_setzero_si256();
-      }
-    }
-  }
-
-  // Quads from the `kFirst`th of their order on, kCount of them; kLow: the low halves of long numbers, with VNNI.
-  template <int kFirst, int kCount, bool kLow = false>
-  CAUSEWAY_INLINE void AddQuads(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C]) {
-    if constexpr (kHasVnni || IsSigned(kTraits)) {
-      AddEach<kFirst, kLow>(codes, x, whole, std::make_integer_sequence<int, kCount>());
-    } else {
-      constexpr int kStep = QuadsTogether(kTraits) < kCount ? QuadsTogether(kTraits) : kCount;
-      __m256i pairs[H][C];
-      CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
-        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { pairs[h][c] = _mm256_setzero_si256(); }
-      }
-      AddEach<kFirst, kLow>(codes, x, pairs, std::make_integer_sequence<int, kStep>());
-      CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
-        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-          whole[h][c] = _mm256_add_epi32(whole[h][c], WidenPairs(pairs[h][c]));
-        }
-      }
-      if constexpr (kStep < kCount) {
-        AddQuads<kFirst + kStep, kCount - kStep>(codes, x);
-      }
-    }
-  }
-
-  // What was added so far are high halves.
-  CAUSEWAY_INLINE void ShiftToHigh() {
-    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { whole[h][c] = _mm256_slli_epi32(whole[h][c], 7); }
-    }
-  }
-
-  // sums += the integers, scaled, less the minimum.
-  template <int kSection>
-  CAUSEWAY_INLINE void Finish(const Halves& halves, const Groups& groups, Sums (&sums)[H / 2][C]) const {
-    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
-      const __m256 scale = halves[h].Scale(kSection);
-      __m256 minimum;
-      if constexpr (kTraits.minimum()) {
-        minimum = halves[h].Minimum(0);
-      }
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-        __m256i dot = whole[h][c];
-        if constexpr (!kHasVnni) {
-          dot = _mm256_add_epi32(dot, OffsetSum<kKind, kSection>(halves[h], *groups[c]));
-        }
-        __m256& sum = sums[h / 2][c].half[h % 2];
-        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(scale, _mm256_set1_ps(groups[c]->scale)), sum);
-        if constexpr (kTraits.minimum()) {
-          sum = _mm256_fmadd_ps(minimum, _mm256_set1_ps(groups[c]->minus_scaled_sum), sum);
-        }
-      }
-    }
-  }
-
- private:
-  template <int kFirst, bool kLow, int... kAt>
-  CAUSEWAY_INLINE void AddEach(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C],
-                               __m256i (&to)[H][C], std::integer_sequence<int, kAt...>) {
-    (AddQuad<QuadAt(kTraits, kFirst + kAt), kLow>(codes, x, to), ...);
-  }
-  template <int kQuad, bool kLow>
-  CAUSEWAY_INLINE void AddQuad(const std::byte* const (&codes)[H / 2], const std::byte* const (&x)[C],
-                               __m256i (&to)[H][C]) {
-    Quad weights[H];
-    CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
-      weights[h] = LoadQuad<kKind, kQuad, kUnpacked>(codes[h / 2] + h % 2 * 32);
-    }
-    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-      const __m256i four = BroadcastFour(x[c] + kQuad * 4);
-      CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
-        to[h][c] = AddProducts<kKind, kLow>(to[h][c], weights[h], four);
-        asm volatile("" : "+v"(to[h][c]));  // in its register: else g++ multiplies far ahead and stores the products
-      }
-    }
-  }
-};
-
 // sums less the minima of both halves of a group.
-template <PackedKind kKind, int H, int C>
-CAUSEWAY_INLINE void TakeMinima(const HalfParams<kKind> (&halves)[H], const XGroup* const (&groups)[C],
+template <PackedKind kKind, int H, int C, bool kMade>
+CAUSEWAY_INLINE void TakeMinima(const HalfParams<kKind, kMade> (&halves)[H], const XGroup* const (&groups)[C],
                                 Sums (&sums)[H / 2][C]) {
   CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
     const __m256 minima[] = {halves[h].Minimum(0), halves[h].Minimum(1)};
@@ -137,34 +41,41 @@ CAUSEWAY_INLINE void AddCodes(const std::byte* const (&from)[H / 2], const std::
   for (int64_t i = 0; i < (kTraits.wide ? kWideGroups : 1); ++i) {
     dots.template AddQuads<0, kQuads, kLow>(codes, rows);
     CAUSEWAY_UNROLL for (int r = 0; r < H / 2; ++r) {
-      codes[r] += kUnpacked ? kTraits.unpacked_bytes() : kTraits.code_bytes();
+      codes[r] += kUnpacked && kTraits.unpacks_codes() ? kTraits.unpacked_code_bytes() : kTraits.code_bytes();
     }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kGroup; }
   }
 }
 
-// Adds the groups of R panels, whose codes lie at `from`, times C rows of x to the sums, and asks for what is `ahead`.
+// Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`. kUnpacked: what the kind
+// unpacks is taken from `unpacked`.
 template <PackedKind kKind, int R, int C, bool kUnpacked>
-CAUSEWAY_INLINE void AddGroups(const std::byte* const (&from)[R], const std::byte* const (&panels)[R],
+CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const std::byte* const (&unpacked)[R],
                                const PanelShape& shape, const QuantizedX& x, const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   constexpr int H = 2 * R;
   constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;  // groups of the weight in one of x
-  constexpr int64_t kCodeBytes = kUnpacked ? kTraits.unpacked_bytes() : kTraits.code_bytes();
+  constexpr bool kCodesMade = kUnpacked && kTraits.unpacks_codes();
+  constexpr bool kParamsMade = kUnpacked && kTraits.unpacks_params();
+  constexpr int64_t kCodeBytes = kCodesMade ? kTraits.unpacked_code_bytes() : kTraits.code_bytes();
   const int param_shift = __builtin_ctzll(static_cast<uint64_t>(shape.param_groups));
   const int super_shift = __builtin_ctzll(static_cast<uint64_t>(kTraits.supers() ? kSuperGroups : shape.super_groups));
   const std::byte* codes[R];
   const std::byte* rows[C];
-  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = from[r]; }
+  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = kCodesMade ? unpacked[r] : panels[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   for (int64_t g = 0; g < x.per_row; ++g) {
     AskAhead(ahead, g);
     const int64_t param_group = kTraits.float_scale() && !kTraits.wide ? g >> param_shift : g;
-    HalfParams<kKind> halves[H];
+    HalfParams<kKind, kParamsMade> halves[H];
     const XGroup* groups[C];
     CAUSEWAY_UNROLL for (int h = 0; h < H; ++h) {
       halves[h] = {panels[h / 2] + shape.params + param_group * kTraits.param_bytes(),
                    panels[h / 2] + shape.supers + (g >> super_shift) * kSuperBytes, h % 2};
+      if constexpr (kParamsMade) {
+        const std::byte* const made = unpacked[h / 2] + x.per_row * kTogether * kTraits.unpacked_code_bytes();
+        halves[h].made = reinterpret_cast<const float*>(made + g * kTraits.unpacked_param_bytes());
+      }
     }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kTogether * kGroup);
@@ -178,7 +89,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&from)[R], const std::byt
       dots.template AddQuads<kQuads / 2, kQuads / 2>(codes, rows);
       dots.template Finish<1>(halves, groups, sums);
       if constexpr (kTraits.half_minima()) {
-        TakeMinima<kKind, H, C>(halves, groups, sums);
+        TakeMinima<kKind, H, C, kParamsMade>(halves, groups, sums);
       }
     } else {
       dots.template Start<0>(halves, groups);

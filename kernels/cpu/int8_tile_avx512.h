@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/int8_ahead.h"
 #include "kernels/cpu/int8_codes_avx512.h"
+#include "kernels/cpu/int8_params_avx512.h"
 #include "kernels/packed.h"
 #include "kernels/quantized_x.h"
 
@@ -36,48 +37,9 @@ CAUSEWAY_INLINE __m512i StartOf(const XGroup& group, __m512i zeros) {
   }
 }
 
-// The numbers of a panel's rows in a group: of each half where halves have their own.
-template <PackedKind kKind>
-struct GroupParams {
-  static constexpr PackedTraits kTraits = TraitsOf(kKind);
-  Vec scale[2];
-  Vec minimum[2];
-
-  CAUSEWAY_INLINE void Load(const std::byte* params, const std::byte* super) {
-    if constexpr (kTraits.float_scale()) {
-      scale[0] = CAUSEWAY_ISA::Load(reinterpret_cast<const float*>(params));
-    } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
-      const Vec d = CAUSEWAY_ISA::Load(reinterpret_cast<const float*>(super));
-      CAUSEWAY_UNROLL for (int i = 0; i < 2; ++i) { scale[i] = Mul(d, SixteenE4M3(params + i * kPanelRows)); }
-    } else if constexpr (kTraits.params == PackedParams::kHalvesZero) {
-      CAUSEWAY_UNROLL for (int i = 0; i < 2; ++i) {
-        scale[i] = LoadF16(params + i * kPanelRows * 2);
-        minimum[i] = Mul(scale[i], LoadF16(params + (2 + i) * kPanelRows * 2));
-      }
-    } else if constexpr (!kTraits.supers()) {
-      scale[0] = LoadF16(params);
-      if constexpr (kTraits.minimum()) {
-        minimum[0] = LoadF16(params + kPanelRows * 2);
-      }
-    } else {
-      constexpr int kHalves = kTraits.halves() ? 2 : 1;
-      const Vec d = LoadF16(super);
-      CAUSEWAY_UNROLL for (int i = 0; i < kHalves; ++i) {
-        scale[i] = Mul(d, ToFloats(SixteenSignedBytes(params + i * kPanelRows)));
-      }
-      if constexpr (kTraits.params != PackedParams::kHalves) {
-        const Vec dmin = LoadF16(super + kSuperBytes / 2);
-        CAUSEWAY_UNROLL for (int i = 0; i < kHalves; ++i) {
-          minimum[i] = Mul(dmin, ToFloats(SixteenBytes(params + (kHalves + i) * kPanelRows)));
-        }
-      }
-    }
-  }
-};
-
 // The integers of a tile in a group: of second halves that have their own scales apart, as of low halves of long
 // numbers.
-template <PackedKind kKind, int R, int C, bool kUnpacked>
+template <PackedKind kKind, int R, int C, bool kCodesMade>
 struct Dots {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
   __m512i first[R][C];
@@ -103,7 +65,7 @@ struct Dots {
   template <int kQuad>
   CAUSEWAY_INLINE void AddQuad(const std::byte* const (&codes)[R], const std::byte* const (&x)[C]) {
     Quad weights[R];
-    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { weights[r] = LoadQuad<kKind, kQuad, kUnpacked>(codes[r]); }
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { weights[r] = LoadQuad<kKind, kQuad, kCodesMade>(codes[r]); }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       const __m512i four = BroadcastFour(x[c] + kQuad * 4);
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
@@ -121,7 +83,7 @@ struct Dots {
     (AddQuad<kQuad>(codes, x), ...);
   }
 
-  // sums += the integers, scaled, less the minima.
+  // sums += the integers, scaled, less the minima. Halves are added up before the scale of x meets them.
   CAUSEWAY_INLINE void Finish(const GroupParams<kKind> (&params)[R], const XGroup* const (&groups)[C],
                               Sums (&sums)[R][C]) const {
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
@@ -132,14 +94,16 @@ struct Dots {
         if constexpr (kTraits.long_numbers()) {
           whole = _mm512_add_epi32(_mm512_slli_epi32(whole, 7), second[r][c]);
         }
-        Vec sum = Fma(ToFloats(whole), Mul(params[r].scale[0], x_scale), sums[r][c]);
+        Vec sum = sums[r][c];
+        if constexpr (kTraits.halves()) {
+          const Vec both = Fma(ToFloats(second[r][c]), params[r].scale[1], Mul(ToFloats(whole), params[r].scale[0]));
+          sum = Fma(both, x_scale, sum);
+        } else {
+          sum = Fma(ToFloats(whole), Mul(params[r].scale[0], x_scale), sum);
+        }
         if constexpr (kTraits.minimum()) {
           sum = Fma(params[r].minimum[0], Set1(group.minus_scaled_sum), sum);
-        }
-        if constexpr (kTraits.halves()) {
-          sum = Fma(ToFloats(second[r][c]), Mul(params[r].scale[1], x_scale), sum);
-        }
-        if constexpr (kTraits.half_minima()) {
+        } else if constexpr (kTraits.half_minima()) {
           sum = Fma(params[r].minimum[0], Set1(group.ScaledFirst()), sum);
           sum = Fma(params[r].minimum[1], Set1(group.ScaledSecond()), sum);
         }
@@ -149,12 +113,15 @@ struct Dots {
   }
 };
 
-// Adds the groups of R panels, whose codes lie at `from`, times C rows of x to the sums, and asks for what is `ahead`.
+// Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`. kUnpacked: what the kind
+// unpacks is taken from `unpacked`.
 template <PackedKind kKind, int R, int C, bool kUnpacked>
-CAUSEWAY_INLINE void AddGroups(const std::byte* const (&from)[R], const std::byte* const (&panels)[R],
+CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const std::byte* const (&unpacked)[R],
                                const PanelShape& shape, const QuantizedX& x, const Ahead& ahead, Sums (&sums)[R][C]) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
-  constexpr int64_t kCodeBytes = kUnpacked ? kTraits.unpacked_bytes() : kTraits.code_bytes();
+  constexpr bool kCodesMade = kUnpacked && kTraits.unpacks_codes();
+  constexpr bool kParamsMade = kUnpacked && kTraits.unpacks_params();
+  constexpr int64_t kCodeBytes = kCodesMade ? kTraits.unpacked_code_bytes() : kTraits.code_bytes();
   constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;  // groups of the weight in one of x
   constexpr int64_t kXBytes = kTogether * kGroup;
   // Low and high nibbles of the same bytes one after the other.
@@ -163,7 +130,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&from)[R], const std::byt
   const int super_shift = __builtin_ctzll(static_cast<uint64_t>(kTraits.supers() ? kSuperGroups : shape.super_groups));
   const std::byte* codes[R];
   const std::byte* rows[C];
-  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = from[r]; }
+  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = kCodesMade ? unpacked[r] : panels[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   for (int64_t g = 0; g < x.per_row; ++g) {
     AskAhead(ahead, g);
@@ -174,7 +141,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&from)[R], const std::byt
       params[r] = panels[r] + shape.params + param_group * kTraits.param_bytes();
     }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kXBytes); }
-    Dots<kKind, R, C, kUnpacked> dots;
+    Dots<kKind, R, C, kCodesMade> dots;
     dots.Start(params, groups);
     for (int64_t i = 0; i < kTogether; ++i) {
       dots.AddGroup(codes, rows, Order());
@@ -183,7 +150,12 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&from)[R], const std::byt
     }
     GroupParams<kKind> numbers[R];
     CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
-      numbers[r].Load(params[r], panels[r] + shape.supers + (g >> super_shift) * kSuperBytes);
+      if constexpr (kParamsMade) {
+        const std::byte* const made = unpacked[r] + x.per_row * kTogether * kTraits.unpacked_code_bytes();
+        numbers[r].LoadUnpacked(reinterpret_cast<const float*>(made + g * kTraits.unpacked_param_bytes()));
+      } else {
+        numbers[r].Load(params[r], panels[r] + shape.supers + (g >> super_shift) * kSuperBytes);
+      }
     }
     dots.Finish(numbers, groups, sums);
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += sizeof(XGroup); }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <utility>
 
 #include "kernels/cpu/int8_ahead.h"
 #include "kernels/packed.h"
@@ -119,12 +120,14 @@ inline void AddGroup(const std::byte* codes, const RowParams& params, int offset
     const int code = CodeAt<kKind>(codes + k / kGroup * kTraits.code_bytes(), lane, k % kGroup) - offset;
     dots[kTraits.halves() && k >= kGroup / 2 ? 1 : 0] += code * static_cast<int8_t>(x[k]);
   }
-  sum += static_cast<float>(dots[0]) * (params.scale[0] * group.scale);
+  if constexpr (kTraits.halves()) {
+    sum +=
+        (static_cast<float>(dots[0]) * params.scale[0] + static_cast<float>(dots[1]) * params.scale[1]) * group.scale;
+  } else {
+    sum += static_cast<float>(dots[0]) * (params.scale[0] * group.scale);
+  }
   if constexpr (kTraits.minimum()) {
     sum += params.minimum[0] * group.minus_scaled_sum;
-  }
-  if constexpr (kTraits.halves()) {
-    sum += static_cast<float>(dots[1]) * (params.scale[1] * group.scale);
   }
   if constexpr (kTraits.half_minima()) {
     sum += params.minimum[0] * group.ScaledFirst();
@@ -133,10 +136,14 @@ inline void AddGroup(const std::byte* codes, const RowParams& params, int offset
 }
 
 constexpr bool kCanUnpack = false;
+template <PackedKind kKind, int... kQuad>
+void UnpackCodes(const std::byte*, std::byte*, std::integer_sequence<int, kQuad...>) {}
+template <PackedKind kKind>
+void UnpackParams(const std::byte*, const std::byte*, std::byte*) {}
 
 // Adds the groups of R panels times C rows of x to the sums.
 template <PackedKind kKind, int R, int C, bool kUnpacked>
-void AddGroups(const std::byte* const (&)[R], const std::byte* const (&panels)[R], const PanelShape& shape,
+void AddGroups(const std::byte* const (&panels)[R], const std::byte* const (&)[R], const PanelShape& shape,
                const QuantizedX& x, const Ahead&, Sums (&sums)[R][C]) {
   static_assert(R == 1 && !kUnpacked);
   constexpr PackedTraits kTraits = TraitsOf(kKind);

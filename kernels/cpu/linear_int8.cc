@@ -2,8 +2,8 @@
 // add up exactly as integers inside a group of x, groups as float32.
 //
 // The order of every output's sum, whatever the batch: from zero, groups ascending, each one fused multiply-add of the
-// group's integer with (weight scale * x scale), then one that takes the minimum off (where halves of a group have
-// their own: both scales, then both minima); then the bias.
+// group's integer with (weight scale * x scale), then one that takes the minimum off; then the bias. Where halves of a
+// group have their own scales: of both integers, each times its scale, their sum with x scale, then both minima.
 //
 // A few panels stay in the near caches while all rows of x pass, and the ones behind them come from memory. Each thread
 // reads a stretch of its own from front to end.
@@ -38,7 +38,7 @@ struct Job {
   PanelShape shape;
   int64_t panels;
   bool streams;                         // outputs go past the caches
-  const std::byte* unpacked = nullptr;  // the codes of the panels that tiles of unpacked ones take, side by side
+  const std::byte* unpacked = nullptr;  // what tiles take of their panels when it is unpacked, side by side
 
   Job(const LinearTarget& linear, int64_t m)
       : target(linear),
@@ -51,7 +51,8 @@ struct Job {
 
 // Of a panel, once unpacked.
 int64_t UnpackedBytes(const Job& job) {
-  return job.target.weight.columns / kGroup * TraitsOf(job.kind).unpacked_bytes();
+  const PackedTraits& traits = TraitsOf(job.kind);
+  return job.target.weight.columns / kGroup * (traits.unpacked_code_bytes() + traits.unpacked_param_bytes());
 }
 
 // R panels from `panel` on times C rows of x from `row` on. All arguments travel in registers: read back from memory in
@@ -60,11 +61,11 @@ template <PackedKind kKind, int R, int C, bool kUnpacked>
 __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, int64_t panel, int64_t row, Ahead ahead) {
   const LinearTarget& target = job.target;
   const std::byte* panels[R];
-  const std::byte* codes[R];
+  const std::byte* unpacked[R];
   Sums sums[R][C];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
     panels[r] = target.weight.data + (panel + r) * job.shape.bytes;
-    codes[r] = kUnpacked ? job.unpacked + r * UnpackedBytes(job) : panels[r];
+    unpacked[r] = kUnpacked ? job.unpacked + r * UnpackedBytes(job) : nullptr;
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       ClearSums(sums[r][c]);
       if (!job.streams) {  // asked for now, so that the stores do not wait
@@ -73,7 +74,7 @@ __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, int6
     }
   }
   const QuantizedX rows{x.Row(row), x.group, x.per_row, x.stride};
-  AddGroups<kKind, R, C, kUnpacked>(codes, panels, job.shape, rows, ahead, sums);
+  AddGroups<kKind, R, C, kUnpacked>(panels, unpacked, job.shape, rows, ahead, sums);
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
     const int64_t first = (panel + r) * kPanelRows;
     const LaneMask mask = MaskOf(Least(kPanelRows, target.weight.rows - first));
@@ -99,8 +100,9 @@ constexpr int kHeight = 2;
 constexpr int kHeight = kMaxHeight;  // rows of x in the highest tile
 #endif
 
-// Rows of x from which on codes are unpacked once for all of them.
+// Rows of x from which on panels are unpacked once for all of them.
 constexpr int64_t kUnpackedRows = 4 * kHeight;
+constexpr bool Unpacks(const PackedTraits& traits) { return traits.unpacks_codes() || traits.unpacks_params(); }
 
 // Tiles of one kind and height: by their width, from 1 to kMaxWidth; null: a width that height is not run with.
 constexpr int kMaxWidth = 4;
@@ -108,7 +110,7 @@ template <PackedKind kKind, int R, int C, bool kUnpacked>
 constexpr Tile TileIf() {
   // Of a batch whose highest tile is C + 1 high, those of height C are as wide.
   constexpr bool kWidth = R == 1 || R == WidthOf(C) || R == WidthOf(C + 1);
-  constexpr bool kAsked = !kUnpacked || (kCanUnpack && TraitsOf(kKind).unpacks() && C + 1 >= kHeight);
+  constexpr bool kAsked = !kUnpacked || (kCanUnpack && Unpacks(TraitsOf(kKind)) && C + 1 >= kHeight);
   if constexpr (kWidth && kAsked) {
     return RunTile<kKind, R, C, kUnpacked>;
   } else {
@@ -123,27 +125,33 @@ constexpr TileRow TilesOf() {
   return {{TileIf<kKind, 1, C, kUnpacked>(), TileIf<kKind, 2, C, kUnpacked>(), TileIf<kKind, 3, C, kUnpacked>(),
            TileIf<kKind, 4, C, kUnpacked>()}};
 }
-using Unpack = void (*)(const std::byte* codes, int64_t groups, std::byte* to);
+using Unpack = void (*)(const std::byte* panel, const PanelShape& shape, int64_t groups, std::byte* to);
 // What is there for one kind.
 struct KindCode {
-  TileRow tiles[2][kHeight];  // of packed codes, of unpacked ones; by height
-  Unpack unpack;              // a panel's codes; null: they are not unpacked
+  TileRow tiles[2][kHeight];  // of packed panels, of unpacked ones; by height
+  Unpack unpack;              // null: they are not unpacked
 };
 
+// Codes of all groups, then their scales and minima.
 template <PackedKind kKind>
-void UnpackPanel(const std::byte* codes, int64_t groups, std::byte* to) {
-  if constexpr (kCanUnpack) {
-    constexpr PackedTraits kTraits = TraitsOf(kKind);
-    for (int64_t g = 0; g < groups; ++g, codes += kTraits.code_bytes(), to += kTraits.unpacked_bytes()) {
-      [&]<int... kQuad>(std::integer_sequence<int, kQuad...>) { (UnpackQuad<kKind, kQuad>(codes, to), ...); }
-      (std::make_integer_sequence<int, kQuads>());
+void UnpackPanel(const std::byte* panel, const PanelShape& shape, int64_t groups, std::byte* to) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  if constexpr (kTraits.unpacks_codes()) {
+    for (int64_t g = 0; g < groups; ++g, to += kTraits.unpacked_code_bytes()) {
+      UnpackCodes<kKind>(panel + g * kTraits.code_bytes(), to, std::make_integer_sequence<int, kQuads>());
+    }
+  }
+  if constexpr (kTraits.unpacks_params()) {
+    for (int64_t g = 0; g < groups; ++g, to += kTraits.unpacked_param_bytes()) {
+      UnpackParams<kKind>(panel + shape.params + g / shape.param_groups * kTraits.param_bytes(),
+                          panel + shape.supers + g / shape.super_groups * kSuperBytes, to);
     }
   }
 }
 template <PackedKind kKind, int... kLess>
 constexpr KindCode CodeOf(std::integer_sequence<int, kLess...>) {
   return {{{TilesOf<kKind, false, kLess + 1>()...}, {TilesOf<kKind, true, kLess + 1>()...}},
-          kCanUnpack && TraitsOf(kKind).unpacks() ? UnpackPanel<kKind> : nullptr};
+          kCanUnpack && Unpacks(TraitsOf(kKind)) ? UnpackPanel<kKind> : nullptr};
 }
 template <size_t... kIndex>
 const KindCode& CodeFor(PackedKind kind, std::index_sequence<kIndex...>) {
@@ -191,7 +199,7 @@ void RunRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_
   }
 }
 
-// The same, but that a tile's panels are unpacked first, into `room`.
+// The same, but that what takes long to make of a tile's panels is made first, in `room`.
 void RunUnpackedRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end,
                      std::byte* room) {
   const KindCode& code = CodeFor(job.kind);
@@ -199,7 +207,7 @@ void RunUnpackedRows(Job job, const QuantizedX& x, const Heights& heights, int64
   for (int64_t panel = begin; panel < end;) {
     const int64_t width = panel + heights.width <= end ? heights.width : 1;
     for (int64_t i = 0; i < width; ++i) {
-      code.unpack(job.target.weight.data + (panel + i) * job.shape.bytes, job.target.weight.columns / kGroup,
+      code.unpack(job.target.weight.data + (panel + i) * job.shape.bytes, job.shape, job.target.weight.columns / kGroup,
                   room + i * UnpackedBytes(job));
     }
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
