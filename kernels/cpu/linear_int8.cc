@@ -100,8 +100,12 @@ constexpr int kHeight = 2;
 constexpr int kHeight = kMaxHeight;  // rows of x in the highest tile
 #endif
 
-// Rows of x from which on panels are unpacked once for all of them.
-constexpr int64_t kUnpackedRows = 4 * kHeight;
+// Rows of x from which on panels are unpacked once for all of them: two tiles pay for codes, four for scales. Tiles are
+// then no lower than so much.
+constexpr int64_t UnpackedRows(const PackedTraits& traits) {
+  return traits.unpacks_codes() ? kHeight + 2 : 4 * kHeight;
+}
+constexpr int LeastUnpackedHeight(const PackedTraits& traits) { return kHeight - (traits.unpacks_codes() ? 2 : 1); }
 constexpr bool Unpacks(const PackedTraits& traits) { return traits.unpacks_codes() || traits.unpacks_params(); }
 
 // Tiles of one kind and height: by their width, from 1 to kMaxWidth; null: a width that height is not run with.
@@ -110,7 +114,8 @@ template <PackedKind kKind, int R, int C, bool kUnpacked>
 constexpr Tile TileIf() {
   // Of a batch whose highest tile is C + 1 high, those of height C are as wide.
   constexpr bool kWidth = R == 1 || R == WidthOf(C) || R == WidthOf(C + 1);
-  constexpr bool kAsked = !kUnpacked || (kCanUnpack && Unpacks(TraitsOf(kKind)) && C + 1 >= kHeight);
+  constexpr bool kAsked =
+      !kUnpacked || (kCanUnpack && Unpacks(TraitsOf(kKind)) && C >= LeastUnpackedHeight(TraitsOf(kKind)));
   if constexpr (kWidth && kAsked) {
     return RunTile<kKind, R, C, kUnpacked>;
   } else {
@@ -212,7 +217,8 @@ void RunUnpackedRows(Job job, const QuantizedX& x, const Heights& heights, int64
     }
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);
-      code.tiles[1][heights.Begin(tile + 1) - row - 1].of_width[width - 1](job, x, panel, row, {});
+      const Ahead ahead = ShareOf(job, x, panel + width, width, tile, heights.tiles);
+      code.tiles[1][heights.Begin(tile + 1) - row - 1].of_width[width - 1](job, x, panel, row, ahead);
     }
     panel += width;
   }
@@ -232,7 +238,7 @@ void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_
   const bool can_unpack = CodeFor(job.kind).unpack != nullptr;
   for (int64_t i = 0; i < blocks.count; ++i) {
     const Heights heights = blocks[i];
-    if (can_unpack && heights.rows >= kUnpackedRows) {
+    if (can_unpack && heights.rows >= UnpackedRows(TraitsOf(job.kind))) {
       RunUnpackedRows(job, x, heights, begin, end, scratch.Worker(worker, heights.width * UnpackedBytes(job)));
     } else {
       RunRows(job, x, heights, begin, end);
