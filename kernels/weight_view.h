@@ -14,8 +14,10 @@ namespace causeway::kernels {
 struct InputRounding {
   enum class Code : uint8_t { kInt8, kE4M3 };
   Code code = Code::kInt8;
-  int64_t run = 0;     // columns that share a scale; 0: the row
-  float scale = 0.0F;  // of all inputs; 0: from the largest magnitude of each run
+  int64_t run = 0;        // columns that share a scale; 0: the row
+  float scale = 0.0F;     // of all inputs; 0: from the values of each run
+  bool symmetric = true;  // about zero; false, of kInt8: over the range of the run, in which zero always lies
+  float zero = 0.0F;      // the code of zero that belongs to `scale`, where not symmetric
 
   bool operator==(const InputRounding&) const = default;
 };

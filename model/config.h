@@ -26,10 +26,11 @@ class Config {
   Result<double> Number(const char* name, std::optional<double> fallback = std::nullopt) const;
   Result<bool> Flag(const char* name, bool fallback) const;
   Result<std::string> Text(const char* name, std::optional<std::string> fallback = std::nullopt) const;
-  Result<std::vector<std::string>> TextList(const char* name) const;  // empty if absent
-  Result<std::vector<int64_t>> IntList(const char* name) const;       // empty if absent
-  bool Has(const char* name) const;                                   // present and not null
-  const Json* Find(const char* name) const;                           // null if absent or null
+  Result<std::vector<std::string>> TextList(const char* name) const;      // empty if absent
+  Result<std::vector<int64_t>> IntList(const char* name) const;           // empty if absent
+  bool Has(const char* name) const;                                       // present and not null
+  bool Mentions(const char* name) const { return json_.contains(name); }  // present, be it null
+  const Json* Find(const char* name) const;                               // null if absent or null
 
  private:
   Json json_;

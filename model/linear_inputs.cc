@@ -25,22 +25,37 @@ float NearestE4M3(float x) {
   return std::copysign(std::nearbyint(magnitude / step) * step, x);
 }
 
+// Of a run, as the largest codes are reached by its largest magnitude or by the ends of its range.
+struct ScaleAndZero {
+  float scale;  // 0: all values are 0
+  float zero;
+};
+
+ScaleAndZero FitRun(const InputRounding& rounding, std::span<const float> run) {
+  float low = 0.0F;
+  float high = 0.0F;
+  for (const float value : run) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+  if (!rounding.symmetric) {
+    const float scale = (high - low) / 255.0F;
+    return {scale, scale == 0.0F ? 0.0F : std::nearbyint(std::clamp(-128.0F - low / scale, -128.0F, 127.0F))};
+  }
+  return {std::max(-low, high) / (rounding.code == InputRounding::Code::kInt8 ? 127.5F : 448.0F), 0.0F};
+}
+
 void RoundRun(const InputRounding& rounding, std::span<float> run) {
+  const auto [scale, zero] =
+      rounding.scale == 0.0F ? FitRun(rounding, run) : ScaleAndZero{rounding.scale, rounding.zero};
+  if (scale == 0.0F) {
+    return;
+  }
   const bool integers = rounding.code == InputRounding::Code::kInt8;
-  float scale = rounding.scale;
-  if (scale == 0.0F) {
-    float largest = 0.0F;
-    for (const float value : run) {
-      largest = std::max(largest, std::fabs(value));
-    }
-    scale = largest / (integers ? 127.5F : 448.0F);
-  }
-  if (scale == 0.0F) {
-    return;  // all zero
-  }
   for (float& value : run) {
     const float scaled = value / scale;
-    value = (integers ? std::clamp(std::nearbyint(scaled), -128.0F, 127.0F) : NearestE4M3(scaled)) * scale;
+    value =
+        (integers ? std::clamp(std::nearbyint(scaled + zero), -128.0F, 127.0F) - zero : NearestE4M3(scaled)) * scale;
   }
 }
 

@@ -12,8 +12,9 @@
 namespace causeway::model {
 
 // Rounds one row of x to codes and back, in float32. Of symmetric integers the scale is absmax / 127.5, codes are
-// nearest even in [-128, 127]; of e4m3 it is absmax / 448. A stored scale takes the place of absmax's. Source:
-// compressed-tensors' quantize and dequantize (quantization/lifecycle/forward.py).
+// nearest even in [-128, 127]; of asymmetric ones it is the range / 255, and zero has a code of its own; of e4m3 it is
+// absmax / 448. A stored scale, and code of zero, take the place of the run's. Source: compressed-tensors' quantize and
+// dequantize (quantization/lifecycle/forward.py), calculate_qparams (quantization/utils/helpers.py).
 void RoundInput(const kernels::InputRounding& rounding, std::span<float> row);
 
 // Owned by one thread, as its buffer is. The ops outlive it.

@@ -152,7 +152,7 @@ Result<void> ReadGeneration(ModelFiles& files, const Json& config, GenerationDef
 Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& options, const Progress& progress,
                         Model& model) {
   progress(0.0, "reading the configuration");
-  ASSIGN_OR_RETURN(const Json config, ReadJsonObject(*files, "config.json"));
+  ASSIGN_OR_RETURN(const Json config, quant::ReadModelConfig(*files));
   TextConfig text = UnwrapText(config);
   TRY(ReadGeneration(*files, text.config.contains("eos_token_id") ? text.config : config, model.generation));
   ASSIGN_OR_RETURN(model.chat, ReadChatFormat(*files));
@@ -181,6 +181,8 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& op
         checkpoint.input_roundings.clear();
       }
       files->Evict();  // what was repacked is not read again
+    } else {
+      TRY(quant::CheckNotQuantized(checkpoint.tensors));
     }
     ASSIGN_OR_RETURN(model.network, BuildNetwork(std::move(checkpoint), text.wrapped, std::move(files), options,
                                                  progress, model.info));

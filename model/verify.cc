@@ -291,7 +291,7 @@ Result<void> VerifyBeside(const std::string& path, const Json& golden, const Mod
       ASSIGN_OR_RETURN(gguf::File file, gguf::Load(*files, place.gguf));
       checkpoint.tensors = std::move(file.tensors);
     } else {
-      ASSIGN_OR_RETURN(checkpoint.config, ReadJsonObject(*files, "config.json"));
+      ASSIGN_OR_RETURN(checkpoint.config, quant::ReadModelConfig(*files));
       ASSIGN_OR_RETURN(checkpoint.tensors, LoadTensors(*files));
       if (const Json* const quantization = quant::FindQuantization(checkpoint.config); quantization != nullptr) {
         TRY(quant::Translate(*quantization, checkpoint, {}));

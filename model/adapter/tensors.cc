@@ -16,6 +16,10 @@ struct Unserveable {
 };
 constexpr Unserveable kUnserved[] = {
     {"lora_embedding_", "terms of embeddings are not served"},
+    {"embed_tokens.base_layer.", "terms of embeddings are not served"},  // PEFT saves the base beside them
+    {"wte.base_layer.", "terms of embeddings are not served"},
+    {"embed_tokens.weight", "embeddings saved whole (save_embedding_layers) are not served"},
+    {"wte.weight", "embeddings saved whole (save_embedding_layers) are not served"},
     {"lora_magnitude_vector", "DoRA adapters are not served"},
     {"modules_to_save", "modules trained whole (modules_to_save) are not served"},
     {"token_adapter", "trained tokens are not served"},

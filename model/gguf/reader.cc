@@ -35,7 +35,15 @@ constexpr TypeName kTensorTypes[] = {
     {9, "Q8_1"},     {10, "Q2_K"},   {11, "Q3_K"},    {12, "Q4_K"},  {13, "Q5_K"},   {14, "Q6_K"},  {15, "Q8_K"},
     {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},
     {23, "IQ4_XS"},  {24, "I8"},     {25, "I16"},     {26, "I32"},   {27, "I64"},    {28, "F64"},   {29, "IQ1_M"},
-    {30, "BF16"},    {34, "TQ1_0"},  {35, "TQ2_0"},   {39, "MXFP4"}};
+    {30, "BF16"},    {34, "TQ1_0"},  {35, "TQ2_0"},   {39, "MXFP4"}, {40, "NVFP4"},  {41, "Q1_0"},  {42, "Q2_0"}};
+
+std::string ServedTypes() {
+  std::string names;
+  for (const TypeName& type : kTensorTypes) {
+    names += kernels::FindFormat(type.name) == nullptr ? "" : (names.empty() ? "" : ", ") + std::string(type.name);
+  }
+  return names;
+}
 
 Error Bad(std::string what) { return MakeError(ErrorCode::kInvalidArgument, std::move(what)); }
 Error Cut(std::string_view where) {
@@ -232,7 +240,7 @@ Result<Placed> ReadTensorInfo(Cursor& cursor, uint64_t index, Tensor& tensor) {
         ErrorCode::kUnsupported,
         fmt::format("tensor {}: type {} is not served; known: {}", placed.name,
                     type == std::end(kTensorTypes) ? fmt::format("number {}", number) : std::string(type->name),
-                    kernels::KnownDtypes()));
+                    ServedTypes()));
   }
   tensor.dtype = std::string(format->dtype);
   const int64_t row = tensor.shape.empty() ? 1 : tensor.shape.back();

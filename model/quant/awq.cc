@@ -11,7 +11,8 @@ namespace {
 constexpr int kOutputs[8] = {0, 2, 4, 6, 1, 3, 5, 7};
 
 Result<int64_t> ReadGroup(const Config& config) {
-  ASSIGN_OR_RETURN(const int64_t bits, config.Int("bits", 1, 16, 4));
+  ASSIGN_OR_RETURN(const int64_t own_bits, config.Int("w_bit", 1, 16, 4));  // AutoAWQ's own words
+  ASSIGN_OR_RETURN(const int64_t bits, config.Int("bits", 1, 16, own_bits));
   if (bits != 4) {
     return MakeError(ErrorCode::kUnsupported, fmt::format("bits {} are not served; known: 4", bits));
   }
@@ -19,7 +20,9 @@ Result<int64_t> ReadGroup(const Config& config) {
   if (version != "gemm" && version != "GEMM") {
     return MakeError(ErrorCode::kUnsupported, fmt::format("version '{}' is not served; known: gemm", version));
   }
-  ASSIGN_OR_RETURN(const int64_t group, config.Int("group_size", -1, int64_t{1} << 24, 128));
+  constexpr int64_t kMaxGroup = int64_t{1} << 24;
+  ASSIGN_OR_RETURN(const int64_t own_group, config.Int("q_group_size", -1, kMaxGroup, 128));
+  ASSIGN_OR_RETURN(const int64_t group, config.Int("group_size", -1, kMaxGroup, own_group));
   if (group == 0) {
     return MakeError(ErrorCode::kInvalidArgument, "group_size must be positive, or -1 for whole rows");
   }

@@ -169,6 +169,10 @@ Result<void> ReadInputs(const Scheme& scheme, const std::string& module, TensorS
     if (scale.elements() != 1 || !(rounding.scale > 0.0F)) {
       return Wrong(name, fmt::format("its shape is {}; one positive number is wanted", ShapeText(scale.shape)));
     }
+    if (!rounding.symmetric) {
+      ASSIGN_OR_RETURN(const Tensor zero, source.Take(module + ".input_zero_point", {"I8"}));
+      rounding.zero = static_cast<float>(static_cast<int8_t>(zero.data[0]));
+    }
   }
   source.RoundInputs(module, rounding);
   return {};
@@ -235,8 +239,8 @@ Result<std::pair<int64_t, int64_t>> ShapeIn(const std::string& name, const Tenso
 
 Result<void> ReadCompressedTensors(const Config& config, TensorSource& source) {
   ASSIGN_OR_RETURN(const Schemes schemes, Schemes::Read(config));
-  source.Drop({".input_zero_point", ".input_global_scale", ".output_scale", ".output_zero_point", ".k_scale",
-               ".v_scale", ".q_scale", ".k_zero_point", ".v_zero_point"});
+  source.Drop({".input_global_scale", ".output_scale", ".output_zero_point", ".k_scale", ".v_scale", ".q_scale",
+               ".k_zero_point", ".v_zero_point"});
   for (const std::string& module : source.Modules(".compressed")) {
     TRY(Expand(module, source));
   }
@@ -251,7 +255,7 @@ Result<void> ReadCompressedTensors(const Config& config, TensorSource& source) {
         : packed                   ? ReadPacked(*scheme, module, source)
                                    : ReadPlain(*scheme, module, source));
   }
-  source.Drop({".input_scale"});  // of inputs that are used as they are
+  source.Drop({".input_scale", ".input_zero_point"});  // of inputs that are used as they are
   return {};
 }
 

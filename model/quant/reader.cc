@@ -1,5 +1,7 @@
 #include "model/quant/reader.h"
 
+#include <utility>
+
 #include "fmt/format.h"
 #include "kernels/quant/format.h"
 
@@ -20,6 +22,10 @@ constexpr Dialect kDialects[] = {
     {"fp8", ReadFp8},
     {"fbgemm_fp8", ReadFp8},
 };
+
+// Where the first versions of two packers wrote their settings, which do not name the method.
+constexpr std::pair<const char*, const char*> kOlderFiles[] = {{"quantize_config.json", "gptq"},
+                                                               {"quant_config.json", "awq"}};
 
 Result<const Dialect*> FindDialect(const Config& settings) {
   ASSIGN_OR_RETURN(const std::string method, settings.Text("quant_method"));
@@ -44,12 +50,41 @@ Result<void> CheckLeftovers(const TensorMap& tensors) {
 
 }  // namespace
 
+Result<void> CheckNotQuantized(const TensorMap& tensors) {
+  constexpr std::string_view kEndings[] = {".qweight",          ".weight_packed", ".compressed",    ".dense_weights",
+                                           ".weight_scale_inv", ".SCB",           ".weight.absmax", ".weight_scale"};
+  for (const auto& [name, tensor] : tensors) {
+    for (const std::string_view ending : kEndings) {
+      if (name.ends_with(ending)) {
+        return Wrong(name, "it belongs to a quantized weight, and config.json has no quantization_config");
+      }
+    }
+  }
+  return {};
+}
+
 std::string KnownMethods() {
   std::string known;
   for (const Dialect& dialect : kDialects) {
     known += (known.empty() ? "" : ", ") + std::string(dialect.method);
   }
   return known;
+}
+
+Result<Json> ReadModelConfig(ModelFiles& files) {
+  ASSIGN_OR_RETURN(Json config, ReadJsonObject(files, "config.json"));
+  if (FindQuantization(config) != nullptr) {
+    return config;
+  }
+  for (const auto& [file, method] : kOlderFiles) {
+    if (files.Has(file)) {
+      ASSIGN_OR_RETURN(Json settings, ReadJsonObject(files, file));
+      settings.emplace("quant_method", method);
+      config["quantization_config"] = std::move(settings);
+      break;
+    }
+  }
+  return config;
 }
 
 const Json* FindQuantization(const Json& config) {

@@ -8,9 +8,14 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "model/checkpoint.h"
+#include "model/files.h"
 #include "model/quant/rows.h"
 
 namespace causeway::model::quant {
+
+// config.json of a folder. Where it does not speak of quantization and an older writer's own file does
+// (quantize_config.json of AutoGPTQ, quant_config.json of AutoAWQ), that is its quantization_config.
+Result<Json> ReadModelConfig(ModelFiles& files);
 
 // The quantization_config (or older compression_config) of a config.json or of its text model; null if it has none.
 const Json* FindQuantization(const Json& config);
@@ -21,6 +26,10 @@ const Json* FindQuantization(const Json& config);
 // type or shape. Rows written later are in checkpoint.late, and read what is in checkpoint.owned and the files.
 Result<void> Translate(const Json& quantization, Checkpoint& checkpoint, const Progress& progress,
                        RowsWritten when = RowsWritten::kNow);
+
+// Of a folder without a quantization_config: kInvalidArgument, with its name, for a tensor that only quantized ones
+// have.
+Result<void> CheckNotQuantized(const TensorMap& tensors);
 
 // "gptq, awq, ...": the names in quant_method that are served.
 std::string KnownMethods();

@@ -91,7 +91,8 @@ Result<Scheme> ReadScheme(const Json& json) {
   return scheme;
 }
 
-// Symmetric 8-bit inputs; anything finer than that is served with inputs as they are.
+// Inputs of 8 bits; anything finer than that is served with inputs as they are, and so is one scale for all rows of a
+// batch, by which a row's values would depend on others.
 Result<void> ReadInputs(const Config& group, Scheme& scheme) {
   const Json* const json = group.Find("input_activations");
   if (json == nullptr) {
@@ -110,44 +111,48 @@ Result<void> ReadInputs(const Config& group, Scheme& scheme) {
   scheme.inputs_static = dynamic == nullptr || (dynamic->is_boolean() && !dynamic->get<bool>());
   const bool by_group = strategy == "group" && run > 0 && !scheme.inputs_static;
   const bool known = strategy == "tensor" || strategy == "token" || by_group;
-  if (bits == 8 && symmetric && known && (scheme.inputs_static || strategy != "tensor")) {
+  const bool integers = type != "float";
+  if (bits == 8 && (symmetric || integers) && known && (scheme.inputs_static || strategy != "tensor")) {
     scheme.inputs = kernels::InputRounding{
-        type == "float" ? kernels::InputRounding::Code::kE4M3 : kernels::InputRounding::Code::kInt8, by_group ? run : 0,
-        0.0F};
+        .code = integers ? kernels::InputRounding::Code::kInt8 : kernels::InputRounding::Code::kE4M3,
+        .run = by_group ? run : 0,
+        .symmetric = symmetric};
   }
   return {};
 }
 
-}  // namespace
-
-Result<Schemes::Group> Schemes::ReadGroup(const Json& json) {
-  if (!json.is_object()) {
-    return MakeError(ErrorCode::kInvalidArgument, "it is no object");
-  }
-  const Config config(json);
-  TRY(CheckFormat(config));
-  Group group;
-  const Json* const weights = config.Find("weights");
+Result<Scheme> ReadGroup(const Config& group) {
+  TRY(CheckFormat(group));
+  const Json* const weights = group.Find("weights");
   if (weights == nullptr) {
     return MakeError(ErrorCode::kUnsupported, "only its inputs are quantized; it has no weights");
   }
-  ASSIGN_OR_RETURN(group.scheme, ReadScheme(*weights));
-  TRY(ReadInputs(config, group.scheme));
-  ASSIGN_OR_RETURN(const std::vector<std::string> targets, config.TextList("targets"));
+  ASSIGN_OR_RETURN(Scheme scheme, ReadScheme(*weights));
+  TRY(ReadInputs(group, scheme));
+  return scheme;
+}
+
+std::string_view ClassOf(std::string_view module) {
+  return module.ends_with("embed_tokens") || module.ends_with("wte") ? "Embedding" : "Linear";
+}
+
+}  // namespace
+
+Result<void> Schemes::AddTargets(const Config& group) {
+  const size_t scheme = schemes_.size() - 1;
+  ASSIGN_OR_RETURN(const std::vector<std::string> targets, group.TextList("targets"));
   for (const std::string& target : targets) {
-    if (target.starts_with(kPattern)) {
-      auto pattern = tokenizer::Regex::Compile("\\A(?:" + target.substr(kPattern.size()) + ")");
-      if (!pattern.ok()) {
-        return pattern.error().WithContext("targets");
-      }
-      group.patterns.push_back(*std::move(pattern));
-    } else if (target == "Linear") {
-      group.linear = true;
-    } else {
-      group.names.push_back(target);
+    if (!target.starts_with(kPattern)) {
+      names_[target] = scheme;
+      continue;
     }
+    auto expression = tokenizer::Regex::Compile("\\A(?:" + target.substr(kPattern.size()) + ")");
+    if (!expression.ok()) {
+      return expression.error().WithContext("targets");
+    }
+    patterns_.insert_or_assign(target, Pattern{*std::move(expression), scheme});
   }
-  return group;
+  return {};
 }
 
 Result<Schemes> Schemes::Read(const Config& config) {
@@ -165,32 +170,37 @@ Result<Schemes> Schemes::Read(const Config& config) {
     return MakeError(ErrorCode::kInvalidArgument, "config_groups is no object");
   }
   for (const auto& [name, json] : groups->items()) {
-    auto group = ReadGroup(json);
-    if (!group.ok()) {
-      return group.error().WithContext("config_groups." + name);
+    const auto add = [&]() -> Result<void> {
+      if (!json.is_object()) {
+        return MakeError(ErrorCode::kInvalidArgument, "it is no object");
+      }
+      const Config group(json);
+      ASSIGN_OR_RETURN(schemes.schemes_.emplace_back(), ReadGroup(group));
+      return schemes.AddTargets(group);
+    };
+    if (const auto added = add(); !added.ok()) {
+      return added.error().WithContext("config_groups." + name);
     }
-    schemes.groups_.push_back(*std::move(group));
   }
   return schemes;
 }
 
 Result<const Scheme*> Schemes::Of(const std::string& module) const {
-  for (const Group& group : groups_) {
-    if (std::find(group.names.begin(), group.names.end(), module) != group.names.end()) {
-      return &group.scheme;
-    }
-    for (const tokenizer::Regex& pattern : group.patterns) {
-      std::vector<tokenizer::Match> matches;
-      TRY(pattern.FindAll(module, matches));
-      if (!matches.empty()) {
-        return &group.scheme;
-      }
+  if (const auto named = names_.find(module); named != names_.end()) {
+    return &schemes_[named->second];
+  }
+  for (const auto& [text, pattern] : patterns_) {
+    std::vector<tokenizer::Match> matches;
+    TRY(pattern.expression.FindAll(module, matches));
+    if (!matches.empty()) {
+      return &schemes_[pattern.scheme];
     }
   }
-  for (const Group& group : groups_) {
-    if (group.linear || groups_.size() == 1) {
-      return &group.scheme;
-    }
+  if (const auto named = names_.find(ClassOf(module)); named != names_.end()) {
+    return &schemes_[named->second];
+  }
+  if (schemes_.size() == 1) {
+    return schemes_.data();
   }
   return MakeError(ErrorCode::kInvalidArgument,
                    fmt::format("module {} has quantized tensors, and no group of config_groups targets it", module));

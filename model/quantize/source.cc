@@ -117,7 +117,7 @@ Result<void> OpenGguf(const std::string& name, Source& source) {
 // ---- A folder ----------------------------------------------------------------------------------------
 
 Result<void> ReadCheckpoint(Source& source) {
-  ASSIGN_OR_RETURN(source.config, ReadJsonObject(*source.files, "config.json"));
+  ASSIGN_OR_RETURN(source.config, quant::ReadModelConfig(*source.files));
   source.text_config = UnwrapText(source.config).config;
   ASSIGN_OR_RETURN(const std::string type, Config(source.text_config).Text("model_type"));
   ASSIGN_OR_RETURN(const model::Architecture* const architecture, FindArchitecture(type));

@@ -217,6 +217,8 @@ TEST_F(AdapterTest, TensorsAreCheckedAgainstConfigurationAndModel) {
   for (const auto& [name, words] :
        std::initializer_list<std::pair<const char*, const char*>>{{".lora_embedding_A", "embeddings"},
                                                                   {".lora_magnitude_vector", "DoRA"},
+                                                                  {".embed_tokens.base_layer.weight", "of embeddings"},
+                                                                  {".embed_tokens.weight", "save_embedding_layers"},
                                                                   {".lora_B.bias", "no part of a LoRA term"}}) {
     files = OneModule();
     files.tensors["base_model.model." + q_ + name] = {{1}, {0.0F}};

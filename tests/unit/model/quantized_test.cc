@@ -9,8 +9,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "fmt/format.h"
 #include "kernels/quant/format.h"
+#include "model/linear_inputs.h"
 #include "tests/support/shared_data.h"
+#include "tests/support/test_folder.h"
 
 namespace causeway::model::quant {
 namespace {
@@ -128,6 +131,10 @@ TEST(QuantizedTest, GptqRefusals) {
   settings = kGptq;
   settings["checkpoint_format"] = "marlin";
   EXPECT_THAT(GptqModule().ErrorOf(settings), HasSubstr("checkpoint_format 'marlin' is not served"));
+  settings = kGptq;
+  settings.erase("checkpoint_format");
+  settings["is_marlin_format"] = true;  // so AutoGPTQ 0.7 says
+  EXPECT_THAT(GptqModule().ErrorOf(settings), HasSubstr("checkpoint_format 'marlin' is not served"));
 }
 
 // `dynamic` gives modules bits of their own; what a module has, its tensors tell.
@@ -146,6 +153,42 @@ TEST(QuantizedTest, UnknownDialectsNameTheKnownOnes) {
   EXPECT_THAT(Tensors().ErrorOf(Json::object()), HasSubstr("quant_method"));
   EXPECT_THAT(Tensors().ErrorOf(Json::array()), HasSubstr("no object"));
   EXPECT_THAT(Tensors().ErrorOf({{"quant_method", "awq"}, {"version", "gemv"}}), HasSubstr("version 'gemv'"));
+}
+
+// AutoAWQ's own words for bits and group, in a file of its own that does not name the method.
+TEST(QuantizedTest, SettingsOfOlderWritersLieBesideTheConfiguration) {
+  const auto config_of = [](const std::string& name, const Json& settings, const Json& config) {
+    const TestFolder folder;
+    folder.Write("config.json", DumpJson(config));
+    folder.Write(name, DumpJson(settings));
+    return *ReadModelConfig(**OpenFolder(folder.path()));
+  };
+  const Json awq = config_of("quant_config.json", {{"w_bit", 4}, {"q_group_size", 32}}, {{"hidden_size", 64}});
+  const auto module = [](int64_t groups) {
+    Tensors tensors;
+    tensors.Add("a.qweight", "I32", {64, 1}, std::vector<uint32_t>(64, 0x99999999U))
+        .Add("a.qzeros", "I32", {groups, 1}, std::vector<uint32_t>(static_cast<size_t>(groups), 0x77777777U))
+        .Add("a.scales", "F32", {groups, 8}, std::vector<float>(static_cast<size_t>(groups * 8), 0.5F));
+    return tensors;
+  };
+  Tensors tensors = module(2);
+  ASSERT_EQ(tensors.ErrorOf(*FindQuantization(awq)), "accepted");
+  EXPECT_EQ(tensors.Decoded("a.weight"), std::vector<float>(512, 1.0F));
+  EXPECT_THAT(module(1).ErrorOf(*FindQuantization(awq)), HasSubstr("its shape is [1, 1], not [2, 1]"));
+  Json eight = *FindQuantization(awq);
+  eight["w_bit"] = 8;
+  EXPECT_THAT(module(2).ErrorOf(eight), HasSubstr("bits 8 are not served"));
+  const Json gptq = config_of("quantize_config.json", {{"bits", 4}, {"group_size", 32}}, Json::object());
+  EXPECT_EQ(GptqModule().ErrorOf(*FindQuantization(gptq)), "accepted");
+  const Json both = config_of("quantize_config.json", {{"bits", 4}}, {{"quantization_config", kGptq}});
+  EXPECT_EQ(*FindQuantization(both), kGptq);
+}
+
+TEST(QuantizedTest, TensorsWithoutSettingsAreNamed) {
+  EXPECT_THAT(CheckNotQuantized(GptqModule().checkpoint().tensors).error().message,
+              HasSubstr("tensor a.qweight: it belongs to a quantized weight, and config.json has no"));
+  EXPECT_TRUE(
+      CheckNotQuantized(Tensors().Add("a.weight", "F32", {1}, std::vector<float>(1)).checkpoint().tensors).ok());
 }
 
 TEST(QuantizedTest, Fp8) {
@@ -170,6 +213,17 @@ TEST(QuantizedTest, Fp8) {
   whole.Add("a.weight_scale", "BF16", {}, std::vector<uint16_t>{0x4000});  // 2.0
   ASSERT_EQ(whole.ErrorOf({{"quant_method", "fp8"}}), "accepted");
   EXPECT_EQ(whole.Decoded("a.weight")[0], 2.0F);
+  const auto inverse = [&](std::vector<int64_t> shape, const std::vector<float>& scales, const Json& said) {
+    Tensors tensors = module();
+    tensors.Add("a.weight_scale_inv", "F32", std::move(shape), scales);
+    const std::string error = tensors.ErrorOf(said);
+    return error == "accepted" ? fmt::format("{}", tensors.Decoded("a.weight")[47]) : error;
+  };
+  const Json no_blocks = {{"quant_method", "fp8"}, {"weight_block_size", nullptr}};  // of the tensor, of each row
+  EXPECT_EQ(inverse({}, {3.0F}, no_blocks), "3");
+  EXPECT_EQ(inverse({6, 1}, {5, 4, 3, 2, 1, 0}, no_blocks), "5");
+  EXPECT_THAT(inverse({2, 2}, {1, 2, 3, 4}, no_blocks), HasSubstr("its shape is [2, 2], not [6, 1]"));
+  EXPECT_EQ(inverse({1, 1}, {7.0F}, {{"quant_method", "fp8"}}), "7");  // blocks of 128 x 128, unsaid
 }
 
 // bitsandbytes' blocks are flat: with rows of 32 each holds two of them.
@@ -243,6 +297,67 @@ TEST(QuantizedTest, CompressedTensorsByTarget) {
   Json marlin = settings;
   marlin["format"] = "marlin-24";
   EXPECT_THAT(Tensors().ErrorOf(marlin), HasSubstr("format 'marlin-24' is not served"));
+}
+
+// A name before a pattern, a pattern before the class, of patterns the first by its text: in whatever group they are.
+TEST(QuantizedTest, CompressedTensorsChooseTheClosestTarget) {
+  Json late = Packed("re:x.*up_proj", 2);
+  late["targets"].push_back("Embedding");
+  const Json settings = {{"quant_method", "compressed-tensors"},
+                         {"config_groups",
+                          {{"group_0", Packed("re:x.*", 8)},
+                           {"group_1", Packed("Linear", 4)},
+                           {"group_2", Packed("re:x.*down", 4)},
+                           {"group_3", late},
+                           {"group_4", Packed("x.down_proj", 3)}}}};
+  const auto dtype = [&](const std::string& name, int64_t words) {
+    Tensors tensors;
+    tensors.Add(name + ".weight_packed", "I32", {1, words}, std::vector<uint32_t>(static_cast<size_t>(words)))
+        .Add(name + ".weight_shape", "I64", {2}, std::vector<int64_t>{1, 32})
+        .Add(name + ".weight_scale", "F32", {1, 1}, std::vector<float>{1.0F});
+    const std::string error = tensors.ErrorOf(settings);
+    return error == "accepted" ? tensors.Dtype(name + ".weight") : error;
+  };
+  EXPECT_EQ(dtype("x.down_proj", 3), "U3G32");
+  EXPECT_EQ(dtype("x.up_proj", 8), "U8G32");  // "re:x.*" is less than "re:x.*up_proj"
+  EXPECT_EQ(dtype("y.up_proj", 4), "U4G32");
+  EXPECT_EQ(dtype("model.embed_tokens", 2), "U2G32");
+}
+
+// Static inputs over a range have a scale and a code of zero; dynamic ones take both from their values.
+TEST(QuantizedTest, AsymmetricInputs) {
+  Json group = Packed("Linear", 4);
+  group["input_activations"] = {{"num_bits", 8}, {"symmetric", false}, {"strategy", "tensor"}, {"dynamic", false}};
+  Json settings = {{"quant_method", "compressed-tensors"}, {"config_groups", {{"group_0", group}}}};
+  const auto module = [] {
+    Tensors tensors;
+    tensors.Add("a.weight_packed", "I32", {1, 4}, std::vector<uint32_t>(4))
+        .Add("a.weight_shape", "I64", {2}, std::vector<int64_t>{1, 32})
+        .Add("a.weight_scale", "F32", {1, 1}, std::vector<float>{1.0F})
+        .Add("a.input_scale", "F32", {1}, std::vector<float>{0.5F});
+    return tensors;
+  };
+  EXPECT_THAT(module().ErrorOf(settings), HasSubstr("tensor a.input_zero_point is missing"));
+  Tensors fixed = module();
+  fixed.Add("a.input_zero_point", "I8", {1}, std::vector<int8_t>{-120});
+  ASSERT_EQ(fixed.ErrorOf(settings), "accepted");
+  std::vector<float> x = {0.0F, 0.3F, -9.0F, 200.0F};
+  RoundInput(fixed.checkpoint().input_roundings.at("a.weight"), x);
+  EXPECT_EQ(x, (std::vector<float>{0.0F, 0.5F, -4.0F, 123.5F}));  // codes -128 to 127 about -120
+
+  settings["config_groups"]["group_0"]["input_activations"]["dynamic"] = true;
+  settings["config_groups"]["group_0"]["input_activations"]["strategy"] = "token";
+  Tensors moving = module();
+  ASSERT_EQ(moving.ErrorOf(settings), "accepted");
+  x = {-1.0F, 254.0F, 0.4F, 100.6F};
+  RoundInput(moving.checkpoint().input_roundings.at("a.weight"), x);
+  EXPECT_EQ(x, (std::vector<float>{-1.0F, 254.0F, 0.0F, 101.0F}));
+  x = {3.0F, 255.0F, 1.2F};  // zero is in the range
+  RoundInput(moving.checkpoint().input_roundings.at("a.weight"), x);
+  EXPECT_EQ(x, (std::vector<float>{3.0F, 255.0F, 1.0F}));
+  x = {0.0F, 0.0F};
+  RoundInput(moving.checkpoint().input_roundings.at("a.weight"), x);
+  EXPECT_EQ(x, (std::vector<float>{0.0F, 0.0F}));
 }
 
 // Seeds that were refused would leave the fuzzer at the door.
