@@ -15,17 +15,6 @@ namespace {
 
 constexpr int64_t kMaxSize = 1 << 24;
 
-Result<const Architecture*> FindArchitecture(const File& file) {
-  ASSIGN_OR_RETURN(const std::string name, file.metadata.Text("general.architecture"));
-  for (const Architecture& architecture : Architectures()) {
-    if (architecture.name == name) {
-      return &architecture;
-    }
-  }
-  return MakeError(ErrorCode::kUnsupported,
-                   fmt::format("general.architecture '{}' is not served; known: {}", name, KnownArchitectures()));
-}
-
 Result<void> RefuseOthers(const File& file) {
   ASSIGN_OR_RETURN(const int64_t experts, file.metadata.Int(KeyOf(file, "expert_count"), 0, kMaxSize, 0));
   if (experts > 0) {
@@ -230,6 +219,21 @@ class TensorTranslator {
 };
 
 }  // namespace
+
+Result<const Architecture*> FindArchitecture(const File& file) {
+  ASSIGN_OR_RETURN(const std::string type, file.metadata.Text("general.type", "model"));
+  if (type != "model") {  // adapter, imatrix, mmproj
+    return MakeError(ErrorCode::kUnsupported, fmt::format("general.type '{}': the file holds no model", type));
+  }
+  ASSIGN_OR_RETURN(const std::string name, file.metadata.Text("general.architecture"));
+  for (const Architecture& architecture : Architectures()) {
+    if (architecture.name == name) {
+      return &architecture;
+    }
+  }
+  return MakeError(ErrorCode::kUnsupported,
+                   fmt::format("general.architecture '{}' is not served; known: {}", name, KnownArchitectures()));
+}
 
 std::string KnownArchitectures() {
   std::string known;

@@ -292,9 +292,22 @@ TEST(GgufTranslateTest, RefusesByName) {
   EXPECT_THAT(error("llama", [](auto& b) { b.Uint("llama.attention.value_length", 2); }), HasSubstr("value_length"));
   EXPECT_THAT(error("llama", [](auto& b) { b.Uint("llama.rope.dimension_count", 2); }), HasSubstr("dimension_count"));
   EXPECT_THAT(error("olmo2", [](auto& b) { b.Uint("olmo2.attention.sliding_window", 2); }), HasSubstr("windows"));
+  EXPECT_THAT(error("llama", [](auto& b) { b.Text("general.type", "adapter"); }),
+              HasSubstr("'adapter': the file holds"));
   GgufBuilder empty;
   empty.Text("general.architecture", "llama");
   EXPECT_THAT(TranslateBuilt(empty).error().message, HasSubstr("no weights"));
+}
+
+// Builders know the hub's names.
+TEST(GgufTranslateTest, ErrorsNameTensorsAsTheFileDoes) {
+  const TestFolder folder;
+  LoadOptions load;
+  load.model = folder.path() + "/model.gguf";
+  folder.Write("model.gguf", Model("qwen2").Build());
+  EXPECT_THAT(LoadModel(load).error().message, HasSubstr("model.gguf: tensor blk.0.attn_norm.weight is missing"));
+  folder.Write("model.gguf", Model("qwen2").Floats("blk.0.attn_norm.weight", {9}, std::vector<float>(9)).Build());
+  EXPECT_THAT(LoadModel(load).error().message, HasSubstr("tensor blk.0.attn_norm.weight: its shape is [9], "));
 }
 
 // A model of random blocks loads in rows for float activations, and packed where kernels have integer arithmetic; the
