@@ -16,7 +16,8 @@ Result<int64_t> ReadGroup(const Config& config) {
   if (bits != 4) {
     return MakeError(ErrorCode::kUnsupported, fmt::format("bits {} are not served; known: 4", bits));
   }
-  ASSIGN_OR_RETURN(const std::string version, config.Text("version", "gemm"));
+  ASSIGN_OR_RETURN(const std::string format, config.Text("checkpoint_format", "gemm"));  // GPTQModel's word for it
+  ASSIGN_OR_RETURN(const std::string version, config.Text("version", format));
   if (version != "gemm" && version != "GEMM") {
     return MakeError(ErrorCode::kUnsupported, fmt::format("version '{}' is not served; known: gemm", version));
   }

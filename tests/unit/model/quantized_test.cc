@@ -153,6 +153,7 @@ TEST(QuantizedTest, UnknownDialectsNameTheKnownOnes) {
   EXPECT_THAT(Tensors().ErrorOf(Json::object()), HasSubstr("quant_method"));
   EXPECT_THAT(Tensors().ErrorOf(Json::array()), HasSubstr("no object"));
   EXPECT_THAT(Tensors().ErrorOf({{"quant_method", "awq"}, {"version", "gemv"}}), HasSubstr("version 'gemv'"));
+  EXPECT_THAT(Tensors().ErrorOf({{"quant_method", "awq"}, {"checkpoint_format", "gemv"}}), HasSubstr("version 'gemv'"));
 }
 
 // AutoAWQ's own words for bits and group, in a file of its own that does not name the method.
