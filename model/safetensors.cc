@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "fmt/format.h"
+#include "model/config.h"
 
 namespace causeway::model {
 namespace {
@@ -137,21 +138,48 @@ Result<void> CheckCover(std::vector<Placed>& places, uint64_t data_bytes) {
   return {};
 }
 
-Result<std::vector<std::string>> ShardNames(ModelFiles& files, std::map<std::string, std::string>& places) {
-  ASSIGN_OR_RETURN(const auto bytes, files.Open("model.safetensors.index.json"));
+constexpr std::string_view kEnding = ".safetensors";
+constexpr std::string_view kIndexEnding = ".safetensors.index.json";
+
+bool HasWeights(const ModelFiles& files, const std::string& stem) {
+  return files.Has(stem + std::string(kEnding)) || files.Has(stem + std::string(kIndexEnding));
+}
+
+// "model", or what AutoGPTQ calls it, whose settings lie beside it.
+std::string StemOfWeights(ModelFiles& files) {
+  const char* const kSettings = "quantize_config.json";
+  const auto json = !HasWeights(files, "model") && files.Has(kSettings) ? ReadJsonObject(files, kSettings) : Json();
+  if (json.ok() && json->is_object()) {
+    const Config settings(*json);
+    const auto bits = settings.Int("bits", 1, 64);
+    const auto group = settings.Int("group_size", -1, int64_t{1} << 24);
+    const auto named = settings.Text("model_file_base_name", "");
+    if (named.ok() && HasWeights(files, *named)) {
+      return *named;
+    }
+    const std::string usual = bits.ok() && group.ok() ? fmt::format("gptq_model-{}bit-{}g", *bits, *group) : "";
+    if (HasWeights(files, usual)) {
+      return usual;
+    }
+  }
+  return "model";
+}
+
+Result<std::vector<std::string>> ShardNames(ModelFiles& files, const std::string& index_name,
+                                            std::map<std::string, std::string>& places) {
+  ASSIGN_OR_RETURN(const auto bytes, files.Open(index_name));
   auto index = ParseJson(AsText(bytes));
   if (!index.ok()) {
-    return index.error().WithContext("model.safetensors.index.json");
+    return index.error().WithContext(index_name);
   }
   const auto map = index->is_object() ? index->find("weight_map") : index->end();
   if (!index->is_object() || map == index->end() || !map->is_object()) {
-    return MakeError(ErrorCode::kInvalidArgument, "model.safetensors.index.json: no weight_map object");
+    return MakeError(ErrorCode::kInvalidArgument, index_name + ": no weight_map object");
   }
   std::set<std::string> names;
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string()) {
-      return MakeError(ErrorCode::kInvalidArgument,
-                       "model.safetensors.index.json: the file of " + tensor + " is no string");
+      return MakeError(ErrorCode::kInvalidArgument, index_name + ": the file of " + tensor + " is no string");
     }
     names.insert(file.get<std::string>());
     places.emplace(tensor, file.get<std::string>());
@@ -204,13 +232,14 @@ Result<TensorMap> ParseSafetensors(std::span<const std::byte> file) {
 
 Result<TensorMap> LoadTensors(ModelFiles& files) {
   std::map<std::string, std::string> places;
-  std::vector<std::string> names = {"model.safetensors"};
-  if (!files.Has("model.safetensors")) {
-    if (!files.Has("model.safetensors.index.json")) {
-      return MakeError(ErrorCode::kNotFound,
-                       "no model.safetensors and no model.safetensors.index.json in " + files.path());
+  const std::string stem = StemOfWeights(files);
+  std::vector<std::string> names = {stem + std::string(kEnding)};
+  if (!files.Has(names[0])) {
+    const std::string index_name = stem + std::string(kIndexEnding);
+    if (!files.Has(index_name)) {
+      return MakeError(ErrorCode::kNotFound, fmt::format("no {} and no {} in {}", names[0], index_name, files.path()));
     }
-    ASSIGN_OR_RETURN(names, ShardNames(files, places));
+    ASSIGN_OR_RETURN(names, ShardNames(files, index_name, places));
   }
   TensorMap all;
   for (const std::string& name : names) {

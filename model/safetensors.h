@@ -30,7 +30,8 @@ using TensorMap = std::map<std::string, Tensor, std::less<>>;
 // overlapping or gapped offsets, a size that is not shape times dtype.
 Result<TensorMap> ParseSafetensors(std::span<const std::byte> file);
 
-// All tensors of a model: model.safetensors, or the files that model.safetensors.index.json names.
+// All tensors of a model: model.safetensors, or the files that model.safetensors.index.json names. AutoGPTQ calls them
+// otherwise: as quantize_config.json says (model_file_base_name), or gptq_model-4bit-128g, after its bits and group.
 Result<TensorMap> LoadTensors(ModelFiles& files);
 
 }  // namespace causeway::model

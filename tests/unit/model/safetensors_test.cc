@@ -118,5 +118,26 @@ TEST(SafetensorsTest, IndicesAreCheckedAgainstTheirFiles) {
   EXPECT_THAT(ErrorOfIndex({}, "[]"), HasSubstr("no weight_map"));
 }
 
+TEST(SafetensorsTest, NamesThatAutoGptqGives) {
+  const std::string one = SafetensorsFile("{" + Entry("a", "U8", "1", "0,1") + "}", "x");
+  const auto load = [](std::map<std::string, std::string> files) {
+    MemoryFiles memory(std::move(files));
+    const auto tensors = LoadTensors(memory);
+    return tensors.ok() ? "accepted" : tensors.error().message;
+  };
+  const std::string settings = R"({"bits": 4, "group_size": -1})";
+  const std::string index = R"({"weight_map": {"a": "1.safetensors"}})";
+  EXPECT_EQ(load({{"quantize_config.json", settings}, {"gptq_model-4bit--1g.safetensors", one}}), "accepted");
+  EXPECT_EQ(load({{"quantize_config.json", settings},
+                  {"gptq_model-4bit--1g.safetensors.index.json", index},
+                  {"1.safetensors", one}}),
+            "accepted");
+  EXPECT_EQ(load({{"quantize_config.json", R"({"model_file_base_name": "x"})"}, {"x.safetensors", one}}), "accepted");
+  const char* const none = "no model.safetensors and no model.safetensors.index.json in memory";
+  EXPECT_EQ(load({{"quantize_config.json", settings}, {"x.safetensors", one}}), none);
+  EXPECT_EQ(load({{"quantize_config.json", R"({"bits": "4"})"}, {"gptq_model-4bit-128g.safetensors", one}}), none);
+  EXPECT_EQ(load({{"quantize_config.json", "["}, {"x.safetensors", one}}), none);
+}
+
 }  // namespace
 }  // namespace causeway::model
