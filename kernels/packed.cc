@@ -1,6 +1,9 @@
 #include "kernels/packed.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "kernels/packed_sources.h"
@@ -10,41 +13,23 @@
 namespace causeway::kernels {
 namespace {
 
-// `kBits` bits of every code from bit `from` on, as one row's words of a plane: a word for each vector, 16 words apart.
+// A group of sixteen rows before it is cut into planes: quad j of row r is [j][r].
+using Quads = uint32_t[kQuads][kPanelRows];
+
+// A plane of `kBits` bits of every code, from bit `from` on.
 template <int kBits>
-void PackPlane(const uint32_t (&quads)[kQuads], int from, std::byte* plane) {
+void PackPlane(const Quads& quads, int from, std::byte* plane) {
   constexpr uint32_t kMask = ((1U << kBits) - 1) * 0x01010101U;
   constexpr int kInVector = 8 / kBits;  // quads
-  uint32_t words[kBits] = {};
-  for (int j = 0; j < kQuads; ++j) {
-    const uint32_t field = (quads[j] >> from) & kMask;
-    if constexpr (kBits == 8) {
-      words[j] = quads[j];
-    } else if constexpr (kBits == 4) {  // quads 0 to 3 below, 4 to 7 above
-      words[j % 4] |= field << (j / 4 * 4);
-    } else {
-      words[j / kInVector] |= field << (j % kInVector * kBits);
+  for (int vector = 0; vector < kBits; ++vector) {
+    uint32_t words[kPanelRows] = {};
+    for (int i = 0; i < kInVector; ++i) {
+      const int j = kBits == 4 ? vector + 4 * i : vector * kInVector + i;
+      for (int64_t lane = 0; lane < kPanelRows; ++lane) {
+        words[lane] |= ((quads[j][lane] >> from) & kMask) << (i * kBits);
+      }
     }
-  }
-  for (int word = 0; word < kBits; ++word) {
-    std::memcpy(plane + word * 64, &words[word], sizeof(uint32_t));
-  }
-}
-
-void PackCodes(const PackedTraits& traits, const SourceGroup& group, std::byte* codes) {
-  uint32_t quads[kQuads];
-  static_assert(sizeof(quads) == sizeof(group.codes));
-  std::memcpy(quads, group.codes, sizeof(quads));
-  switch (traits.low_bits()) {
-    case 8: return PackPlane<8>(quads, 0, codes);
-    case 4: PackPlane<4>(quads, 0, codes); break;
-    default: PackPlane<2>(quads, 0, codes); break;
-  }
-  std::byte* const high = codes + traits.low_bits() * 64;
-  if (traits.high_bits() == 2) {
-    PackPlane<2>(quads, traits.low_bits(), high);
-  } else if (traits.high_bits() == 1) {
-    PackPlane<1>(quads, traits.low_bits(), high);
+    std::memcpy(plane + vector * sizeof(words), words, sizeof(words));
   }
 }
 
@@ -92,18 +77,40 @@ void PackParams(const PackedTraits& traits, const SourceGroup& group, int64_t la
   }
 }
 
-// Row `lane` of a panel. What is not there, of the last panel, stays zero: its scales too.
-void PackRow(const PackedFormat& format, const std::byte* row, int64_t columns, int64_t lane, std::byte* panel) {
-  const PackedTraits traits = TraitsOf(format.packing.kind);
-  const PanelShape shape = ShapeOfPanel(format.packing, columns);
+// A panel of `count` rows. What is not there, of the last panel, becomes zero: its scales too.
+template <PackedKind kKind>
+void PackPanel(const PackedFormat& format, const WeightView& rows, int64_t first, int64_t count, std::byte* panel) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  const PanelShape shape = ShapeOfPanel(format.packing, rows.columns);
+  if (count < kPanelRows) {
+    std::memset(panel, 0, static_cast<size_t>(shape.bytes));
+  }
   SourceGroup group{};
-  for (int64_t g = 0; g < columns / kGroup; ++g) {
-    format.read(row, g, group);
-    PackCodes(traits, group, panel + g * traits.code_bytes() + lane * 4);
-    PackParams(traits, group, lane, panel + shape.params + g / shape.param_groups * traits.param_bytes(),
-               panel + shape.supers + g / shape.super_groups * kSuperBytes);
+  alignas(64) Quads quads{};
+  for (int64_t g = 0; g < rows.columns / kGroup; ++g) {
+    std::byte* const params = panel + shape.params + g / shape.param_groups * kTraits.param_bytes();
+    std::byte* const super = panel + shape.supers + g / shape.super_groups * kSuperBytes;
+    for (int64_t lane = 0; lane < count; ++lane) {
+      format.read(rows.data + (first + lane) * rows.row_bytes, g, group);
+      for (int64_t j = 0; j < kQuads; ++j) {
+        std::memcpy(&quads[j][lane], group.codes + j * 4, sizeof(uint32_t));
+      }
+      PackParams(kTraits, group, lane, params, super);
+    }
+    std::byte* const codes = panel + g * kTraits.code_bytes();
+    PackPlane<kTraits.low_bits()>(quads, 0, codes);
+    if constexpr (kTraits.high_bits() > 0) {
+      PackPlane<kTraits.high_bits()>(quads, kTraits.low_bits(), codes + kTraits.low_bits() * 64);
+    }
   }
 }
+
+// Of each kind, in the order of kPackedTraits.
+template <size_t... kIndex>
+constexpr auto PackersOfKinds(std::index_sequence<kIndex...> /*kinds*/) {
+  return std::array{PackPanel<kPackedTraits[kIndex].kind>...};
+}
+constexpr auto kPackPanel = PackersOfKinds(std::make_index_sequence<kPackedKinds>());
 
 // Bits [from, from + bits) of code k of a row, from a plane.
 int PlaneBits(const std::byte* plane, int bits, int64_t lane, int64_t k) {
@@ -170,17 +177,11 @@ Packing PackingOf(FormatId format) {
 void PackPanels(const WeightView& rows, std::byte* target, ThreadPool& pool) {
   const PackedFormat* const format = FindPackedFormat(rows.format);
   CHECK(format != nullptr && rows.layout == WeightLayout::kRows && rows.columns % kGroup == 0);
+  const auto pack = kPackPanel[static_cast<size_t>(format->packing.kind)];
   const int64_t panel_bytes = ShapeOfPanel(format->packing, rows.columns).bytes;
   pool.ParallelFor((rows.rows + kPanelRows - 1) / kPanelRows, [&](int64_t panel, int) {
     const int64_t first = panel * kPanelRows;
-    const int64_t count = rows.rows - first < kPanelRows ? rows.rows - first : kPanelRows;
-    std::byte* const out = target + panel * panel_bytes;
-    if (count < kPanelRows) {
-      std::memset(out, 0, static_cast<size_t>(panel_bytes));
-    }
-    for (int64_t lane = 0; lane < count; ++lane) {
-      PackRow(*format, rows.data + (first + lane) * rows.row_bytes, rows.columns, lane, out);
-    }
+    pack(*format, rows, first, std::min(kPanelRows, rows.rows - first), target + panel * panel_bytes);
   });
 }
 

@@ -30,17 +30,16 @@ void ReadNibbles(const std::byte* bytes, uint8_t (&codes)[kGroup]) {
 }
 // Four bytes: bit i is the fifth of value i.
 void AddFifths(const std::byte* bytes, uint8_t (&codes)[kGroup]) {
-  uint32_t fifths;
-  std::memcpy(&fifths, bytes, sizeof(fifths));
-  for (int i = 0; i < kGroup; ++i) {
-    codes[i] |= static_cast<uint8_t>(((fifths >> i) & 1) << 4);
+  for (int i = 0; i < kGroup; i += 8) {
+    StoreEight(LoadEight(codes + i) | SpreadBits(ByteAt(bytes + i / 8)) << 4, codes + i);
   }
 }
 // 32 neighbours have `kBits` bits each at `shift` in 32 bytes; they come to stand at `to`.
 template <int kBits>
 void AddBits(const std::byte* bytes, int shift, int to, uint8_t (&codes)[kGroup]) {
-  for (int i = 0; i < kGroup; ++i) {
-    codes[i] |= static_cast<uint8_t>(((ByteAt(bytes + i) >> shift) & ((1 << kBits) - 1)) << to);
+  for (int i = 0; i < kGroup; i += 8) {
+    const uint64_t eight = (LoadEight(bytes + i) >> shift) & EightOf((1 << kBits) - 1);
+    StoreEight(LoadEight(codes + i) | eight << to, codes + i);
   }
 }
 

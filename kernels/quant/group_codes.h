@@ -9,6 +9,22 @@ namespace causeway::kernels {
 
 inline constexpr int kChunk = 32;
 
+// Eight codes at once, a byte each in a 64-bit word.
+inline uint64_t LoadEight(const void* bytes) {
+  uint64_t eight;
+  std::memcpy(&eight, bytes, sizeof(eight));
+  return eight;
+}
+inline void StoreEight(uint64_t eight, uint8_t* codes) { std::memcpy(codes, &eight, sizeof(eight)); }
+constexpr uint64_t EightOf(uint8_t code) { return code * 0x0101010101010101U; }
+
+// Bit i as the code of byte i, and back.
+constexpr uint64_t SpreadBits(uint8_t bits) {
+  const uint64_t each = EightOf(bits) & 0x8040201008040201U;  // bit i of byte i
+  return ((each + EightOf(0x7f)) >> 7) & EightOf(1);          // carries up to the highest bit, never beyond
+}
+constexpr uint8_t GatherBits(uint64_t eight) { return static_cast<uint8_t>((eight * 0x0102040810204080U) >> 56); }
+
 template <int kBits>
 void PackChunk(const uint8_t* codes, uint8_t* bytes) {
   static_assert(kBits == 2 || kBits == 3 || kBits == 4 || kBits == 8);
@@ -19,16 +35,15 @@ void PackChunk(const uint8_t* codes, uint8_t* bytes) {
       bytes[i] = static_cast<uint8_t>((codes[i] & 0xf) | (codes[i + kChunk / 2] << 4));
     }
   } else {
-    for (int i = 0; i < kChunk / 4; ++i) {
-      bytes[i] = static_cast<uint8_t>((codes[i] & 3) | ((codes[i + 8] & 3) << 2) | ((codes[i + 16] & 3) << 4) |
-                                      ((codes[i + 24] & 3) << 6));
+    uint64_t pairs = 0;
+    for (int i = 0; i < kChunk / 8; ++i) {
+      pairs |= (LoadEight(codes + 8 * i) & EightOf(3)) << (2 * i);
     }
+    StoreEight(pairs, bytes);
     if constexpr (kBits == 3) {
-      uint32_t thirds = 0;
-      for (int i = 0; i < kChunk; ++i) {
-        thirds |= static_cast<uint32_t>((codes[i] >> 2) & 1) << i;
+      for (int i = 0; i < kChunk / 8; ++i) {
+        bytes[kChunk / 4 + i] = GatherBits((LoadEight(codes + 8 * i) >> 2) & EightOf(1));
       }
-      std::memcpy(bytes + kChunk / 4, &thirds, sizeof(thirds));
     }
   }
 }
@@ -43,18 +58,12 @@ void UnpackChunk(const uint8_t* bytes, uint8_t* codes) {
       codes[i + kChunk / 2] = static_cast<uint8_t>(bytes[i] >> 4);
     }
   } else {
-    for (int i = 0; i < kChunk / 4; ++i) {
-      codes[i] = bytes[i] & 3;
-      codes[i + 8] = (bytes[i] >> 2) & 3;
-      codes[i + 16] = (bytes[i] >> 4) & 3;
-      codes[i + 24] = static_cast<uint8_t>(bytes[i] >> 6);
-    }
-    if constexpr (kBits == 3) {
-      uint32_t thirds;
-      std::memcpy(&thirds, bytes + kChunk / 4, sizeof(thirds));
-      for (int i = 0; i < kChunk; ++i) {
-        codes[i] = static_cast<uint8_t>(codes[i] | ((thirds >> i) & 1) << 2);
+    for (int i = 0; i < kChunk / 8; ++i) {
+      uint64_t eight = (LoadEight(bytes) >> (2 * i)) & EightOf(3);
+      if constexpr (kBits == 3) {
+        eight |= SpreadBits(bytes[kChunk / 4 + i]) << 2;
       }
+      StoreEight(eight, codes + 8 * i);
     }
   }
 }
