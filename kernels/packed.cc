@@ -85,13 +85,16 @@ void PackPanel(const PackedFormat& format, const WeightView& rows, int64_t first
   if (count < kPanelRows) {
     std::memset(panel, 0, static_cast<size_t>(shape.bytes));
   }
+  const int64_t group_bytes = rows.row_bytes * kGroup / rows.columns;
   SourceGroup group{};
   alignas(64) Quads quads{};
   for (int64_t g = 0; g < rows.columns / kGroup; ++g) {
     std::byte* const params = panel + shape.params + g / shape.param_groups * kTraits.param_bytes();
     std::byte* const super = panel + shape.supers + g / shape.super_groups * kSuperBytes;
     for (int64_t lane = 0; lane < count; ++lane) {
-      format.read(rows.data + (first + lane) * rows.row_bytes, g, group);
+      const std::byte* const row = rows.data + (first + lane) * rows.row_bytes;
+      __builtin_prefetch(row + kPanelRows * rows.row_bytes + g * group_bytes);  // of the next panel: sixteen streams
+      format.read(row, g, group);
       for (int64_t j = 0; j < kQuads; ++j) {
         std::memcpy(&quads[j][lane], group.codes + j * 4, sizeof(uint32_t));
       }
@@ -174,15 +177,14 @@ Packing PackingOf(FormatId format) {
   return found == nullptr ? Packing{} : found->packing;
 }
 
-void PackPanels(const WeightView& rows, std::byte* target, ThreadPool& pool) {
+void PackPanels(const WeightView& rows, std::byte* target) {
   const PackedFormat* const format = FindPackedFormat(rows.format);
   CHECK(format != nullptr && rows.layout == WeightLayout::kRows && rows.columns % kGroup == 0);
   const auto pack = kPackPanel[static_cast<size_t>(format->packing.kind)];
-  const int64_t panel_bytes = ShapeOfPanel(format->packing, rows.columns).bytes;
-  pool.ParallelFor((rows.rows + kPanelRows - 1) / kPanelRows, [&](int64_t panel, int) {
-    const int64_t first = panel * kPanelRows;
-    pack(*format, rows, first, std::min(kPanelRows, rows.rows - first), target + panel * panel_bytes);
-  });
+  for (int64_t first = 0; first < rows.rows; first += kPanelRows) {
+    pack(*format, rows, first, std::min(kPanelRows, rows.rows - first),
+         target + PackedBytes(format->packing, first, rows.columns));
+  }
 }
 
 UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group) {

@@ -32,6 +32,8 @@ class ModelFiles {
   virtual std::string Identity() const { return {}; }
   // Lets the system take the memory that the opened files fill; reading them brings it back. Any thread.
   virtual void Evict() const {}
+  // The same of the pages that hold some bytes, if they are those of an opened file.
+  virtual void Evict(std::span<const std::byte> /*part*/) const {}
   // For messages and /v1/models: the folder, or empty for the built-in model.
   virtual std::string path() const = 0;
 };

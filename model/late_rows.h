@@ -2,6 +2,7 @@
 // weights come from the repack cache. What they are made of stays in the model's files.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -19,11 +20,12 @@ class LateRows {
   struct Shape {
     int64_t rows;
     int64_t row_bytes;
-    int64_t together;  // rows are made in stretches that begin at multiples of it
+    int64_t together;      // rows are made in stretches that begin at multiples of it
+    bool in_order = true;  // what a stretch is made of lies in the source where it lies in the rows; else all over it
   };
-  // Makes rows [begin, end), where begin is a multiple of `together` and so is end, or it is the last; with all
-  // threads.
-  using WriteRows = std::function<void(int64_t begin, int64_t end, std::byte* rows, ThreadPool& pool)>;
+  // Makes rows [begin, end), where begin is a multiple of `together` and so is end, or it is the last. Any thread,
+  // several at once.
+  using WriteRows = std::function<void(int64_t begin, int64_t end, std::byte* rows)>;
   // Reads what all rows need. What it gives, and it, own everything but `source`, which outlives the rows until they
   // are written.
   using Begin = std::function<WriteRows()>;
@@ -38,10 +40,21 @@ class LateRows {
   }
   // What most of the rows is made of; empty once they are written.
   std::span<const std::byte> source() const { return source_; }
+  // What nobody reads again once stretches [begin, end) are made; empty if others read the same.
+  std::span<const std::byte> SourceOf(int64_t begin, int64_t end) const {
+    const auto at = [&](int64_t row) {
+      return source_.size() * static_cast<size_t>(row) / static_cast<size_t>(shape_.rows);
+    };
+    return shape_.in_order ? source_.subspan(at(begin), at(end) - at(begin)) : std::span<const std::byte>();
+  }
 
   void WriteNow(ThreadPool& pool) {
     if (begin_) {
-      begin_()(0, shape_.rows, memory_.get(), pool);
+      const WriteRows write = begin_();
+      pool.ParallelFor((shape_.rows + shape_.together - 1) / shape_.together, [&](int64_t stretch, int) {
+        const int64_t row = stretch * shape_.together;
+        write(row, std::min(row + shape_.together, shape_.rows), memory_.get() + row * shape_.row_bytes);
+      });
       begin_ = nullptr;
       source_ = {};
     }

@@ -20,7 +20,8 @@ namespace causeway::model {
 namespace {
 
 constexpr size_t kSamplesAtOnce = 16;               // weights, whose pages are then let go of
-constexpr int64_t kSourceBytes = int64_t{1} << 20;  // read, or made, between two evictions
+constexpr size_t kPackedAtOnce = 4;                 // the same of what is read beside their codes
+constexpr int64_t kSourceBytes = int64_t{2} << 20;  // read, or made, by all workers between two evictions
 
 std::vector<Projection*> ProjectionsOf(Network& network) {
   std::vector<Projection*> all;
@@ -39,11 +40,6 @@ bool IsPacked(const Projection& projection) {
          kernels::PackingOf(projection.weight.format).kind != kernels::PackedKind::kNone;
 }
 
-bool PointsInto(const kernels::WeightView& weight, const std::vector<std::byte>& owned) {
-  return weight.layout == kernels::WeightLayout::kRows && weight.data >= owned.data() &&
-         weight.data < owned.data() + owned.size();
-}
-
 // The late rows that a view reads; null: it reads others.
 LateRows* LateOf(Network& network, const kernels::WeightView& weight) {
   const auto it = std::find_if(network.late.begin(), network.late.end(),
@@ -53,25 +49,29 @@ LateRows* LateOf(Network& network, const kernels::WeightView& weight) {
 
 // Rows of ours that no view reads any more, and what others that are late would have been made of.
 void FreeUnread(Network& network) {
-  std::vector<kernels::WeightView> views = {network.embedding};
+  std::vector<const std::byte*> read = {network.embedding.data};
   if (network.positions) {
-    views.push_back(*network.positions);
+    read.push_back(network.positions->data);
   }
   for (const Projection* const projection : ProjectionsOf(network)) {
-    views.push_back(projection->weight);
+    read.push_back(projection->weight.data);
   }
+  std::sort(read.begin(), read.end());
+  const auto is_read = [&](std::span<const std::byte> bytes) {
+    const auto first = std::lower_bound(read.begin(), read.end(), bytes.data());
+    return first != read.end() && *first < bytes.data() + bytes.size();
+  };
   for (LateRows& late : network.late) {
-    if (std::none_of(views.begin(), views.end(), [&](const auto& view) { return late.Holds(view.data); })) {
+    if (!is_read(late.rows())) {
       late.Free();
     }
   }
+  for (const LateRows& late : network.late) {
+    read.push_back(late.source().data());
+  }
+  std::sort(read.begin(), read.end());
   for (std::vector<std::byte>& owned : network.owned) {
-    const bool read =
-        std::any_of(views.begin(), views.end(), [&](const auto& view) { return PointsInto(view, owned); }) ||
-        std::any_of(network.late.begin(), network.late.end(), [&](const LateRows& late) {
-          return late.source().data() >= owned.data() && late.source().data() < owned.data() + owned.size();
-        });
-    if (!read) {
+    if (!is_read(owned)) {
       FreeMemory(owned);
     }
   }
@@ -163,54 +163,71 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// So many of a weight's rows at once that their bytes are kSourceBytes, in whole panels and stretches of `together`.
-int64_t RowsAtOnce(const kernels::WeightView& weight, int64_t together) {
-  const int64_t unit = std::lcm(kernels::kPanelRows, together);
-  return std::max(kSourceBytes / weight.row_bytes / unit * unit, unit);
-}
+// Packs one weight after another. Each worker takes some rows at a time from source to panels, and then lets go of the
+// source: what is read need not all be there at once, and rows that are made for this lie in the worker's own caches.
+class Packer {
+ public:
+  Packer(Network& network, ThreadPool& pool)
+      : network_(network), pool_(pool), made_(static_cast<size_t>(pool.threads())) {}
 
-// Rows that are not there yet are made in a place of their own, which the next ones take.
-void PackLate(const kernels::WeightView& weight, const LateRows& late, std::byte* target, const ModelFiles& files,
-              ThreadPool& pool) {
-  const kernels::Packing kind = kernels::PackingOf(weight.format);
-  const auto [all, row_bytes, together] = late.shape();
-  const int64_t first = (weight.data - late.rows().data()) / row_bytes;  // a part of a fused matrix begins inside
-  const int64_t step = RowsAtOnce(weight, together);
-  const LazyMemory made = ReserveMemory(static_cast<size_t>((step + 2 * together) * row_bytes));
-  const LateRows::WriteRows write = late.Writer();
-  for (int64_t row = 0; row < weight.rows; row += step) {
-    const int64_t end = std::min(weight.rows, row + step);
-    const int64_t begin_made = (first + row) / together * together;
-    const int64_t end_made = std::min(all, (first + end + together - 1) / together * together);
-    write(begin_made, end_made, made.get(), pool);
-    kernels::WeightView rows = Rows(weight, row, end);
-    rows.data = made.get() + (first + row - begin_made) * row_bytes;
-    kernels::PackPanels(rows, target + kernels::PackedBytes(kind, row, weight.columns), pool);
-    files.Evict();
+  // The view's rows become panels in `target`, which it then reads.
+  void Pack(kernels::WeightView& weight, std::byte* target) {
+    const LateRows* const late = LateOf(network_, weight);
+    const bool make = late != nullptr && !late->written();
+    const LateRows::WriteRows write = make ? late->Writer() : nullptr;
+    const kernels::Packing packing = kernels::PackingOf(weight.format);
+    const int64_t step = RowsAtOnce(weight, make ? late->shape().together : 1);
+    pool_.ParallelFor((weight.rows + step - 1) / step, [&](int64_t stretch, int worker) {
+      const int64_t begin = stretch * step;
+      const kernels::WeightView rows = Rows(weight, begin, std::min(begin + step, weight.rows));
+      std::byte* const panels = target + kernels::PackedBytes(packing, begin, weight.columns);
+      if (make) {
+        PackMade(rows, *late, write, made_[static_cast<size_t>(worker)], panels);
+      } else {
+        kernels::PackPanels(rows, panels);
+        network_.files->Evict(std::span(rows.data, static_cast<size_t>(rows.rows * rows.row_bytes)));
+      }
+    });
+    if (make) {
+      network_.files->Evict(late->source());
+    }
+    Bind(weight, target);
+    FreeUnread(network_);
+    if (++packed_ % kPackedAtOnce == 0) {
+      network_.files->Evict();
+    }
   }
-}
 
-// Some rows at a time, and then their source is let go of: what is read need not all be there at once.
-void PackMapped(const kernels::WeightView& weight, std::byte* target, const ModelFiles& files, ThreadPool& pool) {
-  const kernels::Packing kind = kernels::PackingOf(weight.format);
-  const int64_t step = RowsAtOnce(weight, kernels::kPanelRows);
-  for (int64_t row = 0; row < weight.rows; row += step) {
-    const int64_t end = std::min(weight.rows, row + step);
-    kernels::PackPanels(Rows(weight, row, end), target + kernels::PackedBytes(kind, row, weight.columns), pool);
-    files.Evict();
+ private:
+  // In whole panels and stretches of `together`; every worker gets its share.
+  int64_t RowsAtOnce(const kernels::WeightView& weight, int64_t together) const {
+    const int64_t unit = std::lcm(kernels::kPanelRows, together);
+    const int64_t rows = std::min(kSourceBytes / weight.row_bytes, weight.rows) / pool_.threads();
+    return std::max(rows / unit * unit, unit);
   }
-}
 
-void PackOne(kernels::WeightView& weight, std::byte* target, Network& network, ThreadPool& pool) {
-  const LateRows* const late = LateOf(network, weight);
-  if (late != nullptr && !late->written()) {
-    PackLate(weight, *late, target, *network.files, pool);
-  } else {
-    PackMapped(weight, target, *network.files, pool);
+  // Packs rows that are not there yet.
+  void PackMade(kernels::WeightView rows, const LateRows& late, const LateRows::WriteRows& write, LazyMemory& made,
+                std::byte* panels) const {
+    const auto [all, row_bytes, together, in_order] = late.shape();
+    const int64_t first = (rows.data - late.rows().data()) / row_bytes;  // a part of a fused matrix begins inside
+    const int64_t begin = first / together * together;
+    const int64_t end = std::min(all, (first + rows.rows + together - 1) / together * together);
+    const auto bytes = static_cast<size_t>((end - begin) * row_bytes);
+    if (made.get_deleter().bytes < bytes) {
+      made = ReserveMemory(bytes);
+    }
+    write(begin, end, made.get());
+    rows.data = made.get() + (first - begin) * row_bytes;
+    kernels::PackPanels(rows, panels);
+    network_.files->Evict(late.SourceOf(begin, end));
   }
-  Bind(weight, target);
-  FreeUnread(network);
-}
+
+  Network& network_;
+  ThreadPool& pool_;
+  std::vector<LazyMemory> made_;  // of each worker
+  size_t packed_ = 0;             // weights
+};
 
 }  // namespace
 
@@ -235,13 +252,14 @@ Result<PackReport> PackWeights(Network& network, ThreadPool& pool, const RepackC
   CacheWriter writer(cache, packing);
   const std::vector<int64_t> offsets = RepackCache::OffsetsOf(packing.parts);  // as in the cache's file
   ASSIGN_OR_RETURN(PackedMemory memory, PackedMemory::Allocate(offsets.back()));
+  Packer packer(network, pool);
   for (size_t i = 0; i < packing.parts.size(); ++i) {
     auto begin = Clock::now();
     std::byte* const packed = memory.data() + offsets[i];
     memory.Populate(offsets[i], packing.parts[i].bytes, pool);
     report.memory_seconds += SecondsSince(begin);
     begin = Clock::now();
-    PackOne(packing.projections[i]->weight, packed, network, pool);
+    packer.Pack(packing.projections[i]->weight, packed);
     report.seconds += SecondsSince(begin);
     writer.Write(i, {packed, static_cast<size_t>(packing.parts[i].bytes)});
     progress(static_cast<double>(i + 1) / static_cast<double>(packing.parts.size()));

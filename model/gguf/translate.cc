@@ -189,17 +189,14 @@ class TensorTranslator {
     const LateRows::Shape shape{.rows = tensor.shape[0],
                                 .row_bytes = static_cast<int64_t>(tensor.data.size()) / tensor.shape[0],
                                 .together = head_dim_};
-    const auto write = [source = tensor.data.data(), shape](int64_t begin, int64_t end, std::byte* ordered,
-                                                            ThreadPool& pool) {
-      const int64_t head_dim = shape.together;
+    const auto write = [source = tensor.data.data(), shape](int64_t begin, int64_t end, std::byte* ordered) {
+      const int64_t half = shape.together / 2;
       const auto row_bytes = static_cast<size_t>(shape.row_bytes);
-      pool.ParallelFor((end - begin) / head_dim, [&](int64_t head, int) {
-        for (int64_t row = 0; row < head_dim; ++row) {
-          const int64_t stored = begin + head * head_dim + row % (head_dim / 2) * 2 + row / (head_dim / 2);
-          std::memcpy(ordered + static_cast<size_t>(head * head_dim + row) * row_bytes,
-                      source + static_cast<size_t>(stored) * row_bytes, row_bytes);
-        }
-      });
+      for (int64_t row = begin; row < end; ++row, ordered += row_bytes) {
+        const int64_t in_head = row % shape.together;
+        const int64_t stored = row - in_head + in_head % half * 2 + in_head / half;
+        std::memcpy(ordered, source + static_cast<size_t>(stored) * row_bytes, row_bytes);
+      }
     };
     LateRows& late = checkpoint_.late.emplace_back(shape, tensor.data, [write] { return write; });
     if (when_ == RowsWritten::kNow || tensor.shape.size() == 1) {  // builders read vectors

@@ -2,13 +2,14 @@
 // for outputs 0, 2, 4, 6, 1, 3, 5, 7 from the lowest up; scales [groups, out]; zero points as they are.
 //
 // Source: AutoAWQ's WQLinear_GEMM.from_linear.
+#include <algorithm>
+#include <cstring>
+
 #include "fmt/format.h"
 #include "model/quant/reader.h"
 
 namespace causeway::model::quant {
 namespace {
-
-constexpr int kOutputs[8] = {0, 2, 4, 6, 1, 3, 5, 7};
 
 Result<int64_t> ReadGroup(const Config& config) {
   ASSIGN_OR_RETURN(const int64_t own_bits, config.Int("w_bit", 1, 16, 4));  // AutoAWQ's own words
@@ -30,12 +31,49 @@ Result<int64_t> ReadGroup(const Config& config) {
   return group;
 }
 
-// Eight codes of the word at `index` into outputs that lie `stride` apart.
-void UnpackWord(std::span<const std::byte> data, int64_t index, uint8_t* target, int64_t stride) {
+// Four codes of four bits, in every second byte.
+uint64_t SpreadFour(uint64_t codes) {
+  codes = (codes | codes << 24) & 0x000000ff000000ffU;
+  return (codes | codes << 12) & 0x000f000f000f000fU;
+}
+
+// The eight codes of the word at `index`, that of output i in byte i.
+uint64_t CodesOf(std::span<const std::byte> data, int64_t index) {
   uint32_t word;
   std::memcpy(&word, data.data() + index * static_cast<int64_t>(sizeof(word)), sizeof(word));
-  for (int i = 0; i < 8; ++i) {
-    target[kOutputs[i] * stride] = static_cast<uint8_t>((word >> (4 * i)) & 0xf);
+  return SpreadFour(word & 0xffff) | SpreadFour(word >> 16) << 8;
+}
+
+// Byte j of word i becomes byte i of word j.
+void TransposeBytes(uint64_t (&words)[8]) {
+  constexpr uint64_t kLow[] = {0x00ff00ff00ff00ffU, 0x0000ffff0000ffffU, 0x00000000ffffffffU};
+  for (int step = 0; step < 3; ++step) {  // blocks of 2^step bytes change places across the diagonal
+    const int apart = 1 << step;
+    for (int i = 0; i < 8; ++i) {
+      if ((i & apart) == 0) {
+        const uint64_t changed = ((words[i] >> (8 * apart)) ^ words[i + apart]) & kLow[step];
+        words[i] ^= changed << (8 * apart);
+        words[i + apart] ^= changed;
+      }
+    }
+  }
+}
+
+// Outputs [begin, end), multiples of eight, as [end - begin, columns] codes.
+void ReadOutputs(std::span<const std::byte> data, int64_t words, int64_t columns, int64_t begin, int64_t end,
+                 uint8_t* codes) {
+  for (int64_t column = 0; column < columns; column += 8) {
+    const int64_t here = std::min<int64_t>(8, columns - column);
+    for (int64_t row = begin; row < end; row += 8) {
+      uint64_t eight[8] = {};
+      for (int64_t i = 0; i < here; ++i) {
+        eight[i] = CodesOf(data, (column + i) * words + row / 8);
+      }
+      TransposeBytes(eight);
+      for (int64_t i = 0; i < 8; ++i) {
+        std::memcpy(codes + (row + i - begin) * columns + column, &eight[i], static_cast<size_t>(here));
+      }
+    }
   }
 }
 
@@ -51,7 +89,10 @@ void FillRuns(const Tensor& scales, const Tensor& zeros, CodedMatrix& matrix) {
       matrix.scales[static_cast<size_t>(row * groups + at)] = by_group[static_cast<size_t>(at * matrix.rows + row)];
     }
     for (int64_t word = 0; word < words; ++word) {
-      UnpackWord(zeros.data, at * words + word, matrix.zeros.data() + word * 8 * groups + at, groups);
+      const uint64_t codes = CodesOf(zeros.data, at * words + word);
+      for (int64_t i = 0; i < 8; ++i) {
+        matrix.zeros[static_cast<size_t>((word * 8 + i) * groups + at)] = static_cast<uint8_t>(codes >> (8 * i));
+      }
     }
   }
 }
@@ -69,12 +110,9 @@ Result<void> ReadModule(int64_t group, const std::string& module, TensorSource& 
   ASSIGN_OR_RETURN(const Tensor scales, source.Take(module + ".scales", kFloats, {groups, matrix.rows}));
   matrix.complete = [scales, zeros](CodedMatrix& whole) { FillRuns(scales, zeros, whole); };
   matrix.source = codes.data;
+  matrix.source_in_order = false;
   matrix.read = [data = codes.data, words, columns = matrix.columns](int64_t begin, int64_t end, uint8_t* target) {
-    for (int64_t column = 0; column < columns; ++column) {
-      for (int64_t row = begin; row < end; row += 8) {
-        UnpackWord(data, column * words + row / 8, target + (row - begin) * columns + column, columns);
-      }
-    }
+    ReadOutputs(data, words, columns, begin, end, target);
   };
   return source.Put(module, std::move(matrix));
 }

@@ -50,7 +50,7 @@ Result<void> ReadPackedZeros(const std::string& name, TensorSource& source, Code
   matrix.zeros.resize(matrix.Runs());
   std::vector<uint8_t> line(static_cast<size_t>(matrix.RowRuns()));
   for (int64_t run = 0; run < runs; ++run) {
-    UnpackInts(zeros.data, run, runs, zeros.shape[0], *packing, matrix.RowRuns(), line.data());
+    UnpackLines(zeros.data, run, 1, runs, zeros.shape[0], *packing, matrix.RowRuns(), line.data());
     for (size_t row = 0; row < line.size(); ++row) {
       matrix.zeros[row * static_cast<size_t>(runs) + static_cast<size_t>(run)] = line[row];
     }
@@ -83,10 +83,10 @@ Result<void> ReadPacked(const Scheme& scheme, const std::string& module, TensorS
     TRY(SetOrder(name, IntsOf(order), matrix));
   }
   matrix.source = codes.data;
-  matrix.read = [data = codes.data, words, columns = matrix.columns, packing = *packing](int64_t begin, int64_t end,
-                                                                                         uint8_t* target) {
-    for (int64_t row = begin; row < end; ++row) {
-      UnpackInts(data, row * words, 1, words, packing, columns, target + (row - begin) * columns);
+  matrix.read = [data = codes.data.data(), words, columns = matrix.columns, packing = *packing](
+                    int64_t begin, int64_t end, uint8_t* target) {
+    for (int64_t row = begin; row < end; ++row, target += columns) {
+      UnpackLine(data + row * words * static_cast<int64_t>(sizeof(uint32_t)), words, packing, columns, target);
     }
   };
   return source.Put(module, std::move(matrix));

@@ -72,7 +72,8 @@ void FillRuns(const Tensor& scales, const Tensor& zeros, const IntPacking& packi
   matrix.scales.resize(by_group.size());
   matrix.zeros.resize(by_group.size());
   for (int64_t group = 0; group < groups; ++group) {
-    UnpackInts(zeros.data, group * zeros.shape[1], 1, zeros.shape[1], packing, matrix.rows, line.data());
+    const auto first = static_cast<size_t>(group * zeros.shape[1]) * sizeof(uint32_t);
+    UnpackLine(zeros.data.data() + first, zeros.shape[1], packing, matrix.rows, line.data());
     for (int64_t row = 0; row < matrix.rows; ++row) {
       const auto target = static_cast<size_t>(row * groups + group);
       matrix.scales[target] = by_group[static_cast<size_t>(group * matrix.rows + row)];
@@ -118,11 +119,10 @@ Result<void> ReadModule(const Settings& settings, const std::string& module, Ten
     FillRuns(scales, zeros, packing, less_one, whole);
   };
   matrix.source = codes.data;
+  matrix.source_in_order = false;
   matrix.read = [data = codes.data, words = codes.shape[0], rows = matrix.rows, columns = matrix.columns,
                  packing = *packing](int64_t begin, int64_t end, uint8_t* target) {
-    for (int64_t row = begin; row < end; ++row) {
-      UnpackInts(data, row, rows, words, packing, columns, target + (row - begin) * columns);
-    }
+    UnpackLines(data, begin, end - begin, rows, words, packing, columns, target);
   };
   return source.Put(module, std::move(matrix));
 }

@@ -46,6 +46,18 @@ inline void UnpackHalves(const std::byte* source, int64_t bytes, bool low_first,
   }
 }
 
+// Eight codes of kBits bits each, side by side from the lowest bit on, as eight bytes: halves come apart, then
+// quarters, then eighths.
+template <int kBits>
+constexpr uint64_t SpreadCodes(uint64_t codes) {
+  constexpr uint64_t kFour = (uint64_t{1} << (4 * kBits)) - 1;
+  constexpr uint64_t kTwo = (uint64_t{1} << (2 * kBits)) - 1;
+  constexpr uint64_t kOne = (uint64_t{1} << kBits) - 1;
+  codes = (codes | codes << (4 * (8 - kBits))) & (kFour * 0x0000000100000001U);
+  codes = (codes | codes << (2 * (8 - kBits))) & (kTwo * 0x0001000100010001U);
+  return (codes | codes << (8 - kBits)) & (kOne * 0x0101010101010101U);
+}
+
 // Dense codes are one stream of bits: eight of them are kBits bytes. Requires `count` a multiple of 8.
 template <int kBits>
 void UnpackStream(const std::byte* source, int64_t count, uint8_t* codes) {
@@ -55,11 +67,10 @@ void UnpackStream(const std::byte* source, int64_t count, uint8_t* codes) {
     UnpackHalves(source, count / 2, true, codes);
   } else {
     for (int64_t at = 0; at < count; at += 8, source += kBits) {
-      uint64_t bits = 0;
-      std::memcpy(&bits, source, kBits);
-      for (int i = 0; i < 8; ++i) {
-        codes[at + i] = static_cast<uint8_t>((bits >> (i * kBits)) & ((1U << kBits) - 1));
-      }
+      uint64_t eight = 0;
+      std::memcpy(&eight, source, kBits);
+      eight = SpreadCodes<kBits>(eight);
+      std::memcpy(codes + at, &eight, sizeof(eight));
     }
   }
 }
@@ -93,6 +104,9 @@ inline void UnpackLine(const std::byte* source, int64_t words, const IntPacking&
     case 2: UnpackStream<2>(source, whole, codes); break;
     case 3: UnpackStream<3>(source, whole, codes); break;
     case 4: UnpackStream<4>(source, whole, codes); break;
+    case 5: UnpackStream<5>(source, whole, codes); break;
+    case 6: UnpackStream<6>(source, whole, codes); break;
+    case 7: UnpackStream<7>(source, whole, codes); break;
     case 8: UnpackStream<8>(source, whole, codes); break;
     default: return UnpackFew(source, words, packing, count, codes);
   }
@@ -101,23 +115,30 @@ inline void UnpackLine(const std::byte* source, int64_t words, const IntPacking&
             codes + whole);
 }
 
-// `count` codes from a line of words that lie `stride` words apart in `data`, the first one at `first`.
-inline void UnpackInts(std::span<const std::byte> data, int64_t first, int64_t stride, int64_t words,
-                       const IntPacking& packing, int64_t count, uint8_t* codes) {
+// [lines, count] codes. The words of a line lie `stride` words apart in `data`; the first ones of the lines, which
+// begin at word `first`, are neighbours.
+inline void UnpackLines(std::span<const std::byte> data, int64_t first, int64_t lines, int64_t stride, int64_t words,
+                        const IntPacking& packing, int64_t count, uint8_t* codes) {
   constexpr int64_t kWordBytes = sizeof(uint32_t);
+  constexpr int64_t kLines = 16;  // a cache line of words
+  constexpr int64_t kWords = 96;
   const std::byte* const source = data.data() + first * kWordBytes;
-  if (stride == 1) {
-    return UnpackLine(source, words, packing, count, codes);
-  }
-  std::byte line[256 * kWordBytes];  // brought side by side, in whole patterns
-  const int64_t most = 256 / packing.words * packing.words;
-  const int64_t codes_in_line = most / packing.words * packing.codes;
-  for (int64_t word = 0, at = 0; at < count; word += most, at += codes_in_line) {
-    const int64_t here = std::min(most, words - word);
-    for (int64_t i = 0; i < here; ++i) {
-      std::memcpy(line + i * kWordBytes, source + (word + i) * stride * kWordBytes, kWordBytes);
+  std::byte block[kLines][kWords * kWordBytes];  // each line's words brought side by side, in whole patterns
+  const int64_t most = kWords / packing.words * packing.words;
+  for (int64_t line = 0; line < lines; line += kLines) {
+    const int64_t lines_here = std::min(kLines, lines - line);
+    for (int64_t word = 0, at = 0; at < count; word += most, at += most / packing.words * packing.codes) {
+      const int64_t here = std::min(most, words - word);
+      for (int64_t i = 0; i < here; ++i) {
+        for (int64_t j = 0; j < lines_here; ++j) {
+          std::memcpy(block[j] + i * kWordBytes, source + ((word + i) * stride + line + j) * kWordBytes, kWordBytes);
+        }
+      }
+      for (int64_t j = 0; j < lines_here; ++j) {
+        UnpackLine(block[j], here, packing, std::min(most / packing.words * packing.codes, count - at),
+                   codes + (line + j) * count + at);
+      }
     }
-    UnpackLine(line, here, packing, std::min(codes_in_line, count - at), codes + at);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <utility>
 
@@ -17,7 +18,7 @@ using kernels::GroupBlock;
 using kernels::GroupCode;
 using kernels::GroupScale;
 
-constexpr int64_t kStripRows = 16;                  // 64 bytes side by side of 32-bit words packed along columns
+constexpr int64_t kStripRows = 64;                  // 32 bytes side by side of 4-bit codes packed along outputs
 constexpr int64_t kSerialBytes = int64_t{1} << 22;  // below this threads cost more than they save
 
 int64_t FineRun(GroupCode code) { return code == GroupCode::kMXFP4 ? 32 : code == GroupCode::kNVFP4 ? 16 : 0; }
@@ -107,20 +108,17 @@ void WriteFloats(const CodedMatrix& matrix, int64_t row, const uint8_t* codes, s
   }
 }
 
-// Rows [first, last), in strips, by all threads.
+// Rows [first, last), in strips.
 void WriteStrips(const CodedMatrix& matrix, int64_t first, int64_t last, int64_t row_bytes, const WriteRow& write,
-                 std::byte* rows, ThreadPool& pool) {
-  std::vector<std::vector<uint8_t>> buffers(static_cast<size_t>(pool.threads()));
-  pool.ParallelFor((last - first + kStripRows - 1) / kStripRows, [&](int64_t strip, int worker) {
-    std::vector<uint8_t>& codes = buffers[static_cast<size_t>(worker)];
-    codes.resize(static_cast<size_t>(kStripRows * matrix.columns));
-    const int64_t begin = first + strip * kStripRows;
+                 std::byte* rows) {
+  const auto codes = std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(kStripRows * matrix.columns));
+  for (int64_t begin = first; begin < last; begin += kStripRows) {
     const int64_t end = std::min(begin + kStripRows, last);
-    matrix.read(begin, end, codes.data());
-    for (int64_t row = begin; row < end; ++row) {
-      write(matrix, row, codes.data() + (row - begin) * matrix.columns, rows + (row - first) * row_bytes);
+    matrix.read(begin, end, codes.get());
+    for (int64_t row = begin; row < end; ++row, rows += row_bytes) {
+      write(matrix, row, codes.get() + (row - begin) * matrix.columns, rows);
     }
-  });
+  }
 }
 
 int64_t BytesIn(const TensorMap& tensors) {
@@ -220,6 +218,7 @@ Result<void> TensorSource::PutRows(const std::string& name, std::string_view dty
   }
   const std::vector<int64_t> shape = {matrix.rows, matrix.columns};
   const std::span<const std::byte> source = matrix.source;
+  const bool in_order = matrix.source_in_order;
   auto shared = std::make_shared<const CodedMatrix>(std::move(matrix));  // std::function must be copyable
   const auto begin = [shared, row_bytes, write = std::move(write)]() -> LateRows::WriteRows {
     auto whole = std::make_shared<CodedMatrix>(*shared);
@@ -227,12 +226,11 @@ Result<void> TensorSource::PutRows(const std::string& name, std::string_view dty
       whole->complete(*whole);
     }
     CHECK(whole->scales.size() == whole->Runs() && (whole->zeros.empty() || whole->zeros.size() == whole->Runs()));
-    return [whole = std::shared_ptr<const CodedMatrix>(std::move(whole)), row_bytes, write](
-               int64_t first, int64_t last, std::byte* rows, ThreadPool& pool) {
-      WriteStrips(*whole, first, last, row_bytes, write, rows, pool);
-    };
+    return
+        [whole = std::shared_ptr<const CodedMatrix>(std::move(whole)), row_bytes, write](
+            int64_t first, int64_t last, std::byte* rows) { WriteStrips(*whole, first, last, row_bytes, write, rows); };
   };
-  const LateRows::Shape size{.rows = shape[0], .row_bytes = row_bytes, .together = kStripRows};
+  const LateRows::Shape size{.rows = shape[0], .row_bytes = row_bytes, .together = kStripRows, .in_order = in_order};
   LateRows& late = checkpoint_.late.emplace_back(size, source, begin);
   const bool compared = name.ends_with("lm_head.weight") || name.ends_with("embed_tokens.weight");  // by builders
   if (when_ == RowsWritten::kNow || compared) {

@@ -38,7 +38,8 @@ struct CodedMatrix {
   // Fills scales, and zeros, when the rows are written; null: they are there. Owns what it reads, but for the files.
   std::function<void(CodedMatrix& matrix)> complete;
   std::span<const std::byte> source;  // of the codes
-  // Rows [begin, end) as [end - begin, columns] codes. Any thread; begin is a multiple of 16. Owns what it reads, but
+  bool source_in_order = true;        // row by row; else rows side by side
+  // Rows [begin, end) as [end - begin, columns] codes. Any thread; begin is a multiple of 64. Owns what it reads, but
   // for `source`.
   std::function<void(int64_t begin, int64_t end, uint8_t* codes)> read;
 

@@ -41,11 +41,11 @@ int Run(const std::string& name, int threads, const std::string& kernels, int64_
   WeightView view{bytes.data(), format->id, kAllRows, columns, BytesOf(format->id, columns)};
   const int64_t packed_bytes = PackedBytes(PackingOf(format->id), kAllRows, columns);
   std::byte* const packed = scratch.Plan(packed_bytes);
-  PackPanels(view, packed, pool);
+  PackPanels(view, packed);
   const auto start_pack = std::chrono::steady_clock::now();
-  PackPanels(view, packed, pool);
-  std::cout << fmt::format("packing {:.2f} GB/s of {}\n", static_cast<double>(bytes.size()) / Seconds(start_pack) / 1e9,
-                           name);
+  PackPanels(view, packed);
+  std::cout << fmt::format("packing {:.2f} GB/s of {}, one thread\n",
+                           static_cast<double>(bytes.size()) / Seconds(start_pack) / 1e9, name);
   view.data = packed;
   view.layout = WeightLayout::kPanels;
   view.rows = kRows;

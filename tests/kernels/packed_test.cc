@@ -84,10 +84,10 @@ class PanelMemory {
 
 // A weight as the file has it and as panels.
 struct Weight {
-  Weight(FormatId format, int64_t n, int64_t k, std::vector<std::byte> stored, ThreadPool& pool)
+  Weight(FormatId format, int64_t n, int64_t k, std::vector<std::byte> stored)
       : bytes(std::move(stored)), memory(PackedBytes(PackingOf(format), n, k)) {
     rows = {.data = bytes.data(), .format = format, .rows = n, .columns = k, .row_bytes = BytesOf(format, k)};
-    PackPanels(rows, memory.get(), pool);
+    PackPanels(rows, memory.get());
     panels = rows;
     panels.data = memory.get();
     panels.row_bytes = 0;
@@ -102,7 +102,7 @@ struct Weight {
 class PackedTest : public KernelTest {
  protected:
   Weight MakeWeight(FormatId format, int64_t n, int64_t k, uint64_t seed = 5) {
-    return {format, n, k, Encode(Random(n * k, seed), format), threads3().pool};
+    return {format, n, k, Encode(Random(n * k, seed), format)};
   }
   static std::vector<float> Run(const Ops& ops, Stream& stream, const WeightView& weight, const std::vector<float>& x,
                                 const std::vector<float>& bias, int64_t first, int64_t m) {
@@ -259,7 +259,7 @@ TEST_P(PackedTest, LargestCodesDoNotOverflow) {
       for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(block)) {
         SetScale(id, 1.0F, &bytes[at]);
       }
-      const Weight weight(id, n, k, bytes, stream().pool);
+      const Weight weight(id, n, k, bytes);
       for (const float sign : {1.0F, -1.0F}) {
         const std::vector<float> x(static_cast<size_t>(5 * k), 127.0F * sign);
         const auto got = Run(ops(), stream(), weight.panels, x, {}, 0, 5);
@@ -283,9 +283,9 @@ TEST_P(PackedTest, HostileScalesStayInTheirRows) {
     for (const float hostile : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
                                 std::numeric_limits<float>::quiet_NaN()}) {
       auto bytes = Encode(Random(n * k, 5), id);
-      const Weight good(id, n, k, bytes, stream().pool);
+      const Weight good(id, n, k, bytes);
       SetScale(id, hostile, bytes.data() + 17 * BytesOf(id, k));
-      const Weight bad(id, n, k, bytes, stream().pool);
+      const Weight bad(id, n, k, bytes);
       const auto x = Random(8 * k, 4);
       for (const int64_t m : {1, 8}) {
         const auto expected = Run(ops(), stream(), good.panels, x, {}, 0, m);

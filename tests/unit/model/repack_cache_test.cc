@@ -1,5 +1,6 @@
 // Weights from the repack cache are those that packing gives, and whatever is wrong with it costs a packing only.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -209,8 +210,8 @@ TEST_F(RepackCacheTest, OneProcessWritesAtATime) {
 // Rows that a container's translation makes are made where they are packed, once each, and not at all where the cache
 // has them: no whole weight of them ever lies beside the packed weights.
 TEST_F(RepackCacheTest, RowsThatAreMadeForPackingAreMadeThereAndOnce) {
-  int64_t made = 0;
-  int64_t held = 0;
+  std::atomic<int64_t> made = 0;
+  std::atomic<int64_t> held = 0;
   const auto pack = [&](Network& network, const RepackCache& cache) {
     network.files = std::move(*OpenFolder(folder_.path()));
     const auto source = std::vector<std::byte>(size_t{1} << 16, std::byte{7});
@@ -219,7 +220,7 @@ TEST_F(RepackCacheTest, RowsThatAreMadeForPackingAreMadeThereAndOnce) {
     for (size_t i = 0; i < network.layers.size(); ++i) {
       kernels::WeightView& weight = network.layers[i].attention.q.weight;
       weight = {.format = q4.id, .rows = 64, .columns = 256, .row_bytes = kernels::BytesOf(q4.id, 256)};
-      const auto write = [&, i](int64_t begin, int64_t end, std::byte* rows, ThreadPool&) {
+      const auto write = [&, i](int64_t begin, int64_t end, std::byte* rows) {
         std::memset(rows, static_cast<int>(i), static_cast<size_t>((end - begin) * kernels::BytesOf(q4.id, 256)));
         made += end - begin;
         held += std::count_if(network.late.begin(), network.late.end(), [](const auto& one) { return one.written(); });
