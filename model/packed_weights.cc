@@ -96,6 +96,7 @@ PackJob JobOf(Network& network) {
       }
     }
   }
+  network.files->Evict();  // what follows takes the most
   return packing;
 }
 
@@ -120,7 +121,6 @@ bool MapFrom(const RepackCache& cache, const PackJob& packing, Network& network,
     Bind(packing.projections[i]->weight, mapped->data() + offsets[i]);
   }
   network.packed = std::move(*mapped);
-  network.files->Evict();
   FreeUnread(network);
   return true;
 }
