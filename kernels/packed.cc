@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "kernels/pack.h"
 #include "kernels/packed_sources.h"
 #include "kernels/quant/float16.h"
 #include "kernels/quant/group_blocks.h"
@@ -77,24 +78,44 @@ void PackParams(const PackedTraits& traits, const SourceGroup& group, int64_t la
   }
 }
 
+// Rows as a file has them, and in codes, group by group.
+struct StoredSource {
+  const PackedFormat& format;
+  const WeightView& rows;
+
+  void Read(int64_t row, int64_t group, SourceGroup& out) const {
+    const std::byte* const from = rows.data + row * rows.row_bytes;
+    // Of the next panel: sixteen streams at once are more than hardware follows.
+    __builtin_prefetch(from + kPanelRows * rows.row_bytes + rows.row_bytes * group * kGroup / rows.columns);
+    format.read(from, group, out);
+  }
+};
+struct CodedSource {
+  const PackedFormat& format;
+  const CodedRows& rows;
+  int64_t blocks;  // of a row
+
+  void Read(int64_t row, int64_t group, SourceGroup& out) const {
+    format.read_codes(rows.codes + row * rows.columns, rows.blocks + row * blocks, group, out);
+  }
+};
+
 // A panel of `count` rows. What is not there, of the last panel, becomes zero: its scales too.
-template <PackedKind kKind>
-void PackPanel(const PackedFormat& format, const WeightView& rows, int64_t first, int64_t count, std::byte* panel) {
+template <PackedKind kKind, typename Source>
+void PackPanel(const Source& source, int64_t first, int64_t count, std::byte* panel) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
-  const PanelShape shape = ShapeOfPanel(format.packing, rows.columns);
+  const int64_t columns = source.rows.columns;
+  const PanelShape shape = ShapeOfPanel(source.format.packing, columns);
   if (count < kPanelRows) {
     std::memset(panel, 0, static_cast<size_t>(shape.bytes));
   }
-  const int64_t group_bytes = rows.row_bytes * kGroup / rows.columns;
   SourceGroup group{};
   alignas(64) Quads quads{};
-  for (int64_t g = 0; g < rows.columns / kGroup; ++g) {
+  for (int64_t g = 0; g < columns / kGroup; ++g) {
     std::byte* const params = panel + shape.params + g / shape.param_groups * kTraits.param_bytes();
     std::byte* const super = panel + shape.supers + g / shape.super_groups * kSuperBytes;
     for (int64_t lane = 0; lane < count; ++lane) {
-      const std::byte* const row = rows.data + (first + lane) * rows.row_bytes;
-      __builtin_prefetch(row + kPanelRows * rows.row_bytes + g * group_bytes);  // of the next panel: sixteen streams
-      format.read(row, g, group);
+      source.Read(first + lane, g, group);
       for (int64_t j = 0; j < kQuads; ++j) {
         std::memcpy(&quads[j][lane], group.codes + j * 4, sizeof(uint32_t));
       }
@@ -109,11 +130,22 @@ void PackPanel(const PackedFormat& format, const WeightView& rows, int64_t first
 }
 
 // Of each kind, in the order of kPackedTraits.
-template <size_t... kIndex>
+template <typename Source, size_t... kIndex>
 constexpr auto PackersOfKinds(std::index_sequence<kIndex...> /*kinds*/) {
-  return std::array{PackPanel<kPackedTraits[kIndex].kind>...};
+  return std::array{PackPanel<kPackedTraits[kIndex].kind, Source>...};
 }
-constexpr auto kPackPanel = PackersOfKinds(std::make_index_sequence<kPackedKinds>());
+
+template <typename Source>
+void PackAll(const Source& source, std::byte* target) {
+  static constexpr auto kPackers = PackersOfKinds<Source>(std::make_index_sequence<kPackedKinds>());
+  const Packing& packing = source.format.packing;
+  const auto& rows = source.rows;
+  CHECK(rows.columns % (kGroup * packing.scale_groups) == 0);
+  for (int64_t first = 0; first < rows.rows; first += kPanelRows) {
+    kPackers[static_cast<size_t>(packing.kind)](source, first, std::min(kPanelRows, rows.rows - first),
+                                                target + PackedBytes(packing, first, rows.columns));
+  }
+}
 
 // Bits [from, from + bits) of code k of a row, from a plane.
 int PlaneBits(const std::byte* plane, int bits, int64_t lane, int64_t k) {
@@ -179,12 +211,14 @@ Packing PackingOf(FormatId format) {
 
 void PackPanels(const WeightView& rows, std::byte* target) {
   const PackedFormat* const format = FindPackedFormat(rows.format);
-  CHECK(format != nullptr && rows.layout == WeightLayout::kRows && rows.columns % kGroup == 0);
-  const auto pack = kPackPanel[static_cast<size_t>(format->packing.kind)];
-  for (int64_t first = 0; first < rows.rows; first += kPanelRows) {
-    pack(*format, rows, first, std::min(kPanelRows, rows.rows - first),
-         target + PackedBytes(format->packing, first, rows.columns));
-  }
+  CHECK(format != nullptr && rows.layout == WeightLayout::kRows);
+  PackAll(StoredSource{*format, rows}, target);
+}
+
+void PackPanels(const CodedRows& rows, std::byte* target) {
+  const PackedFormat* const format = FindPackedFormat(rows.format);
+  CHECK(format != nullptr && format->read_codes != nullptr);
+  PackAll(CodedSource{*format, rows, rows.columns / FormatOf(rows.format).block_elements}, target);
 }
 
 UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group) {

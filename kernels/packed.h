@@ -63,10 +63,6 @@ constexpr int64_t PackedBytes(const Packing& packing, int64_t rows, int64_t colu
   return (rows + kPanelRows - 1) / kPanelRows * ShapeOfPanel(packing, columns).bytes;
 }
 
-// Packs rows into `target`, PackedBytes long and 64-byte aligned; each source byte is read once. The view must be in
-// rows, of a format that is packed. Any thread.
-void PackPanels(const WeightView& rows, std::byte* target);
-
 // One group of one row of a packed weight, as numbers: value = scale * code - minimum, of each half of the group (they
 // differ only where halves have their own). For the slow tables and tests.
 struct UnpackedGroup {

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -174,82 +173,6 @@ void ReadIQ4_XS(const std::byte* row, int64_t group, SourceGroup& out) {
 
 // ---- Blocks of quant/group_blocks.cc -----------------------------------------------------------------
 
-// kElements codes: scale, zero point, then chunks of 32 codes, which are groups.
-template <int kBits, int kElements>
-void ReadUniform(const std::byte* row, int64_t group, SourceGroup& out) {
-  constexpr int64_t kChunks = kElements / kGroup;
-  constexpr int64_t kChunkBytes = kGroup / 8 * kBits;
-  const std::byte* const block = row + group / kChunks * (5 + kChunks * kChunkBytes);
-  std::memcpy(&out.wide_scale, block, sizeof(out.wide_scale));
-  out.zero = ByteAt(block + 4);
-  UnpackChunk<kBits>(reinterpret_cast<const uint8_t*>(block + 5 + group % kChunks * kChunkBytes), out.codes);
-}
-// 2^(fine - 127) halved, for the table holds twice the numbers: exact, 2^-127 and 2^-128 as well (they are subnormal).
-void ReadMXFP4(const std::byte* row, int64_t group, SourceGroup& out) {
-  const std::byte* const block = row + group * 17;
-  const uint32_t fine = ByteAt(block);
-  const uint32_t bits = fine == 255 ? 0x7fc00000U : fine > 1 ? (fine - 1) << 23 : 0x200000U << fine;
-  out.wide_scale = std::bit_cast<float>(bits);
-  ReadNibbles(block + 1, out.codes);
-}
-
-// A scale of float32 for kElements codes, which follow it; `fine` bytes of e4m3 between them.
-template <int kBits, int kElements, int kFine = 0>
-struct ScaledBlock {
-  static constexpr int64_t kChunks = kElements / kGroup;
-  static constexpr int64_t kBytes = 4 + kFine + kElements / 8 * kBits;
-  const std::byte* block;
-  int64_t chunk;
-
-  ScaledBlock(const std::byte* row, int64_t group) : block(row + group / kChunks * kBytes), chunk(group % kChunks) {}
-  float Scale() const {
-    float scale;
-    std::memcpy(&scale, block, sizeof(scale));
-    return scale;
-  }
-  uint8_t Fine(int64_t i) const { return ByteAt(block + 4 + i); }
-  const std::byte* Codes() const { return block + 4 + kFine; }
-  void ReadChunk(uint8_t (&codes)[kGroup]) const {
-    UnpackChunk<kBits>(reinterpret_cast<const uint8_t*>(Codes() + chunk * (kGroup / 8 * kBits)), codes);
-  }
-};
-
-constexpr float kOver127 = 1.0F / 127.0F;
-template <int kElements>
-void ReadLLMInt8(const std::byte* row, int64_t group, SourceGroup& out) {
-  const ScaledBlock<8, kElements> from(row, group);
-  out.wide_scale = from.Scale() * kOver127;
-  out.zero = 128;
-  from.ReadChunk(out.codes);
-}
-template <int kElements>
-void ReadNF4(const std::byte* row, int64_t group, SourceGroup& out) {
-  const ScaledBlock<4, kElements> from(row, group);
-  out.wide_scale = from.Scale() * kNF4Unit;
-  from.ReadChunk(out.codes);
-}
-template <int kElements>
-void ReadFP4(const std::byte* row, int64_t group, SourceGroup& out) {
-  const ScaledBlock<4, kElements> from(row, group);
-  out.wide_scale = from.Scale() * kFP4Unit;
-  from.ReadChunk(out.codes);
-}
-// A NaN among the fine scales makes that of the block one.
-template <int kElements>
-void ReadNVFP4(const std::byte* row, int64_t group, SourceGroup& out) {
-  constexpr int kRuns = kElements / 16;
-  const ScaledBlock<4, kElements, kRuns> from(row, group);
-  out.wide_scale = 0.5F / from.Scale();
-  for (int i = 0; i < kRuns; ++i) {
-    if ((from.Fine(i) & 0x7f) == 0x7f) {
-      out.wide_scale = std::numeric_limits<float>::quiet_NaN();
-    }
-  }
-  out.scales[0] = from.Fine(2 * from.chunk);
-  out.scales[1] = from.Fine(2 * from.chunk + 1);
-  from.ReadChunk(out.codes);
-}
-
 // Small floats are spelt again, as large as they can be: powers of two go from all codes of a block to its scale, which
 // loses nothing, and then the numbers that kernels make of them are exact to 15 bits of the largest.
 using E4M3Doubled = std::array<std::array<uint8_t, 256>, 18>;
@@ -277,20 +200,70 @@ size_t DoublingsOfE4M3(int magnitude) {
   }
   return times;
 }
-template <int kElements>
-void ReadE4M3(const std::byte* row, int64_t group, SourceGroup& out) {
-  const ScaledBlock<8, kElements> from(row, group);
-  int largest = 0;
-  for (int i = 0; i < kElements; ++i) {
-    largest = std::max(largest, ByteAt(from.Codes() + i) & 0x7f);
+// What a chunk of a block is multiplied with; its codes are in `out`, as the block has them. `codes` are all of the
+// block's, looked at where they have 8 bits.
+template <GroupCode kCode, int kElements>
+void SetScales(const GroupScale& shared, const uint8_t* codes, int64_t chunk, SourceGroup& out) {
+  if constexpr (kCode == GroupCode::kUniform) {
+    out.wide_scale = shared.scale;
+    out.zero = shared.zero;
+  } else if constexpr (kCode == GroupCode::kInt8) {
+    constexpr float kOver127 = 1.0F / 127.0F;
+    out.wide_scale = shared.scale * kOver127;
+    out.zero = 128;
+  } else if constexpr (kCode == GroupCode::kNF4) {
+    out.wide_scale = shared.scale * kNF4Unit;
+  } else if constexpr (kCode == GroupCode::kFP4) {
+    out.wide_scale = shared.scale * kFP4Unit;
+  } else if constexpr (kCode == GroupCode::kMXFP4) {
+    // 2^(fine - 127) halved, for the table holds twice the numbers: exact, 2^-127 and 2^-128 as well (subnormal).
+    const uint32_t fine = shared.fine[chunk];
+    out.wide_scale = std::bit_cast<float>(fine == 255 ? 0x7fc00000U : fine > 1 ? (fine - 1) << 23 : 0x200000U << fine);
+  } else if constexpr (kCode == GroupCode::kNVFP4) {
+    constexpr int kRuns = kElements / 16;
+    out.wide_scale = 0.5F / shared.scale;
+    const bool nan = std::any_of(shared.fine, shared.fine + kRuns, [](uint8_t fine) { return (fine & 0x7f) == 0x7f; });
+    if (nan) {  // one among the fine scales makes that of the block one
+      out.wide_scale = std::numeric_limits<float>::quiet_NaN();
+    }
+    out.scales[0] = shared.fine[2 * chunk];
+    out.scales[1] = shared.fine[2 * chunk + 1];
+  } else {
+    static_assert(kCode == GroupCode::kE4M3);
+    uint8_t largest = 0;
+    for (int i = 0; i < kElements; ++i) {
+      largest = std::max<uint8_t>(largest, codes[i] & 0x7f);
+    }
+    const size_t times = DoublingsOfE4M3(largest);
+    for (uint8_t& code : out.codes) {
+      code = kE4M3Doubled[times][code];
+    }
+    const float halved = std::bit_cast<float>(static_cast<uint32_t>(127 - times) << 23);  // as often
+    out.wide_scale = largest == 0x7f ? std::numeric_limits<float>::quiet_NaN() : shared.scale * kE4M3Unit * halved;
   }
-  const size_t times = DoublingsOfE4M3(largest);
-  from.ReadChunk(out.codes);
-  for (uint8_t& code : out.codes) {
-    code = kE4M3Doubled[times][code];
-  }
-  out.wide_scale = largest == 0x7f ? std::numeric_limits<float>::quiet_NaN()
-                                   : std::ldexp(from.Scale() * kE4M3Unit, -static_cast<int>(times));
+}
+template <GroupCode kCode, int kBits, int kElements>
+void ReadGroup(const std::byte* row, int64_t group, SourceGroup& out) {
+  using At = GroupLayout<kCode, kBits, kElements>;
+  constexpr int64_t kChunks = kElements / kChunk;
+  const auto* const block = reinterpret_cast<const uint8_t*>(row) + group / kChunks * At::kBytes;
+  const uint8_t* const codes = block + At::kCodesAt;
+  const int64_t chunk = group % kChunks;
+  GroupScale shared{.zero = block[At::kScaleBytes], .fine = block + At::kFineAt};
+  std::memcpy(&shared.scale, block, At::kScaleBytes);
+  UnpackChunk<kBits>(codes + chunk * (kChunk / 8 * kBits), out.codes);
+  SetScales<kCode, kElements>(shared, codes, chunk, out);
+}
+template <GroupCode kCode, int kElements>
+void ReadCodes(const uint8_t* codes, const GroupScale* blocks, int64_t group, SourceGroup& out) {
+  constexpr int64_t kChunks = kElements / kChunk;
+  const int64_t block = group / kChunks;
+  std::memcpy(out.codes, codes + group * kChunk, sizeof(out.codes));
+  SetScales<kCode, kElements>(blocks[block], codes + block * kElements, group % kChunks, out);
+}
+template <GroupCode kCode, int kBits, int kElements>
+constexpr PackedFormat Group(FormatId format, PackedKind kind) {
+  return {format, {kind, kElements / kGroup}, ReadGroup<kCode, kBits, kElements>, ReadCodes<kCode, kElements>};
 }
 
 // Two blocks of spqr.cc.
@@ -301,9 +274,8 @@ void ReadSPQR3(const std::byte* row, int64_t group, SourceGroup& out) {
     out.half_zeros[half] = HalfAt(block + 2);
     uint64_t codes = 0;
     std::memcpy(&codes, block + 4, 6);
-    for (int64_t i = 0; i < kGroup / 2; ++i) {
-      out.codes[half * kGroup / 2 + i] = static_cast<uint8_t>((codes >> (3 * i)) & 7);
-    }
+    StoreEight(SpreadCodes<3>(codes & 0xffffff), out.codes + half * kGroup / 2);
+    StoreEight(SpreadCodes<3>(codes >> 24), out.codes + half * kGroup / 2 + 8);
   }
 }
 
@@ -321,29 +293,29 @@ constexpr PackedFormat kPackedFormats[] = {
     {FormatId::kQ6_K, {kSixesHalves, 1}, ReadQ6_K},
     {FormatId::kIQ4_NL, {kTable, 1}, ReadIQ4_NL},
     {FormatId::kIQ4_XS, {kTableSixBit, 1}, ReadIQ4_XS},
-    {FormatId::kU8G128, {kBytesWide, 4}, ReadUniform<8, 128>},
-    {FormatId::kU8G64, {kBytesZero, 2}, ReadUniform<8, 64>},
-    {FormatId::kU8G32, {kBytesZero, 1}, ReadUniform<8, 32>},
-    {FormatId::kU4G128, {kNibblesWide, 4}, ReadUniform<4, 128>},
-    {FormatId::kU4G64, {kNibblesZero, 2}, ReadUniform<4, 64>},
-    {FormatId::kU4G32, {kNibblesZero, 1}, ReadUniform<4, 32>},
-    {FormatId::kU3G128, {kThreesWide, 4}, ReadUniform<3, 128>},
-    {FormatId::kU3G64, {kThreesZero, 2}, ReadUniform<3, 64>},
-    {FormatId::kU3G32, {kThreesZero, 1}, ReadUniform<3, 32>},
-    {FormatId::kU2G128, {kPairsWide, 4}, ReadUniform<2, 128>},
-    {FormatId::kU2G64, {kPairsZero, 2}, ReadUniform<2, 64>},
-    {FormatId::kU2G32, {kPairsZero, 1}, ReadUniform<2, 32>},
-    {FormatId::kLLM_INT8G128, {kBytesWide, 4}, ReadLLMInt8<128>},
-    {FormatId::kLLM_INT8G32, {kBytesZero, 1}, ReadLLMInt8<32>},
-    {FormatId::kE4M3G128, {kTableE4M3Wide, 4}, ReadE4M3<128>},
-    {FormatId::kE4M3G32, {kTableE4M3, 1}, ReadE4M3<32>},
-    {FormatId::kNF4G64, {kTableNF4, 2}, ReadNF4<64>},
-    {FormatId::kNF4G32, {kTableNF4, 1}, ReadNF4<32>},
-    {FormatId::kFP4G64, {kTableFP4, 2}, ReadFP4<64>},
-    {FormatId::kFP4G32, {kTableFP4, 1}, ReadFP4<32>},
-    {FormatId::kMXFP4, {kTableFloat, 1}, ReadMXFP4},
-    {FormatId::kNVFP4G128, {kTableHalves, 4}, ReadNVFP4<128>},
-    {FormatId::kNVFP4G32, {kTableHalves, 1}, ReadNVFP4<32>},
+    Group<GroupCode::kUniform, 8, 128>(FormatId::kU8G128, kBytesWide),
+    Group<GroupCode::kUniform, 8, 64>(FormatId::kU8G64, kBytesZero),
+    Group<GroupCode::kUniform, 8, 32>(FormatId::kU8G32, kBytesZero),
+    Group<GroupCode::kUniform, 4, 128>(FormatId::kU4G128, kNibblesWide),
+    Group<GroupCode::kUniform, 4, 64>(FormatId::kU4G64, kNibblesZero),
+    Group<GroupCode::kUniform, 4, 32>(FormatId::kU4G32, kNibblesZero),
+    Group<GroupCode::kUniform, 3, 128>(FormatId::kU3G128, kThreesWide),
+    Group<GroupCode::kUniform, 3, 64>(FormatId::kU3G64, kThreesZero),
+    Group<GroupCode::kUniform, 3, 32>(FormatId::kU3G32, kThreesZero),
+    Group<GroupCode::kUniform, 2, 128>(FormatId::kU2G128, kPairsWide),
+    Group<GroupCode::kUniform, 2, 64>(FormatId::kU2G64, kPairsZero),
+    Group<GroupCode::kUniform, 2, 32>(FormatId::kU2G32, kPairsZero),
+    Group<GroupCode::kInt8, 8, 128>(FormatId::kLLM_INT8G128, kBytesWide),
+    Group<GroupCode::kInt8, 8, 32>(FormatId::kLLM_INT8G32, kBytesZero),
+    Group<GroupCode::kE4M3, 8, 128>(FormatId::kE4M3G128, kTableE4M3Wide),
+    Group<GroupCode::kE4M3, 8, 32>(FormatId::kE4M3G32, kTableE4M3),
+    Group<GroupCode::kNF4, 4, 64>(FormatId::kNF4G64, kTableNF4),
+    Group<GroupCode::kNF4, 4, 32>(FormatId::kNF4G32, kTableNF4),
+    Group<GroupCode::kFP4, 4, 64>(FormatId::kFP4G64, kTableFP4),
+    Group<GroupCode::kFP4, 4, 32>(FormatId::kFP4G32, kTableFP4),
+    Group<GroupCode::kMXFP4, 4, 32>(FormatId::kMXFP4, kTableFloat),
+    Group<GroupCode::kNVFP4, 4, 128>(FormatId::kNVFP4G128, kTableHalves),
+    Group<GroupCode::kNVFP4, 4, 32>(FormatId::kNVFP4G32, kTableHalves),
     {FormatId::kSPQR3, {kThreesHalvesZero, 1}, ReadSPQR3},
 };
 

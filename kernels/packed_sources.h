@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/packed.h"
+#include "kernels/quant/group_blocks.h"
 
 namespace causeway::kernels {
 
@@ -22,6 +23,8 @@ struct PackedFormat {
   FormatId format;
   Packing packing;
   void (*read)(const std::byte* row, int64_t group, SourceGroup& out);
+  // The same of a row that is not in blocks yet (CodedRows); null: blocks are not those of quant/group_blocks.h.
+  void (*read_codes)(const uint8_t* codes, const GroupScale* blocks, int64_t group, SourceGroup& out) = nullptr;
 };
 
 // Null: the format is not packed.

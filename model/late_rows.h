@@ -25,10 +25,14 @@ class LateRows {
   };
   // Makes rows [begin, end), where begin is a multiple of `together` and so is end, or it is the last. Any thread,
   // several at once.
-  using WriteRows = std::function<void(int64_t begin, int64_t end, std::byte* rows)>;
+  using Make = std::function<void(int64_t begin, int64_t end, std::byte* target)>;
+  struct Maker {
+    Make rows;
+    Make panels = nullptr;  // the same rows packed; null: rows are made and then packed
+  };
   // Reads what all rows need. What it gives, and it, own everything but `source`, which outlives the rows until they
   // are written.
-  using Begin = std::function<WriteRows()>;
+  using Begin = std::function<Maker()>;
   LateRows(const Shape& shape, std::span<const std::byte> source, Begin begin)
       : shape_(shape), memory_(ReserveMemory(bytes())), source_(source), begin_(std::move(begin)) {}
 
@@ -50,17 +54,17 @@ class LateRows {
 
   void WriteNow(ThreadPool& pool) {
     if (begin_) {
-      const WriteRows write = begin_();
+      const Maker maker = begin_();
       pool.ParallelFor((shape_.rows + shape_.together - 1) / shape_.together, [&](int64_t stretch, int) {
         const int64_t row = stretch * shape_.together;
-        write(row, std::min(row + shape_.together, shape_.rows), memory_.get() + row * shape_.row_bytes);
+        maker.rows(row, std::min(row + shape_.together, shape_.rows), memory_.get() + row * shape_.row_bytes);
       });
       begin_ = nullptr;
       source_ = {};
     }
   }
   // For someone who wants them elsewhere, some at a time. Requires rows that are not written.
-  WriteRows Writer() const { return begin_(); }
+  Maker NewMaker() const { return begin_(); }
   // No view reads the rows any more.
   void Free() {
     memory_.reset();

@@ -10,6 +10,7 @@
 #include "base/free_memory.h"
 #include "base/lazy_memory.h"
 #include "base/log.h"
+#include "kernels/pack.h"
 #include "kernels/packed.h"
 #include "model/builder.h"
 #include "model/files.h"
@@ -174,7 +175,7 @@ class Packer {
   void Pack(kernels::WeightView& weight, std::byte* target) {
     const LateRows* const late = LateOf(network_, weight);
     const bool make = late != nullptr && !late->written();
-    const LateRows::WriteRows write = make ? late->Writer() : nullptr;
+    const LateRows::Maker maker = make ? late->NewMaker() : LateRows::Maker{};
     const kernels::Packing packing = kernels::PackingOf(weight.format);
     const int64_t step = RowsAtOnce(weight, make ? late->shape().together : 1);
     pool_.ParallelFor((weight.rows + step - 1) / step, [&](int64_t stretch, int worker) {
@@ -182,7 +183,7 @@ class Packer {
       const kernels::WeightView rows = Rows(weight, begin, std::min(begin + step, weight.rows));
       std::byte* const panels = target + kernels::PackedBytes(packing, begin, weight.columns);
       if (make) {
-        PackMade(rows, *late, write, made_[static_cast<size_t>(worker)], panels);
+        PackMade(rows, *late, maker, made_[static_cast<size_t>(worker)], panels);
       } else {
         kernels::PackPanels(rows, panels);
         network_.files->Evict(std::span(rows.data, static_cast<size_t>(rows.rows * rows.row_bytes)));
@@ -207,19 +208,23 @@ class Packer {
   }
 
   // Packs rows that are not there yet.
-  void PackMade(kernels::WeightView rows, const LateRows& late, const LateRows::WriteRows& write, LazyMemory& made,
+  void PackMade(kernels::WeightView rows, const LateRows& late, const LateRows::Maker& maker, LazyMemory& made,
                 std::byte* panels) const {
     const auto [all, row_bytes, together, in_order] = late.shape();
     const int64_t first = (rows.data - late.rows().data()) / row_bytes;  // a part of a fused matrix begins inside
     const int64_t begin = first / together * together;
     const int64_t end = std::min(all, (first + rows.rows + together - 1) / together * together);
-    const auto bytes = static_cast<size_t>((end - begin) * row_bytes);
-    if (made.get_deleter().bytes < bytes) {
-      made = ReserveMemory(bytes);
+    if (maker.panels && begin == first && end == first + rows.rows) {
+      maker.panels(begin, end, panels);
+    } else {
+      const auto bytes = static_cast<size_t>((end - begin) * row_bytes);
+      if (made.get_deleter().bytes < bytes) {
+        made = ReserveMemory(bytes);
+      }
+      maker.rows(begin, end, made.get());
+      rows.data = made.get() + (first - begin) * row_bytes;
+      kernels::PackPanels(rows, panels);
     }
-    write(begin, end, made.get());
-    rows.data = made.get() + (first - begin) * row_bytes;
-    kernels::PackPanels(rows, panels);
     network_.files->Evict(late.SourceOf(begin, end));
   }
 

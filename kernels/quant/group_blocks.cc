@@ -1,8 +1,7 @@
 // Sources: bitsandbytes' code tables (functional.py, csrc/kernels), OCP microscaling formats 1.0 for e2m1 and e8m0, OCP
 // 8-bit floating point for e4m3, compressed-tensors' nvfp4 for the scale by which scales are divided.
 //
-// A block is [scale f32][zero u8][fine scales][codes]: the zero point only of uniform codes, the fine scales only of
-// MXFP4 (which has no f32 scale) and NVFP4. Codes as in group_codes.h.
+// How a block lies is told in group_codes.h.
 #include "kernels/quant/group_blocks.h"
 
 #include <algorithm>
@@ -56,19 +55,6 @@ constexpr std::array<float, 256> MakeE4M3() {
 }
 constexpr std::array<float, 256> kE4M3 = MakeE4M3();
 
-constexpr int FineRun(GroupCode code) { return code == GroupCode::kMXFP4 ? 32 : code == GroupCode::kNVFP4 ? 16 : 0; }
-
-// Where the parts of a block lie.
-template <GroupCode kCode, int kBits, int kElements>
-struct Layout {
-  static constexpr int kScaleBytes = kCode == GroupCode::kMXFP4 ? 0 : 4;
-  static constexpr int kFineAt = kScaleBytes + (kCode == GroupCode::kUniform ? 1 : 0);
-  static constexpr int kFineRun = FineRun(kCode);
-  static constexpr int kFineBytes = kFineRun == 0 ? 0 : kElements / std::max(kFineRun, 1);
-  static constexpr int kCodesAt = kFineAt + kFineBytes;
-  static constexpr int kBytes = kCodesAt + kElements / 8 * kBits;
-};
-
 template <GroupCode kCode>
 inline float ValueOf(uint8_t code, float scale, int zero) {
   if constexpr (kCode == GroupCode::kUniform) {
@@ -88,7 +74,7 @@ inline float ValueOf(uint8_t code, float scale, int zero) {
 
 template <GroupCode kCode, int kBits, int kElements>
 void PackBlock(const uint8_t* codes, const GroupScale& scale, std::byte* block) {
-  using At = Layout<kCode, kBits, kElements>;
+  using At = GroupLayout<kCode, kBits, kElements>;
   auto* const bytes = reinterpret_cast<uint8_t*>(block);
   std::memcpy(bytes, &scale.scale, At::kScaleBytes);
   if constexpr (kCode == GroupCode::kUniform) {
@@ -102,7 +88,7 @@ void PackBlock(const uint8_t* codes, const GroupScale& scale, std::byte* block) 
 
 template <GroupCode kCode, int kBits, int kElements>
 void DecodeGroups(const std::byte* source, float* values, int64_t count) {
-  using At = Layout<kCode, kBits, kElements>;
+  using At = GroupLayout<kCode, kBits, kElements>;
   const auto* bytes = reinterpret_cast<const uint8_t*>(source);
   for (int64_t i = 0; i < count; i += kElements, bytes += At::kBytes) {
     uint8_t codes[kElements];
@@ -244,7 +230,7 @@ template <GroupCode kCode, int kBits, int kElements>
 void EncodeGroups(const float* values, std::byte* target, int64_t count) {
   uint8_t codes[kElements];
   uint8_t fine[kElements / 16];
-  for (int64_t i = 0; i < count; i += kElements, target += Layout<kCode, kBits, kElements>::kBytes) {
+  for (int64_t i = 0; i < count; i += kElements, target += GroupLayout<kCode, kBits, kElements>::kBytes) {
     const GroupScale scale = EncodeOne<kCode>({values + i, kElements}, kBits, codes, fine);
     PackBlock<kCode, kBits, kElements>(codes, scale, target);
   }
@@ -298,13 +284,13 @@ float E8M0ToFloat(uint8_t code) {
                       : std::bit_cast<float>(static_cast<uint32_t>(code) << 23);
 }
 
-#define CAUSEWAY_DEFINE_GROUP(name, code, bits, elements, bytes)             \
-  static_assert(Layout<GroupCode::code, bits, elements>::kBytes == bytes);   \
-  void Decode##name(const std::byte* source, float* values, int64_t count) { \
-    DecodeGroups<GroupCode::code, bits, elements>(source, values, count);    \
-  }                                                                          \
-  void Encode##name(const float* values, std::byte* target, int64_t count) { \
-    EncodeGroups<GroupCode::code, bits, elements>(values, target, count);    \
+#define CAUSEWAY_DEFINE_GROUP(name, code, bits, elements, bytes)                \
+  static_assert(GroupLayout<GroupCode::code, bits, elements>::kBytes == bytes); \
+  void Decode##name(const std::byte* source, float* values, int64_t count) {    \
+    DecodeGroups<GroupCode::code, bits, elements>(source, values, count);       \
+  }                                                                             \
+  void Encode##name(const float* values, std::byte* target, int64_t count) {    \
+    EncodeGroups<GroupCode::code, bits, elements>(values, target, count);       \
   }
 
 CAUSEWAY_GROUP_BLOCKS(CAUSEWAY_DEFINE_GROUP)

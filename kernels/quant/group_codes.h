@@ -1,11 +1,30 @@
-// How the codes of a group block lie: chunks of 32, each 4 * bits bytes. Four bits as in ggml's blocks, the low halves
-// of the bytes first; two bits alike, in quarters; three bits as two bits, then a word of the third ones.
+// How a block of group_blocks.h lies: [scale f32][zero u8][fine scales][codes], the zero point only of uniform codes,
+// the fine scales only of MXFP4 (which has no f32 scale) and NVFP4. Codes in chunks of 32, each 4 * bits bytes: four
+// bits as in ggml's blocks, the low halves of the bytes first; two bits alike, in quarters; three bits as two bits,
+// then a word of the third ones.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/quant/group_blocks.h"
+
 namespace causeway::kernels {
+
+// Codes that share a fine scale; 0: there are none.
+constexpr int FineRun(GroupCode code) { return code == GroupCode::kMXFP4 ? 32 : code == GroupCode::kNVFP4 ? 16 : 0; }
+
+// Where the parts of a block lie.
+template <GroupCode kCode, int kBits, int kElements>
+struct GroupLayout {
+  static constexpr int kScaleBytes = kCode == GroupCode::kMXFP4 ? 0 : 4;
+  static constexpr int kFineAt = kScaleBytes + (kCode == GroupCode::kUniform ? 1 : 0);
+  static constexpr int kFineRun = FineRun(kCode);
+  static constexpr int kFineBytes = kFineRun == 0 ? 0 : kElements / std::max(kFineRun, 1);
+  static constexpr int kCodesAt = kFineAt + kFineBytes;
+  static constexpr int kBytes = kCodesAt + kElements / 8 * kBits;
+};
 
 inline constexpr int kChunk = 32;
 
@@ -66,6 +85,17 @@ void UnpackChunk(const uint8_t* bytes, uint8_t* codes) {
       StoreEight(eight, codes + 8 * i);
     }
   }
+}
+
+// Eight codes of kBits bits each, side by side from the lowest bit on, as eight bytes: halves come apart, then
+// quarters, then eighths.
+template <int kBits>
+constexpr uint64_t SpreadCodes(uint64_t codes) {
+  constexpr uint64_t kFour = (uint64_t{1} << (4 * kBits)) - 1;
+  constexpr uint64_t kTwo = (uint64_t{1} << (2 * kBits)) - 1;
+  codes = (codes | codes << (4 * (8 - kBits))) & (kFour * 0x0000000100000001U);
+  codes = (codes | codes << (2 * (8 - kBits))) & (kTwo * 0x0001000100010001U);
+  return (codes | codes << (8 - kBits)) & EightOf((1 << kBits) - 1);
 }
 
 template <int kBits, int kElements>

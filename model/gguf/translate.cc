@@ -198,7 +198,8 @@ class TensorTranslator {
         std::memcpy(ordered, source + static_cast<size_t>(stored) * row_bytes, row_bytes);
       }
     };
-    LateRows& late = checkpoint_.late.emplace_back(shape, tensor.data, [write] { return write; });
+    LateRows& late =
+        checkpoint_.late.emplace_back(shape, tensor.data, [write] { return LateRows::Maker{.rows = write}; });
     if (when_ == RowsWritten::kNow || tensor.shape.size() == 1) {  // builders read vectors
       late.WriteNow(here_);
     }

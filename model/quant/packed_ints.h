@@ -8,6 +8,8 @@
 #include <optional>
 #include <span>
 
+#include "kernels/quant/group_codes.h"
+
 namespace causeway::model::quant {
 
 // Words and codes after which the pattern repeats.
@@ -46,18 +48,6 @@ inline void UnpackHalves(const std::byte* source, int64_t bytes, bool low_first,
   }
 }
 
-// Eight codes of kBits bits each, side by side from the lowest bit on, as eight bytes: halves come apart, then
-// quarters, then eighths.
-template <int kBits>
-constexpr uint64_t SpreadCodes(uint64_t codes) {
-  constexpr uint64_t kFour = (uint64_t{1} << (4 * kBits)) - 1;
-  constexpr uint64_t kTwo = (uint64_t{1} << (2 * kBits)) - 1;
-  constexpr uint64_t kOne = (uint64_t{1} << kBits) - 1;
-  codes = (codes | codes << (4 * (8 - kBits))) & (kFour * 0x0000000100000001U);
-  codes = (codes | codes << (2 * (8 - kBits))) & (kTwo * 0x0001000100010001U);
-  return (codes | codes << (8 - kBits)) & (kOne * 0x0101010101010101U);
-}
-
 // Dense codes are one stream of bits: eight of them are kBits bytes. Requires `count` a multiple of 8.
 template <int kBits>
 void UnpackStream(const std::byte* source, int64_t count, uint8_t* codes) {
@@ -69,8 +59,7 @@ void UnpackStream(const std::byte* source, int64_t count, uint8_t* codes) {
     for (int64_t at = 0; at < count; at += 8, source += kBits) {
       uint64_t eight = 0;
       std::memcpy(&eight, source, kBits);
-      eight = SpreadCodes<kBits>(eight);
-      std::memcpy(codes + at, &eight, sizeof(eight));
+      kernels::StoreEight(kernels::SpreadCodes<kBits>(eight), codes + at);
     }
   }
 }

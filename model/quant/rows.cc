@@ -10,6 +10,9 @@
 #include "base/check.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "kernels/pack.h"
+#include "kernels/packed.h"
+#include "kernels/quant/group_codes.h"
 
 namespace causeway::model::quant {
 namespace {
@@ -20,8 +23,6 @@ using kernels::GroupScale;
 
 constexpr int64_t kStripRows = 64;                  // 32 bytes side by side of 4-bit codes packed along outputs
 constexpr int64_t kSerialBytes = int64_t{1} << 22;  // below this threads cost more than they save
-
-int64_t FineRun(GroupCode code) { return code == GroupCode::kMXFP4 ? 32 : code == GroupCode::kNVFP4 ? 16 : 0; }
 
 // The formats have 2, 3, 4 and 8 bits.
 int BitsOfFormat(const CodedMatrix& matrix) {
@@ -35,9 +36,11 @@ int BitsOfFormat(const CodedMatrix& matrix) {
 
 // Where the columns of a row are stored, and how long the stretches are that share a scale.
 struct ColumnPlan {
-  std::vector<int32_t> order;   // stored column -> column; empty: as they are
-  std::vector<int64_t> run_at;  // of each block
-  const GroupBlock* block = nullptr;
+  std::vector<int32_t> order;         // stored column -> column; empty: as they are
+  std::vector<int64_t> run_at;        // of each block
+  const GroupBlock* block = nullptr;  // null: rows become float32
+
+  kernels::FormatId Format() const { return block == nullptr ? kernels::FormatId::kF32 : block->id; }
 };
 
 int64_t SharedStretch(const CodedMatrix& matrix) {
@@ -75,50 +78,96 @@ ColumnPlan PlanColumns(const CodedMatrix& matrix) {
   return plan;
 }
 
-GroupScale ScaleOf(const CodedMatrix& matrix, int64_t row, int64_t run) {
-  const auto index = static_cast<size_t>(row / matrix.row_run * matrix.RunsInRow() + run);
-  return {matrix.scales[index], matrix.zeros.empty() ? matrix.zero : matrix.zeros[index], nullptr};
+// What each block of a row holds beside its codes.
+void ScaleBlocks(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t row, GroupScale* blocks) {
+  const auto first = static_cast<size_t>(row / matrix.row_run * matrix.RunsInRow());
+  const int64_t fine_run = kernels::FineRun(matrix.code);
+  const uint8_t* fine = fine_run == 0 ? nullptr : matrix.fine.data() + row * (matrix.columns / fine_run);
+  const int64_t fine_step = fine_run == 0 ? 0 : plan.block->elements / fine_run;
+  for (size_t i = 0; i < plan.run_at.size(); ++i, fine += fine_step) {
+    const size_t run = first + static_cast<size_t>(plan.run_at[i]);
+    blocks[i] = {matrix.scales[run], matrix.zeros.empty() ? matrix.zero : matrix.zeros[run], fine};
+  }
 }
 
-void WriteBlocks(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t row, const uint8_t* codes,
-                 std::byte* target) {
+void WriteBlocks(const ColumnPlan& plan, const GroupScale* blocks, const uint8_t* codes, std::byte* target) {
   const GroupBlock& block = *plan.block;
-  const int64_t fine_run = FineRun(matrix.code);
   for (size_t i = 0; i < plan.run_at.size(); ++i) {
-    const int64_t column = static_cast<int64_t>(i) * block.elements;
-    GroupScale scale = ScaleOf(matrix, row, plan.run_at[i]);
-    if (fine_run > 0) {
-      scale.fine = matrix.fine.data() + row * (matrix.columns / fine_run) + column / fine_run;
-    }
-    block.pack(codes + column, scale, target + static_cast<int64_t>(i) * kernels::FormatOf(block.id).block_bytes);
+    block.pack(codes, blocks[i], target);
+    codes += block.elements;
+    target += kernels::FormatOf(block.id).block_bytes;
   }
 }
 
 void WriteFloats(const CodedMatrix& matrix, int64_t row, const uint8_t* codes, std::byte* target) {
-  const int64_t fine_run = FineRun(matrix.code);
+  const int64_t fine_run = kernels::FineRun(matrix.code);
   for (int64_t column = 0; column < matrix.columns; ++column) {
     const int64_t run = matrix.run_of.empty() ? column / matrix.run : matrix.run_of[static_cast<size_t>(column)];
-    GroupScale scale = ScaleOf(matrix, row, run);
+    const auto index = static_cast<size_t>(row / matrix.row_run * matrix.RunsInRow() + run);
+    float scale = matrix.scales[index];
     if (fine_run > 0) {
       const auto fine = static_cast<size_t>(row * (matrix.columns / fine_run) + column / fine_run);
-      scale.scale = kernels::FineScale(matrix.code, matrix.fine[fine], scale.scale);
+      scale = kernels::FineScale(matrix.code, matrix.fine[fine], scale);
     }
-    const float value = kernels::DecodeCode(matrix.code, codes[column], scale.scale, scale.zero);
+    const uint8_t zero = matrix.zeros.empty() ? matrix.zero : matrix.zeros[index];
+    const float value = kernels::DecodeCode(matrix.code, codes[column], scale, zero);
     std::memcpy(target + column * static_cast<int64_t>(sizeof(float)), &value, sizeof(value));
   }
 }
 
-// Rows [first, last), in strips.
-void WriteStrips(const CodedMatrix& matrix, int64_t first, int64_t last, int64_t row_bytes, const WriteRow& write,
-                 std::byte* rows) {
-  const auto codes = std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(kStripRows * matrix.columns));
-  for (int64_t begin = first; begin < last; begin += kStripRows) {
-    const int64_t end = std::min(begin + kStripRows, last);
-    matrix.read(begin, end, codes.get());
-    for (int64_t row = begin; row < end; ++row, rows += row_bytes) {
-      write(matrix, row, codes.get() + (row - begin) * matrix.columns, rows);
+// The codes of some rows, columns as they are stored.
+void ReadStrip(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t begin, int64_t end, uint8_t* codes) {
+  matrix.read(begin, end, codes);
+  if (!plan.order.empty()) {
+    std::vector<uint8_t> row(plan.order.size());
+    for (; begin < end; ++begin, codes += matrix.columns) {
+      std::memcpy(row.data(), codes, row.size());
+      for (size_t i = 0; i < row.size(); ++i) {
+        codes[i] = row[static_cast<size_t>(plan.order[i])];
+      }
     }
   }
+}
+
+// Reads [first, last) in strips and hands on each: take(begin, end, codes, blocks), where the rows are blocks one for
+// each of them, [end - begin, blocks of a row].
+template <typename Take>
+void ForStrips(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t first, int64_t last, Take take) {
+  const size_t blocks_in_row = plan.run_at.size();
+  const auto codes = std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(kStripRows * matrix.columns));
+  std::vector<GroupScale> blocks(static_cast<size_t>(kStripRows) * blocks_in_row);
+  for (int64_t begin = first; begin < last; begin += kStripRows) {
+    const int64_t end = std::min(begin + kStripRows, last);
+    ReadStrip(matrix, plan, begin, end, codes.get());
+    if (plan.block != nullptr) {
+      for (int64_t row = begin; row < end; ++row) {
+        ScaleBlocks(matrix, plan, row, blocks.data() + static_cast<size_t>(row - begin) * blocks_in_row);
+      }
+    }
+    take(begin, end, codes.get(), blocks.data());
+  }
+}
+
+void MakeRows(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t first, int64_t last, std::byte* rows) {
+  const int64_t row_bytes = kernels::BytesOf(plan.Format(), matrix.columns);
+  ForStrips(matrix, plan, first, last, [&](int64_t begin, int64_t end, const uint8_t* codes, const GroupScale* blocks) {
+    for (int64_t row = begin; row < end; ++row, codes += matrix.columns, rows += row_bytes) {
+      if (plan.block == nullptr) {
+        WriteFloats(matrix, row, codes, rows);
+      } else {
+        WriteBlocks(plan, blocks, codes, rows);
+        blocks += plan.run_at.size();
+      }
+    }
+  });
+}
+
+void MakePanels(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t first, int64_t last, std::byte* panels) {
+  const kernels::Packing packing = kernels::PackingOf(plan.Format());
+  ForStrips(matrix, plan, first, last, [&](int64_t begin, int64_t end, const uint8_t* codes, const GroupScale* blocks) {
+    kernels::PackPanels(kernels::CodedRows{plan.Format(), end - begin, matrix.columns, codes, blocks},
+                        panels + kernels::PackedBytes(packing, begin - first, matrix.columns));
+  });
 }
 
 int64_t BytesIn(const TensorMap& tensors) {
@@ -211,72 +260,49 @@ Result<void> TensorSource::PutBytes(const std::string& name, std::string_view dt
   return PutTensor(name, {std::string(dtype), std::move(shape), owned});
 }
 
-Result<void> TensorSource::PutRows(const std::string& name, std::string_view dtype, int64_t row_bytes,
-                                   CodedMatrix matrix, WriteRow write) {
-  if (Has(name)) {
-    return Wrong(name, "it is there twice, quantized and as it is");
-  }
-  const std::vector<int64_t> shape = {matrix.rows, matrix.columns};
-  const std::span<const std::byte> source = matrix.source;
-  const bool in_order = matrix.source_in_order;
-  auto shared = std::make_shared<const CodedMatrix>(std::move(matrix));  // std::function must be copyable
-  const auto begin = [shared, row_bytes, write = std::move(write)]() -> LateRows::WriteRows {
-    auto whole = std::make_shared<CodedMatrix>(*shared);
-    if (whole->complete) {
-      whole->complete(*whole);
-    }
-    CHECK(whole->scales.size() == whole->Runs() && (whole->zeros.empty() || whole->zeros.size() == whole->Runs()));
-    return
-        [whole = std::shared_ptr<const CodedMatrix>(std::move(whole)), row_bytes, write](
-            int64_t first, int64_t last, std::byte* rows) { WriteStrips(*whole, first, last, row_bytes, write, rows); };
-  };
-  const LateRows::Shape size{.rows = shape[0], .row_bytes = row_bytes, .together = kStripRows, .in_order = in_order};
-  LateRows& late = checkpoint_.late.emplace_back(size, source, begin);
-  const bool compared = name.ends_with("lm_head.weight") || name.ends_with("embed_tokens.weight");  // by builders
-  if (when_ == RowsWritten::kNow || compared) {
-    late.WriteNow(pool_);
-  }
-  return PutTensor(name, {std::string(dtype), shape, late.rows()});
-}
-
-Result<void> TensorSource::PutFloats(const std::string& name, CodedMatrix matrix) {
-  // GPT-2's own float weights are [in, out]; a float32 matrix that is not would be taken for one of them.
-  const auto type = config().find("model_type");
-  if (type != config().end() && *type == "gpt2") {
-    return MakeError(ErrorCode::kUnsupported,
-                     fmt::format("tensor {}: quantized rows of {} values, or runs of {}, are not served in gpt2", name,
-                                 matrix.columns, matrix.run));
-  }
-  return PutRows(name, "F32", matrix.columns * static_cast<int64_t>(sizeof(float)), std::move(matrix), WriteFloats);
-}
-
 Result<void> TensorSource::Put(const std::string& module, CodedMatrix matrix) {
   CHECK(matrix.rows > 0 && matrix.columns > 0 && matrix.run > 0 && matrix.row_run > 0);
   CHECK(matrix.complete != nullptr || matrix.scales.size() == matrix.Runs());
   const std::string name = module + ".weight";
   const auto plan = std::make_shared<const ColumnPlan>(PlanColumns(matrix));
-  if (plan->block == nullptr) {
-    return PutFloats(name, std::move(matrix));
+  // GPT-2's own float weights are [in, out]; a float32 matrix that is not would be taken for one of them.
+  const auto type = config().find("model_type");
+  if (plan->block == nullptr && type != config().end() && *type == "gpt2") {
+    return MakeError(ErrorCode::kUnsupported,
+                     fmt::format("tensor {}: quantized rows of {} values, or runs of {}, are not served in gpt2", name,
+                                 matrix.columns, matrix.run));
   }
-  const kernels::WeightFormat& format = kernels::FormatOf(plan->block->id);
-  const int64_t row_bytes = kernels::BytesOf(format.id, matrix.columns);
-  const auto write = [plan](const CodedMatrix& from, int64_t row, const uint8_t* codes, std::byte* target) {
-    if (plan->order.empty()) {
-      WriteBlocks(from, *plan, row, codes, target);
-      return;
-    }
-    thread_local std::vector<uint8_t> ordered;
-    ordered.resize(plan->order.size());
-    for (size_t i = 0; i < ordered.size(); ++i) {
-      ordered[i] = codes[plan->order[i]];
-    }
-    WriteBlocks(from, *plan, row, ordered.data(), target);
-  };
-  TRY(PutRows(name, format.dtype, row_bytes, std::move(matrix), write));
+  if (Has(name)) {
+    return Wrong(name, "it is there twice, quantized and as it is");
+  }
   if (!plan->order.empty()) {
     checkpoint_.column_orders.emplace(name, plan->order);
   }
-  return {};
+  const kernels::WeightFormat& format = kernels::FormatOf(plan->Format());
+  const LateRows::Shape shape{.rows = matrix.rows,
+                              .row_bytes = kernels::BytesOf(format.id, matrix.columns),
+                              .together = kStripRows,
+                              .in_order = matrix.source_in_order};
+  const std::vector<int64_t> sizes = {matrix.rows, matrix.columns};
+  const std::span<const std::byte> source = matrix.source;
+  auto shared = std::make_shared<const CodedMatrix>(std::move(matrix));  // std::function must be copyable
+  const auto begin = [shared, plan]() -> LateRows::Maker {
+    const auto whole = std::make_shared<CodedMatrix>(*shared);
+    if (whole->complete) {
+      whole->complete(*whole);
+    }
+    CHECK(whole->scales.size() == whole->Runs() && (whole->zeros.empty() || whole->zeros.size() == whole->Runs()));
+    return {.rows = [whole, plan](int64_t first, int64_t last,
+                                  std::byte* rows) { MakeRows(*whole, *plan, first, last, rows); },
+            .panels = [whole, plan](int64_t first, int64_t last,
+                                    std::byte* panels) { MakePanels(*whole, *plan, first, last, panels); }};
+  };
+  LateRows& late = checkpoint_.late.emplace_back(shape, source, begin);
+  const bool compared = name.ends_with("lm_head.weight") || name.ends_with("embed_tokens.weight");  // by builders
+  if (when_ == RowsWritten::kNow || compared) {
+    late.WriteNow(pool_);
+  }
+  return PutTensor(name, {std::string(format.dtype), sizes, late.rows()});
 }
 
 std::vector<float> FloatsOf(const Tensor& tensor) {

@@ -48,9 +48,6 @@ struct CodedMatrix {
   size_t Runs() const { return static_cast<size_t>(RowRuns() * RunsInRow()); }
 };
 
-// Writes one row of its codes.
-using WriteRow = std::function<void(const CodedMatrix& matrix, int64_t row, const uint8_t* codes, std::byte* target)>;
-
 // Fraction of all tensors' bytes read so far.
 using Progress = std::function<void(double fraction)>;
 
@@ -97,9 +94,6 @@ class TensorSource {
   ThreadPool& pool() { return pool_; }
 
  private:
-  Result<void> PutRows(const std::string& name, std::string_view dtype, int64_t row_bytes, CodedMatrix matrix,
-                       WriteRow write);
-  Result<void> PutFloats(const std::string& name, CodedMatrix matrix);
   Result<void> PutTensor(const std::string& name, Tensor tensor);
 
   Checkpoint& checkpoint_;

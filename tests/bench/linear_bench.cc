@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "fmt/format.h"
 #include "kernels/cpu/peak.h"
+#include "kernels/pack.h"
 #include "kernels/packed.h"
 #include "kernels/quant/format.h"
 #include "kernels/scratch.h"

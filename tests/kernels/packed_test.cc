@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/pack.h"
 #include "kernels/packed.h"
 #include "kernels/quant/float16.h"
 #include "tests/kernels/tables.h"

@@ -226,7 +226,8 @@ TEST_F(RepackCacheTest, RowsThatAreMadeForPackingAreMadeThereAndOnce) {
         held += std::count_if(network.late.begin(), network.late.end(), [](const auto& one) { return one.written(); });
       };
       const LateRows::Shape shape{.rows = weight.rows, .row_bytes = weight.row_bytes, .together = 32};
-      weight.data = network.late.emplace_back(shape, source, [write] { return write; }).rows().data();
+      weight.data =
+          network.late.emplace_back(shape, source, [write] { return LateRows::Maker{.rows = write}; }).rows().data();
     }
     const auto report = PackWeights(network, pool_, &cache, [](double) {});
     ASSERT_TRUE(report.ok()) << report.error().message;
