@@ -274,7 +274,7 @@ void ReadSPQR3(const std::byte* row, int64_t group, SourceGroup& out) {
     out.half_zeros[half] = HalfAt(block + 2);
     uint64_t codes = 0;
     std::memcpy(&codes, block + 4, 6);
-    StoreEight(SpreadCodes<3>(codes & 0xffffff), out.codes + half * kGroup / 2);
+    StoreEight(SpreadCodes<3>(codes), out.codes + half * kGroup / 2);
     StoreEight(SpreadCodes<3>(codes >> 24), out.codes + half * kGroup / 2 + 8);
   }
 }

@@ -87,15 +87,16 @@ void UnpackChunk(const uint8_t* bytes, uint8_t* codes) {
   }
 }
 
-// Eight codes of kBits bits each, side by side from the lowest bit on, as eight bytes: halves come apart, then
-// quarters, then eighths.
+// Eight codes of kBits bits each, side by side from the lowest bit on, as eight bytes: halves come apart, then quarters,
+// then eighths.
 template <int kBits>
 constexpr uint64_t SpreadCodes(uint64_t codes) {
   constexpr uint64_t kFour = (uint64_t{1} << (4 * kBits)) - 1;
-  constexpr uint64_t kTwo = (uint64_t{1} << (2 * kBits)) - 1;
-  codes = (codes | codes << (4 * (8 - kBits))) & (kFour * 0x0000000100000001U);
-  codes = (codes | codes << (2 * (8 - kBits))) & (kTwo * 0x0001000100010001U);
-  return (codes | codes << (8 - kBits)) & EightOf((1 << kBits) - 1);
+  constexpr uint64_t kTwo = ((uint64_t{1} << (2 * kBits)) - 1) * 0x0000000100000001U;
+  constexpr uint64_t kOne = ((uint64_t{1} << kBits) - 1) * 0x0001000100010001U;
+  codes = (codes & kFour) | ((codes >> (4 * kBits)) & kFour) << 32;
+  codes = (codes & kTwo) | ((codes >> (2 * kBits)) & kTwo) << 16;
+  return (codes & kOne) | ((codes >> kBits) & kOne) << 8;
 }
 
 template <int kBits, int kElements>

@@ -140,6 +140,50 @@ TEST_P(PackedTest, PanelsHoldTheNumbersOfTheFormat) {
   }
 }
 
+// What a checkpoint's reader has before it makes blocks gives the panels that the blocks give.
+TEST_P(PackedTest, CodesArePackedAsTheirBlocksAre) {
+  if (ops().name != "ref") {
+    GTEST_SKIP() << "one layout for all tables";
+  }
+  constexpr int64_t kRows = 21, kColumns = 512;
+  int formats = 0;
+  for (const GroupCode code : {GroupCode::kUniform, GroupCode::kInt8, GroupCode::kE4M3, GroupCode::kNF4,
+                               GroupCode::kFP4, GroupCode::kMXFP4, GroupCode::kNVFP4}) {
+    for (const int bits : {2, 3, 4, 8}) {
+      for (const int64_t run : {32, 64, 128}) {
+        const GroupBlock* const block = FindGroupBlock(code, bits, run);
+        if (block == nullptr || block->elements != run) {
+          continue;
+        }
+        ++formats;
+        const auto random = [&](size_t i) { return static_cast<uint8_t>(RandomUniform(kSeed, 9, i) * 256.0); };
+        const int64_t blocks_in_row = kColumns / run;
+        std::vector<uint8_t> codes(kRows * kColumns);
+        std::vector<uint8_t> fine(codes.size() / 16);
+        std::vector<GroupScale> blocks(static_cast<size_t>(kRows * blocks_in_row));
+        std::vector<std::byte> stored(static_cast<size_t>(BytesOf(block->id, kRows * kColumns)));
+        for (size_t i = 0; i < codes.size(); ++i) {
+          codes[i] = static_cast<uint8_t>(random(i) >> (8 - bits));
+          fine[i / 16] = random(i);
+        }
+        for (size_t i = 0; i < blocks.size(); ++i) {
+          const size_t first = i * static_cast<size_t>(run);
+          blocks[i] = {0.25F + random(i) / 64.0F, random(i), fine.data() + first / 16};
+          block->pack(codes.data() + first, blocks[i],
+                      stored.data() + static_cast<int64_t>(i) * FormatOf(block->id).block_bytes);
+        }
+        const Weight expected(block->id, kRows, kColumns, stored);
+        const int64_t bytes = PackedBytes(PackingOf(block->id), kRows, kColumns);
+        PanelMemory got(bytes);
+        PackPanels(CodedRows{block->id, kRows, kColumns, codes.data(), blocks.data()}, got.get());
+        EXPECT_EQ(0, std::memcmp(got.get(), expected.panels.data, static_cast<size_t>(bytes)))
+            << FormatOf(block->id).name;
+      }
+    }
+  }
+  EXPECT_EQ(formats, 23);
+}
+
 // Integers are exact; a chain of k / 32 float32 additions rounds by half an ulp of the partial sum each, of which the
 // norm of the products bounds the typical size; six sigmas.
 TEST_P(PackedTest, AgreesWithTheSpecification) {

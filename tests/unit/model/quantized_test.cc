@@ -12,6 +12,7 @@
 #include "fmt/format.h"
 #include "kernels/quant/format.h"
 #include "model/linear_inputs.h"
+#include "model/quant/packed_ints.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/test_folder.h"
 
@@ -493,4 +494,35 @@ TEST(QuantizedTest, SpqrRefusals) {
 }
 
 }  // namespace
+// Any width, any count of codes, words side by side or apart: bit by bit.
+TEST(PackedIntsTest, CodesAreTheBitsOfTheirWords) {
+  constexpr int64_t kLines = 19;
+  for (const int bits : {2, 3, 4, 5, 6, 7, 8}) {
+    for (const bool dense : {true, false}) {
+      const IntPacking packing = dense ? IntPacking::Dense(bits) : IntPacking::Padded(bits);
+      for (const int64_t count : {1, 31, 32, 200, 4000}) {
+        const int64_t words = (count + packing.codes - 1) / packing.codes * packing.words;
+        std::vector<uint32_t> data(static_cast<size_t>(words * kLines));  // [words, lines]
+        for (size_t i = 0; i < data.size(); ++i) {
+          data[i] = static_cast<uint32_t>(i * 2654435761U);
+        }
+        std::vector<uint8_t> codes(static_cast<size_t>(kLines * count));
+        UnpackLines(std::as_bytes(std::span(data)), 0, kLines, kLines, words, packing, count, codes.data());
+        for (int64_t line = 0; line < kLines; ++line) {
+          for (int64_t i = 0; i < count; ++i) {
+            uint8_t expected = 0;
+            for (int bit = 0; bit < bits; ++bit) {
+              const int64_t at = i / packing.codes * packing.words * 32 + i % packing.codes * bits + bit;
+              expected |=
+                  static_cast<uint8_t>(((data[static_cast<size_t>(at / 32 * kLines + line)] >> (at % 32)) & 1) << bit);
+            }
+            ASSERT_EQ(codes[static_cast<size_t>(line * count + i)], expected)
+                << bits << " bits, dense " << dense << ", code " << i << " of " << count;
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace causeway::model::quant
