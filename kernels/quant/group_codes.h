@@ -87,8 +87,8 @@ void UnpackChunk(const uint8_t* bytes, uint8_t* codes) {
   }
 }
 
-// Eight codes of kBits bits each, side by side from the lowest bit on, as eight bytes: halves come apart, then quarters,
-// then eighths.
+// Eight codes of kBits bits each, side by side from the lowest bit on, as eight bytes: halves come apart, then
+// quarters, then eighths.
 template <int kBits>
 constexpr uint64_t SpreadCodes(uint64_t codes) {
   constexpr uint64_t kFour = (uint64_t{1} << (4 * kBits)) - 1;
