@@ -4,6 +4,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include "kernels/cpu/ops.h"
@@ -38,6 +41,8 @@ bool HasAvx2Vnni() {
   return HasAvx2() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && a >= 1 &&
          __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvxVnni) != 0;
 }
+#elif defined(__aarch64__)
+bool HasDotProduct() { return (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 #endif
 bool Always() { return true; }
 
@@ -49,6 +54,9 @@ constexpr TableRow kTables[] = {
     {&avx512::kOps, HasAvx512},
     {&avx2_vnni::kOps, HasAvx2Vnni},
     {&avx2::kOps, HasAvx2},
+#elif defined(__aarch64__)
+    {&neon_dotprod::kOps, HasDotProduct},
+    {&neon::kOps, Always},
 #endif
     {&scalar::kOps, Always},
     {&ref::kOps, Always},

@@ -9,6 +9,8 @@
 #include "kernels/cpu/transpose_avx512.h"
 #elif defined(CAUSEWAY_ISA_AVX2)
 #include "kernels/cpu/transpose_avx2.h"
+#elif defined(CAUSEWAY_ISA_NEON)
+#include "kernels/cpu/transpose_neon.h"
 #endif
 
 namespace causeway::kernels::CAUSEWAY_ISA {
@@ -36,7 +38,7 @@ inline void TransposeValues(const RowRuns& rows, int64_t first, int64_t last, in
   }
 }
 
-#if defined(CAUSEWAY_ISA_AVX512) || defined(CAUSEWAY_ISA_AVX2)
+#if defined(CAUSEWAY_ISA_AVX512) || defined(CAUSEWAY_ISA_AVX2) || defined(CAUSEWAY_ISA_NEON)
 // In each 128-bit lane, a square of values: vectors to columns, 8 by 8 of 16 bits or 4 by 4 of 32.
 template <int kValueBytes>
 inline void TransposeLanes(Wide (&v)[16 / kValueBytes]) {

@@ -14,6 +14,8 @@
 #include "kernels/cpu/int8_tile_avx512.h"
 #elif defined(CAUSEWAY_ISA_AVX2) || defined(CAUSEWAY_ISA_AVX512)
 #include "kernels/cpu/int8_tile_avx2.h"
+#elif defined(CAUSEWAY_ISA_NEON)
+#include "kernels/cpu/int8_tile_neon.h"
 #else
 #include "kernels/cpu/int8_tile_scalar.h"
 #endif

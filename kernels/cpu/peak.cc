@@ -109,12 +109,53 @@ void RunPortable(int64_t rounds) {
   }
 }
 
+#if defined(__aarch64__)
+// Sixteen independent chains: enough for four units of up to four cycles.
+#define CAUSEWAY_SIXTEEN(op, to, from)                                                                                 \
+  op " v0." to ", v16." from ", v17." from "\n" op " v1." to ", v16." from ", v17." from "\n" op " v2." to             \
+     ", v16." from ", v17." from "\n" op " v3." to ", v16." from ", v17." from "\n" op " v4." to ", v16." from         \
+     ", v17." from "\n" op " v5." to ", v16." from ", v17." from "\n" op " v6." to ", v16." from ", v17." from "\n" op \
+     " v7." to ", v16." from ", v17." from "\n" op " v8." to ", v16." from ", v17." from "\n" op " v9." to             \
+     ", v16." from ", v17." from "\n" op " v10." to ", v16." from ", v17." from "\n" op " v11." to ", v16." from       \
+     ", v17." from "\n" op " v12." to ", v16." from ", v17." from "\n" op " v13." to ", v16." from ", v17." from       \
+     "\n" op " v14." to ", v16." from ", v17." from "\n" op " v15." to ", v16." from ", v17." from "\n"
+
+#define CAUSEWAY_LOOP(body)                                                                                          \
+  asm volatile(                                                                                                      \
+      ".arch_extension dotprod\n"                                                                                    \
+      "movi v16.16b, #0\nmovi v17.16b, #0\n.p2align 5\n1:\n" body "subs %0, %0, #1\nb.ne 1b\n"                       \
+      : "+r"(rounds)                                                                                                 \
+      :                                                                                                              \
+      : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", \
+        "v17", "cc", "memory")
+
+void RunFma128(int64_t rounds) { CAUSEWAY_LOOP(CAUSEWAY_SIXTEEN("fmla", "4s", "4s")); }
+void RunDotInt8(int64_t rounds) { CAUSEWAY_LOOP(CAUSEWAY_SIXTEEN("sdot", "4s", "16b")); }
+void RunLongInt8(int64_t rounds) { CAUSEWAY_LOOP(CAUSEWAY_SIXTEEN("smull", "8h", "8b")); }
+#endif
+
 constexpr MultiplyAdd kMultiplyAdds[] = {
+#if defined(__aarch64__)
+    {"neon_dotprod", "fmla 4s", int64_t{16} * 8, RunFma128},
+    {"neon", "fmla 4s", int64_t{16} * 8, RunFma128},
+#endif
     {"scalar", "portable multiply and add", int64_t{16} * 2, RunPortable},
     {"ref", "portable multiply and add", int64_t{16} * 2, RunPortable},
 };
-constexpr MultiplyAdd kFloatMultiplyAdds[] = {{"ref", "portable multiply and add", int64_t{16} * 2, RunPortable}};
-constexpr MultiplyAdd kInt8MultiplyAdds[] = {{"ref", "portable multiply and add", int64_t{16} * 2, RunPortable}};
+constexpr MultiplyAdd kFloatMultiplyAdds[] = {
+#if defined(__aarch64__)
+    {"neon_dotprod", "fmla 4s", int64_t{16} * 8, RunFma128},
+    {"neon", "fmla 4s", int64_t{16} * 8, RunFma128},
+#endif
+    {"ref", "portable multiply and add", int64_t{16} * 2, RunPortable},
+};
+constexpr MultiplyAdd kInt8MultiplyAdds[] = {
+#if defined(__aarch64__)
+    {"neon_dotprod", "sdot 16b", int64_t{16} * 32, RunDotInt8},
+    {"neon", "smull 8b", int64_t{16} * 16, RunLongInt8},
+#endif
+    {"ref", "portable multiply and add", int64_t{16} * 2, RunPortable},
+};
 #endif
 
 // The row of a table; the last one for those that have none.
@@ -142,6 +183,17 @@ void ReadBlocks(const std::byte* a, const std::byte* b, const std::byte* c, cons
                : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(steps)
                :
                : "xmm0", "xmm1", "xmm2", "xmm3", "cc", "memory");
+#undef CAUSEWAY_BLOCK
+#undef CAUSEWAY_LINE
+#elif defined(__aarch64__)
+#define CAUSEWAY_LINE(p, at) "ldp q0, q1, [%" p ", #" #at "]\nldp q2, q3, [%" p ", #" #at "+32]\n"
+#define CAUSEWAY_BLOCK(p) CAUSEWAY_LINE(p, 0) CAUSEWAY_LINE(p, 64) CAUSEWAY_LINE(p, 128) CAUSEWAY_LINE(p, 192)
+  asm volatile(
+      ".p2align 5\n1:\n" CAUSEWAY_BLOCK("0") CAUSEWAY_BLOCK("1") CAUSEWAY_BLOCK("2") CAUSEWAY_BLOCK(
+          "3") "add %0, %0, #256\nadd %1, %1, #256\nadd %2, %2, #256\nadd %3, %3, #256\nsubs %4, %4, #1\nb.ne 1b\n"
+      : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(steps)
+      :
+      : "v0", "v1", "v2", "v3", "cc", "memory");
 #undef CAUSEWAY_BLOCK
 #undef CAUSEWAY_LINE
 #else

@@ -15,6 +15,8 @@
 #include "kernels/cpu/vec_avx512_reduce.h"
 #elif defined(CAUSEWAY_ISA_AVX2)
 #include "kernels/cpu/vec_avx2.h"
+#elif defined(CAUSEWAY_ISA_NEON)
+#include "kernels/cpu/vec_neon.h"
 #else
 #include "kernels/cpu/vec_scalar.h"
 #endif

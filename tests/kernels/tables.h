@@ -31,6 +31,12 @@ inline std::vector<const Ops*> TestedTables() {
     tables.push_back(&avx512_bf16_emulated::kOps);
   }
 #endif
+#if defined(CAUSEWAY_HAVE_EMULATED_NEON)
+  if (CanRun(avx2::kOps)) {
+    tables.push_back(&neon_emulated::kOps);
+    tables.push_back(&neon_dotprod_emulated::kOps);
+  }
+#endif
 #if defined(CAUSEWAY_HAVE_EMULATED_VNNI)
   if (CanRun(avx2::kOps)) {
     tables.push_back(&avx2_vnni_emulated::kOps);
