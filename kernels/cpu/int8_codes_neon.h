@@ -12,6 +12,11 @@ constexpr int OffsetLeft(const PackedTraits& traits) {
   return traits.bits == 8 || traits.table != PackedTable::kNone ? 0 : traits.offset;
 }
 
+// The order that quads are taken in: low and high nibbles of the same bytes one after the other.
+constexpr int QuadAt(const PackedTraits& traits, int i) {
+  return traits.low_bits() == 4 && !traits.halves() ? i / 2 + i % 2 * 4 : i;
+}
+
 // Fields of `kBits` bits of quad `kQuad` from a plane of a group, moved to bit `kTo` of each byte; others are anything.
 template <int kBits, int kQuad, int kTo>
 CAUSEWAY_INLINE uint8x16_t LoadFields(const std::byte* plane) {

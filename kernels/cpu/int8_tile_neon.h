@@ -32,7 +32,7 @@ struct Dots {
     }
   }
 
-  // kCount quads from the `kFirst`th on; kLow: the low halves of long numbers.
+  // kCount quads from the `kFirst`th of their order on; kLow: the low halves of long numbers.
   template <int kFirst, int kCount, bool kLow = false>
   CAUSEWAY_INLINE void AddQuads(const Codes& codes, const Rows& x) {
     AddEach<kFirst, kLow>(codes, x, std::make_integer_sequence<int, kCount>());
@@ -67,7 +67,7 @@ struct Dots {
  private:
   template <int kFirst, bool kLow, int... kAt>
   CAUSEWAY_INLINE void AddEach(const Codes& codes, const Rows& x, std::integer_sequence<int, kAt...>) {
-    (AddQuad<kFirst + kAt, kLow>(codes, x), ...);
+    (AddQuad<QuadAt(kTraits, kFirst + kAt), kLow>(codes, x), ...);
   }
   template <int kQuad, bool kLow>
   CAUSEWAY_INLINE void AddQuad(const Codes& codes, const Rows& x) {
@@ -78,7 +78,10 @@ struct Dots {
     }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       const int8x16_t four = BroadcastFour(x[c] + kQuad * 4);
-      CAUSEWAY_UNROLL for (int f = 0; f < F; ++f) { whole[f][c] = DotBytes(whole[f][c], weights[f], four); }
+      CAUSEWAY_UNROLL for (int f = 0; f < F; ++f) {
+        whole[f][c] = DotBytes(whole[f][c], weights[f], four);
+        Keep(whole[f][c]);
+      }
     }
   }
 };

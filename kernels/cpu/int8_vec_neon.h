@@ -59,6 +59,12 @@ inline int32x4_t DotBytes(int32x4_t sum, int8x16_t weights, int8x16_t four) {
   return vpadalq_s16(sum, vpaddq_s16(low, high));
 }
 #endif
+// In its register: else g++ decodes far ahead and stores what it has.
+inline void Keep(int32x4_t& sum) {
+#if defined(__aarch64__)
+  asm volatile("" : "+w"(sum));
+#endif
+}
 inline int8x16_t BroadcastFour(const std::byte* p) {
   int32_t four;
   std::memcpy(&four, p, sizeof(four));

@@ -122,7 +122,7 @@ void RunPortable(int64_t rounds) {
 
 #define CAUSEWAY_LOOP(body)                                                                                          \
   asm volatile(                                                                                                      \
-      ".arch_extension dotprod\n"                                                                                    \
+      ".arch armv8.2-a+dotprod\n"                                                                                    \
       "movi v16.16b, #0\nmovi v17.16b, #0\n.p2align 5\n1:\n" body "subs %0, %0, #1\nb.ne 1b\n"                       \
       : "+r"(rounds)                                                                                                 \
       :                                                                                                              \
