@@ -2,6 +2,8 @@
 // of a panel, four k of each, are one register. Included by int8_tile_neon.h only.
 #pragma once
 
+#include <utility>
+
 #include "kernels/cpu/int8_vec_neon.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
@@ -94,6 +96,7 @@ CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
   }
 }
 
+// The quads of a group, for LoadQuad of unpacked ones.
 template <PackedKind kKind, int kQuad>
 CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to) {
   CAUSEWAY_UNROLL for (int four = 0; four < kFours; ++four) {
@@ -105,17 +108,27 @@ CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to) {
   }
 }
 
+template <PackedKind kKind, int... kQuad>
+void UnpackCodes(const std::byte* group, std::byte* to, std::integer_sequence<int, kQuad...>) {
+  (UnpackQuad<kKind, kQuad>(group, to), ...);
+}
+
 // Four of a panel's rows, and the numbers that a group of theirs is scaled with.
-template <PackedKind kKind>
+template <PackedKind kKind, bool kMade = false>
 struct FourParams {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
+  static constexpr int kScales = kTraits.halves() ? 2 : 1;
+  static constexpr int kMinima = kTraits.half_minima() ? 2 : kTraits.minimum() ? 1 : 0;
   const std::byte* params;
   const std::byte* super;
   int64_t four;
+  const float* made = nullptr;  // kMade: scales and minima, as StoreUnpacked leaves them
 
   // Of all of the group, or of its half `section` where halves have their own.
   CAUSEWAY_INLINE float32x4_t Scale(int section) const {
-    if constexpr (kTraits.float_scale()) {
+    if constexpr (kMade) {
+      return vld1q_f32(made + section * kPanelRows + four * 4);
+    } else if constexpr (kTraits.float_scale()) {
       return Floats(params, four);
     } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
       return vmulq_f32(Floats(super, four), FourE4M3(params + section * kPanelRows, four));
@@ -128,7 +141,9 @@ struct FourParams {
     }
   }
   CAUSEWAY_INLINE float32x4_t Minimum(int section) const {
-    if constexpr (kTraits.supers()) {
+    if constexpr (kMade) {
+      return vld1q_f32(made + (kScales + section) * kPanelRows + four * 4);
+    } else if constexpr (kTraits.supers()) {
       const int64_t before = (kTraits.halves() ? 2 : 1) + section;
       const float32x4_t bytes = vcvtq_f32_u32(FourBytes(params + before * kPanelRows, four));
       return vmulq_f32(HalfFloats(super + kSuperBytes / 2, four), bytes);
@@ -136,6 +151,12 @@ struct FourParams {
       return vmulq_f32(Scale(section), HalfFloats(params + (2 + section) * kPanelRows * 2, four));
     } else {
       return HalfFloats(params + kPanelRows * 2, four);
+    }
+  }
+  CAUSEWAY_INLINE void StoreUnpacked(float* to) const {
+    CAUSEWAY_UNROLL for (int i = 0; i < kScales; ++i) { vst1q_f32(to + i * kPanelRows + four * 4, Scale(i)); }
+    CAUSEWAY_UNROLL for (int i = 0; i < kMinima; ++i) {
+      vst1q_f32(to + (kScales + i) * kPanelRows + four * 4, Minimum(i));
     }
   }
   // As codes are multiplied: those of bytes less 128.
@@ -158,6 +179,13 @@ struct FourParams {
     }
   }
 };
+
+template <PackedKind kKind>
+void UnpackParams(const std::byte* params, const std::byte* super, std::byte* to) {
+  for (int64_t four = 0; four < kFours; ++four) {
+    FourParams<kKind>{params, super, four}.StoreUnpacked(reinterpret_cast<float*>(to));
+  }
+}
 
 }  // namespace
 }  // namespace causeway::kernels::CAUSEWAY_ISA
