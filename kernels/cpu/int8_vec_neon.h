@@ -60,7 +60,7 @@ inline int32x4_t DotBytes(int32x4_t sum, int8x16_t weights, int8x16_t four) {
 }
 #endif
 // In its register: else g++ decodes far ahead and stores what it has.
-inline void Keep(int32x4_t& sum) {
+inline void Keep([[maybe_unused]] int32x4_t& sum) {
 #if defined(__aarch64__)
   asm volatile("" : "+w"(sum));
 #endif
