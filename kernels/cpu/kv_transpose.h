@@ -2,6 +2,8 @@
 // neighbouring keys, so scores need no sums across lanes. Only data moves here: every table gets the same bytes.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/cpu/vec.h"
 #include "kernels/kv.h"
 
@@ -62,31 +64,44 @@ inline void TransposeLanes(Wide (&v)[16 / kValueBytes]) {
   }
 }
 
-// Rows [0, count), and behind them up to a whole tile. `pause` is called between tiles.
+// Squares of rows and dims beside each other in a tile.
+constexpr int kRowSquares = 2;
+
+template <int kValueBytes>
+inline void TransposeTile(const std::byte* from, int64_t row_bytes, std::byte* to) {
+  constexpr int kSquare = 16 / kValueBytes;  // rows and dims of a lane
+  Wide v[kSquare];
+#pragma GCC unroll 8
+  for (int i = 0; i < kSquare; ++i) {
+    v[i] = LoadRows(from + i * row_bytes, from + (kSquare + i) * row_bytes);
+  }
+  TransposeLanes<kValueBytes>(v);
+#pragma GCC unroll 8
+  for (int i = 0; i < kSquare; ++i) {
+    StoreColumns(to + i * kBlock * kValueBytes, kSquare * kBlock * kValueBytes, v[i]);
+  }
+}
+
+// Rows [0, count), and behind them up to a whole tile. `pause` is called between tiles. A tile takes 16 or 32 bytes of
+// two squares of rows: of more rows, a line's parts would not stay in the cache until it is used up, for rows lie at
+// round distances.
 template <int kValueBytes, typename Pause>
 inline void TransposeKeys(const RowRuns& rows, int64_t count, int64_t head_dim, std::byte* out, Pause&& pause) {
-  constexpr int kSquare = 16 / kValueBytes;  // rows and dims of a lane
-  constexpr int64_t kTile = kSquare * kWideLanes;
-  const int64_t whole = head_dim / kSquare * kSquare;
-  for (int64_t key = 0; key < count; key += kTile) {
-    const std::byte* lanes[kWideLanes];
-    for (int lane = 0; lane < kWideLanes; ++lane) {
-      lanes[lane] = rows.At(key + lane * kSquare);
+  constexpr int kSquare = 16 / kValueBytes;
+  constexpr int64_t kTileRows = kSquare * kRowSquares;
+  constexpr int64_t kTileDims = kSquare * kDimSquares;
+  for (int64_t key = 0; key < count; key += kTileRows) {
+    const std::byte* const from = rows.At(key);
+    std::byte* const to = out + key * kValueBytes;
+    if (head_dim < kTileDims) {
+      TransposeValues(rows, key, key + kTileRows, 0, head_dim, kValueBytes, out);
+      continue;
     }
-    for (int64_t dim = 0; dim < whole; dim += kSquare) {
-      Wide v[kSquare];
-#pragma GCC unroll 8
-      for (int i = 0; i < kSquare; ++i) {
-        v[i] = LoadLanes(lanes, i * rows.row_bytes + dim * kValueBytes);
-      }
-      TransposeLanes<kValueBytes>(v);
-#pragma GCC unroll 8
-      for (int i = 0; i < kSquare; ++i) {
-        StoreWide(out + ((dim + i) * kBlock + key) * kValueBytes, v[i]);
-      }
+    for (int64_t next = 0; next < head_dim; next += kTileDims) {
+      const int64_t dim = std::min(next, head_dim - kTileDims);  // the last one may do a few dims again
+      TransposeTile<kValueBytes>(from + dim * kValueBytes, rows.row_bytes, to + dim * kBlock * kValueBytes);
       pause();
     }
-    TransposeValues(rows, key, key + kTile, whole, head_dim, kValueBytes, out);
   }
 }
 #else

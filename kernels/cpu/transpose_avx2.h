@@ -5,15 +5,17 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 using Wide = __m256i;
-constexpr int kWideLanes = 2;  // of 128 bits
+constexpr int kDimSquares = 1;  // of a tile
 
-inline __m128i LoadLane(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-// 16 bytes each at lanes[i] + offset.
-inline Wide LoadLanes(const std::byte* const (&lanes)[kWideLanes], int64_t offset) {
-  const Wide low = _mm256_castsi128_si256(LoadLane(lanes[0] + offset));
-  return _mm256_inserti128_si256(low, LoadLane(lanes[1] + offset), 1);
+// 16 bytes of each of two rows.
+inline Wide LoadRows(const std::byte* first, const std::byte* second) {
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(first));
+  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(second));
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
 }
-inline void StoreWide(std::byte* p, Wide v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+inline void StoreColumns(std::byte* to, int64_t /*distance*/, Wide v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), v);
+}
 
 // The low or the high halves of a's and b's lanes, value by value in turn.
 inline Wide Low16(Wide a, Wide b) { return _mm256_unpacklo_epi16(a, b); }

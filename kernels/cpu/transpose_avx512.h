@@ -5,17 +5,20 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 using Wide = __m512i;
-constexpr int kWideLanes = 4;  // of 128 bits
+constexpr int kDimSquares = 2;  // of a tile
 
-inline __m128i LoadLane(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-// 16 bytes each at lanes[i] + offset. Broadcasts under a mask: loads, where inserting would be a shuffle.
-inline Wide LoadLanes(const std::byte* const (&lanes)[kWideLanes], int64_t offset) {
-  Wide v = _mm512_castsi128_si512(LoadLane(lanes[0] + offset));
-  v = _mm512_mask_broadcast_i32x4(v, 0x00f0, LoadLane(lanes[1] + offset));
-  v = _mm512_mask_broadcast_i32x4(v, 0x0f00, LoadLane(lanes[2] + offset));
-  return _mm512_mask_broadcast_i32x4(v, 0xf000, LoadLane(lanes[3] + offset));
+// 32 bytes of each of two rows. A broadcast under a mask is a load, where inserting would be a shuffle.
+inline Wide LoadRows(const std::byte* first, const std::byte* second) {
+  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first));
+  const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second));
+  return _mm512_mask_broadcast_i64x4(_mm512_castsi256_si512(low), 0xf0, high);
 }
-inline void StoreWide(std::byte* p, Wide v) { _mm512_storeu_si512(p, v); }
+// Of two squares of dims: each row's first and second lane, to `to` and `distance` bytes behind it.
+inline void StoreColumns(std::byte* to, int64_t distance, Wide v) {
+  const Wide turned = _mm512_shuffle_i64x2(v, v, 0xd8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(turned));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + distance), _mm512_extracti64x4_epi64(turned, 1));
+}
 
 // The low or the high halves of a's and b's lanes, value by value in turn.
 inline Wide Low16(Wide a, Wide b) { return _mm512_unpacklo_epi16(a, b); }
