@@ -186,7 +186,7 @@ BlockRows PrepareBlock(const CacheBlock& cached, const Dims& dims, int64_t head,
   constexpr int kBytes = kFormat == KvFormat::kF32 ? 4 : 2;
   std::byte* const floats = reinterpret_cast<std::byte*>(work.k);
   std::byte* const columns = kFormat == KvFormat::kF32 ? floats : work.columns;
-  TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Ask(); });
+  TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Next().AskAll(); });
   if (direct) {
     return {columns, v};
   }

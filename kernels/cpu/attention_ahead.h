@@ -43,66 +43,120 @@ struct CacheBlock {
   bool whole() const { return low == 0 && high == kBlock; }
 };
 
+constexpr int kPortion = 4;  // dims or rows between two portions
+constexpr int64_t kLine = 64;
+constexpr int64_t kAgain = 6144;  // bytes behind a request at which the line is asked for once more
+
 // Asks for the rows of a block to come, a few lines at a time between the arithmetic of the one at hand: a head's part
-// of a row is too short for the hardware to see a stream, and of many requests at once it drops some. Whole rows, not
-// each head's part: those of one head lie rows apart, which is few sets of the cache.
+// of a row is too short for the hardware to see a stream. Whole rows, not each head's part: those of one head lie rows
+// apart, which is few sets of the cache. Where more is asked for than memory can have in flight, requests are dropped:
+// so they go out evenly, and each a second time when the first has had time to be answered.
 class BlockAhead {
  public:
   // The rows of `block`, `part_bytes` of each, in about `asks` portions.
   BlockAhead(const CacheBlock& block, int64_t part_bytes, int64_t asks)
       : block_(block), part_bytes_(part_bytes), row_(block.low) {
     const int64_t rows = std::max<int64_t>(0, block.high - block.low);
-    left_ = 2 * rows * ((part_bytes + kLine - 1) / kLine);
-    portion_ = (static_cast<uint64_t>(left_) * kWhole) / static_cast<uint64_t>(asks) + 1;
-    at_ = end_ = nullptr;
-    if (left_ > 0) {
-      StartRow(block_.k);
+    const int64_t lines = 2 * rows * ((part_bytes + kLine - 1) / kLine);
+    if (lines > 0 && StartRows()) {
+      portion_ = lines * kWhole / asks + 1;
     }
   }
 
-  // Asks for a portion; nothing where all are asked for.
-  inline __attribute__((always_inline)) void Ask() {
-    if (left_ == 0) {
-      return;
-    }
-    due_ += portion_;
-    const int64_t lines = std::min(static_cast<int64_t>(due_ / kWhole), left_);
-    due_ %= kWhole;
-    left_ -= lines;
-    for (int64_t i = 0; i < lines; ++i) {
-      __builtin_prefetch(at_, 0, 3);
-      at_ += kLine;
-      if (at_ >= end_) {
-        NextRow();
+  // The lines of one portion.
+  class Portion {
+   public:
+    Portion() = default;
+    Portion(const std::byte* line, const std::byte* stop, const std::byte* begin)
+        : line_(line),
+          stop_(stop),
+          begin_(begin),
+          each_(((stop - line) / kLine + kPortion - 1) / kPortion * kLine) {}
+    // One of kPortion parts.
+    inline __attribute__((always_inline)) void Ask() { AskUpTo(std::min(line_ + each_, stop_)); }
+    inline __attribute__((always_inline)) void AskAll() { AskUpTo(stop_); }
+
+   private:
+    inline __attribute__((always_inline)) void AskUpTo(const std::byte* to) {
+      for (; line_ < to; line_ += kLine) {
+        __builtin_prefetch(line_, 0, 3);
+        __builtin_prefetch(std::max(line_ - kAgain, begin_), 0, 3);
       }
     }
+
+    const std::byte* line_ = nullptr;
+    const std::byte* stop_ = nullptr;
+    const std::byte* begin_ = nullptr;
+    int64_t each_ = 0;
+  };
+
+  // The next portion; nothing where all is done. Where a stretch of rows ends all of it is asked for at once.
+  inline __attribute__((always_inline)) Portion Next() {
+    due_ += portion_;
+    const std::byte* const line = at_;
+    const std::byte* const stop = line + due_ / kWhole * kLine;
+    due_ %= kWhole;
+    if (stop > end_) {
+      AskAcross(stop - end_);
+      return {};
+    }
+    at_ = stop;
+    return {line, stop, begin_};
   }
 
  private:
-  static constexpr int64_t kLine = 64;
-  static constexpr uint64_t kWhole = 1 << 16;  // a line in fixed point
+  static constexpr int64_t kWhole = 1 << 16;  // a line in fixed point
 
-  void StartRow(const RowRuns& rows) {
-    at_ = rows.At(row_);
-    end_ = at_ + part_bytes_;
-  }
-  inline __attribute__((always_inline)) void NextRow() {
-    if (++row_ == block_.high) {
-      row_ = block_.low;
-      in_v_ = true;
+  // The rest of the stretch, and `more` bytes of what follows it.
+  __attribute__((noinline)) void AskAcross(int64_t more) {
+    while (true) {
+      for (; at_ < end_; at_ += kLine) {
+        __builtin_prefetch(at_, 0, 3);
+      }
+      if (!StartRows()) {
+        portion_ = 0;
+        return;
+      }
+      const int64_t stretch = end_ - at_;
+      const std::byte* const stop = at_ + std::min(more, stretch);
+      for (; at_ < stop; at_ += kLine) {
+        __builtin_prefetch(at_, 0, 3);
+      }
+      if (more <= stretch) {
+        return;
+      }
+      more -= stretch;
     }
-    StartRow(in_v_ ? block_.v : block_.k);
+  }
+
+  // Goes to the next stretch: rows that lie without gaps are one, to the end of their run. False: there is none.
+  bool StartRows() {
+    if (row_ >= block_.high) {
+      if (in_v_) {
+        return false;
+      }
+      in_v_ = true;
+      row_ = block_.low;
+    }
+    const RowRuns& rows = in_v_ ? block_.v : block_.k;
+    const bool gaps = part_bytes_ < rows.row_bytes || part_bytes_ % kLine != 0;
+    const int64_t count = gaps ? 1 : std::min(block_.high, (row_ / kKvRun + 1) * kKvRun) - row_;
+    at_ = rows.At(row_);
+    begin_ = at_ == end_ ? begin_ : at_;
+    end_ = at_ + (count * part_bytes_ + kLine - 1) / kLine * kLine;
+    row_ += count;
+    return true;
   }
 
   const CacheBlock& block_;
   const int64_t part_bytes_;
-  int64_t row_;
+  int64_t row_;  // of the next stretch
   bool in_v_ = false;
-  const std::byte* at_;
-  const std::byte* end_;
-  int64_t left_;      // lines
-  uint64_t portion_;  // lines of an ask in fixed point: rounded up they would all be asked for too early
-  uint64_t due_ = 0;
+  const std::byte* begin_ = nullptr;  // of neighbouring stretches
+  const std::byte* at_ = nullptr;
+  const std::byte* end_ = nullptr;
+  int64_t portion_ = 0;  // lines of an ask in fixed point: rounded up they would all be asked for too early
+  int64_t due_ = 0;
 };
 
 }  // namespace

@@ -18,7 +18,6 @@ constexpr int kAccumulators = 16;
 constexpr int kPack = 4;
 constexpr int kAccumulators = 8;
 #endif
-constexpr int kPortion = 4;  // dims or rows between two requests for the block ahead
 
 // Vectors beside each other for M queries.
 template <int M>
@@ -36,24 +35,32 @@ inline void Products(const float* q, const std::byte* k, int64_t head_dim, Block
       acc[m][n] = Zero();
     }
   }
-  for (int64_t begin = 0; begin < head_dim; begin += kPortion) {
-    const int64_t end = std::min(begin + kPortion, head_dim);
-    for (int64_t dim = begin; dim < end; ++dim, q += M, k += kBlock * kBytes) {
-      Vec keys[kVectors];
+  const auto step = [&](int64_t dim) __attribute__((always_inline)) {
+    Vec keys[kVectors];
+#pragma GCC unroll 8
+    for (int n = 0; n < kVectors; ++n) {
+      keys[n] = LoadKv<kFormat>(k + (dim * kBlock + n * kLanes) * kBytes);
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const Vec value = Set1(q[dim * M + m]);
 #pragma GCC unroll 8
       for (int n = 0; n < kVectors; ++n) {
-        keys[n] = LoadKv<kFormat>(k + n * kLanes * kBytes);
-      }
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        const Vec value = Set1(q[m]);
-#pragma GCC unroll 8
-        for (int n = 0; n < kVectors; ++n) {
-          acc[m][n] = Fma(value, keys[n], acc[m][n]);
-        }
+        acc[m][n] = Fma(value, keys[n], acc[m][n]);
       }
     }
-    ahead.Ask();
+  };
+  int64_t dim = 0;
+  for (; dim + kPortion <= head_dim; dim += kPortion) {
+    BlockAhead::Portion portion = ahead.Next();
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kPortion; ++i) {
+      step(dim + i);
+      portion.Ask();
+    }
+  }
+  for (; dim < head_dim; ++dim) {
+    step(dim);
   }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
@@ -78,25 +85,34 @@ inline void AddVectors(const float* weights, const RowRuns& v, int64_t low, int6
       acc[m][n] = Load(sums + m * stride + at + n * kLanes);
     }
   }
-  for (int64_t begin = low; begin < high;) {
-    const int64_t end = std::min(begin / kPortion * kPortion + kPortion, high);
-    const std::byte* row = v.At(begin) + at * kBytes;
-    for (; begin < end; ++begin, row += v.row_bytes) {
-      Vec values[kVectors];
+  const auto step = [&](const std::byte* from, int64_t row) __attribute__((always_inline)) {
+    Vec values[kVectors];
+#pragma GCC unroll 8
+    for (int n = 0; n < kVectors; ++n) {
+      values[n] = LoadKv<kFormat>(from + n * kLanes * kBytes);
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const Vec weight = Set1(weights[m * kBlock + row]);
 #pragma GCC unroll 8
       for (int n = 0; n < kVectors; ++n) {
-        values[n] = LoadKv<kFormat>(row + n * kLanes * kBytes);
-      }
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) {
-        const Vec weight = Set1(weights[m * kBlock + begin]);
-#pragma GCC unroll 8
-        for (int n = 0; n < kVectors; ++n) {
-          acc[m][n] = Fma(weight, values[n], acc[m][n]);
-        }
+        acc[m][n] = Fma(weight, values[n], acc[m][n]);
       }
     }
-    ahead.Ask();
+  };
+  for (int64_t row = low; row < high;) {
+    const std::byte* from = v.At(row) + at * kBytes;
+    if (row % kPortion == 0 && row + kPortion <= high) {
+      BlockAhead::Portion portion = ahead.Next();
+#pragma GCC unroll 8
+      for (int64_t i = 0; i < kPortion; ++i, from += v.row_bytes) {
+        step(from, row + i);
+        portion.Ask();
+      }
+      row += kPortion;
+    } else {
+      step(from, row++);
+    }
   }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
