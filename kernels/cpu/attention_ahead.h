@@ -50,7 +50,8 @@ constexpr int64_t kAgain = 6144;  // bytes behind a request at which the line is
 // Asks for the rows of a block to come, a few lines at a time between the arithmetic of the one at hand: a head's part
 // of a row is too short for the hardware to see a stream. Whole rows, not each head's part: those of one head lie rows
 // apart, which is few sets of the cache. Where more is asked for than memory can have in flight, requests are dropped:
-// so they go out evenly, and each a second time when the first has had time to be answered.
+// so they go out evenly and, where there is little arithmetic between them, each a second time when the first has had
+// time to be answered.
 class BlockAhead {
  public:
   // The rows of `block`, `part_bytes` of each, in about `asks` portions.
@@ -72,15 +73,21 @@ class BlockAhead {
           stop_(stop),
           begin_(begin),
           each_(((stop - line) / kLine + kPortion - 1) / kPortion * kLine) {}
-    // One of kPortion parts.
-    inline __attribute__((always_inline)) void Ask() { AskUpTo(std::min(line_ + each_, stop_)); }
-    inline __attribute__((always_inline)) void AskAll() { AskUpTo(stop_); }
+    // One of kPortion parts; `kTwice`: and once more of what was asked for some time ago.
+    template <bool kTwice>
+    inline __attribute__((always_inline)) void Ask() {
+      AskUpTo<kTwice>(std::min(line_ + each_, stop_));
+    }
+    inline __attribute__((always_inline)) void AskAll() { AskUpTo<false>(stop_); }
 
    private:
+    template <bool kTwice>
     inline __attribute__((always_inline)) void AskUpTo(const std::byte* to) {
       for (; line_ < to; line_ += kLine) {
         __builtin_prefetch(line_, 0, 3);
-        __builtin_prefetch(std::max(line_ - kAgain, begin_), 0, 3);
+        if constexpr (kTwice) {
+          __builtin_prefetch(std::max(line_ - kAgain, begin_), 0, 3);
+        }
       }
     }
 

@@ -56,7 +56,7 @@ inline void Products(const float* q, const std::byte* k, int64_t head_dim, Block
 #pragma GCC unroll 8
     for (int64_t i = 0; i < kPortion; ++i) {
       step(dim + i);
-      portion.Ask();
+      portion.Ask<(M < kPack)>();
     }
   }
   for (; dim < head_dim; ++dim) {
@@ -107,7 +107,7 @@ inline void AddVectors(const float* weights, const RowRuns& v, int64_t low, int6
 #pragma GCC unroll 8
       for (int64_t i = 0; i < kPortion; ++i, from += v.row_bytes) {
         step(from, row + i);
-        portion.Ask();
+        portion.Ask<(M < kPack)>();
       }
       row += kPortion;
     } else {
