@@ -78,7 +78,7 @@ class BlockAhead {
     inline __attribute__((always_inline)) void Ask() {
       AskUpTo<kTwice>(std::min(line_ + each_, stop_));
     }
-    inline __attribute__((always_inline)) void AskAll() { AskUpTo<false>(stop_); }
+    inline __attribute__((always_inline)) void AskAll() { AskUpTo<true>(stop_); }
 
    private:
     template <bool kTwice>
