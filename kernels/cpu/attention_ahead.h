@@ -69,10 +69,7 @@ class BlockAhead {
    public:
     Portion() = default;
     Portion(const std::byte* line, const std::byte* stop, const std::byte* begin)
-        : line_(line),
-          stop_(stop),
-          begin_(begin),
-          each_(((stop - line) / kLine + kPortion - 1) / kPortion * kLine) {}
+        : line_(line), stop_(stop), begin_(begin), each_(((stop - line) / kLine + kPortion - 1) / kPortion * kLine) {}
     // One of kPortion parts; `kTwice`: and once more of what was asked for some time ago.
     template <bool kTwice>
     inline __attribute__((always_inline)) void Ask() {
