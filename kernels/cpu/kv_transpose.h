@@ -64,9 +64,7 @@ inline void TransposeLanes(Wide (&v)[16 / kValueBytes]) {
   }
 }
 
-// Squares of rows and dims beside each other in a tile.
-constexpr int kRowSquares = 2;
-
+// A tile: squares of rows and of dims beside each other. `from`: its first row's first dim.
 template <int kValueBytes>
 inline void TransposeTile(const std::byte* from, int64_t row_bytes, std::byte* to) {
   constexpr int kSquare = 16 / kValueBytes;  // rows and dims of a lane

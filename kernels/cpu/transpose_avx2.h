@@ -5,7 +5,8 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 using Wide = __m256i;
-constexpr int kDimSquares = 1;  // of a tile
+constexpr int kRowSquares = 2;  // of a tile
+constexpr int kDimSquares = 1;
 
 // 16 bytes of each of two rows.
 inline Wide LoadRows(const std::byte* first, const std::byte* second) {

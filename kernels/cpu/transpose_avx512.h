@@ -5,7 +5,8 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 using Wide = __m512i;
-constexpr int kDimSquares = 2;  // of a tile
+constexpr int kRowSquares = 2;  // of a tile
+constexpr int kDimSquares = 2;
 
 // 32 bytes of each of two rows. A broadcast under a mask is a load, where inserting would be a shuffle.
 inline Wide LoadRows(const std::byte* first, const std::byte* second) {

@@ -5,13 +5,14 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 using Wide = uint8x16_t;
-constexpr int kWideLanes = 1;  // of 128 bits
+constexpr int kRowSquares = 1;  // of a tile
+constexpr int kDimSquares = 1;
 
-// 16 bytes at lanes[0] + offset.
-inline Wide LoadLanes(const std::byte* const (&lanes)[kWideLanes], int64_t offset) {
-  return vld1q_u8(reinterpret_cast<const uint8_t*>(lanes[0] + offset));
+// 16 bytes of the first row: one square of rows has no second.
+inline Wide LoadRows(const std::byte* first, const std::byte* /*second*/) {
+  return vld1q_u8(reinterpret_cast<const uint8_t*>(first));
 }
-inline void StoreWide(std::byte* p, Wide v) { vst1q_u8(reinterpret_cast<uint8_t*>(p), v); }
+inline void StoreColumns(std::byte* to, int64_t /*distance*/, Wide v) { vst1q_u8(reinterpret_cast<uint8_t*>(to), v); }
 
 inline uint16x8_t As16(Wide v) { return vreinterpretq_u16_u8(v); }
 inline uint32x4_t As32(Wide v) { return vreinterpretq_u32_u8(v); }
