@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <numeric>
+#include <utility>
 
 #include "fmt/format.h"
 #include "model/quant/packed_ints.h"
@@ -74,26 +76,29 @@ Result<void> CheckTable(const std::string& name, GroupCode code, TensorSource& s
   return {};
 }
 
-// One float for each block of the flat matrix.
-Result<std::vector<float>> ReadAbsmax(const std::string& weight, const State& state, TensorSource& source) {
+// One float for each block of the flat matrix; they are made when the matrix is, for they are an eighth of its codes.
+using Absmax = std::function<std::vector<float>()>;
+Result<Absmax> ReadAbsmax(const std::string& weight, const State& state, TensorSource& source) {
   const int64_t blocks = (state.rows * state.columns + state.block - 1) / state.block;
   if (state.nested_block == 0) {
     ASSIGN_OR_RETURN(const Tensor absmax, source.Take(weight + ".absmax", kFloats, {blocks}));
-    return FloatsOf(absmax);
+    return Absmax([absmax] { return FloatsOf(absmax); });
   }
   ASSIGN_OR_RETURN(const Tensor codes, source.Take(weight + ".absmax", {"U8"}, {blocks}));
   ASSIGN_OR_RETURN(const Tensor nested, source.Take(weight + ".nested_absmax", {"F32"},
                                                     {(blocks + state.nested_block - 1) / state.nested_block}));
   ASSIGN_OR_RETURN(const Tensor map, source.Take(weight + ".nested_quant_map", {"F32"}, {256}));
-  const std::vector<float> scales = FloatsOf(nested);
-  const std::vector<float> table = FloatsOf(map);
-  std::vector<float> absmax(static_cast<size_t>(blocks));
-  for (size_t i = 0; i < absmax.size(); ++i) {
-    const float product =
-        table[static_cast<uint8_t>(codes.data[i])] * scales[i / static_cast<size_t>(state.nested_block)];
-    absmax[i] = product + state.offset;
-  }
-  return absmax;
+  return Absmax([codes, nested, map, state] {
+    const std::vector<float> scales = FloatsOf(nested);
+    const std::vector<float> table = FloatsOf(map);
+    std::vector<float> absmax(codes.data.size());
+    for (size_t i = 0; i < absmax.size(); ++i) {
+      const float product =
+          table[static_cast<uint8_t>(codes.data[i])] * scales[i / static_cast<size_t>(state.nested_block)];
+      absmax[i] = product + state.offset;
+    }
+    return absmax;
+  });
 }
 
 Result<void> ReadFourBits(const FourBit& kind, const std::string& weight, TensorSource& source) {
@@ -105,16 +110,20 @@ Result<void> ReadFourBits(const FourBit& kind, const std::string& weight, Tensor
                                      state.columns));
   }
   TRY(CheckTable(weight + ".quant_map", kind.code, source));
-  ASSIGN_OR_RETURN(const std::vector<float> absmax, ReadAbsmax(weight, state, source));
+  ASSIGN_OR_RETURN(Absmax absmax, ReadAbsmax(weight, state, source));
   CodedMatrix matrix;
   matrix.rows = state.rows;
   matrix.columns = state.columns;
   matrix.code = kind.code;
   // Where rows are no multiple of it a block runs on into the next row: cut into pieces that do not.
   matrix.run = std::gcd(state.block, state.columns);
-  for (int64_t at = 0; at < state.rows * state.columns; at += matrix.run) {
-    matrix.scales.push_back(absmax[static_cast<size_t>(at / state.block)]);
-  }
+  matrix.complete = [absmax = std::move(absmax), block = state.block](CodedMatrix& whole) {
+    const std::vector<float> scales = absmax();
+    whole.scales.reserve(static_cast<size_t>(whole.rows * whole.columns / whole.run));
+    for (int64_t at = 0; at < whole.rows * whole.columns; at += whole.run) {
+      whole.scales.push_back(scales[static_cast<size_t>(at / block)]);
+    }
+  };
   matrix.source = codes.data;
   matrix.read = [data = codes.data, columns = state.columns](int64_t begin, int64_t end, uint8_t* target) {
     const bool odd = begin * columns % 2 != 0;  // it begins in the low half of a byte
