@@ -4,6 +4,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "kernels/pack.h"
 #include "kernels/packed.h"
@@ -102,8 +106,14 @@ struct Weight {
 
 class PackedTest : public KernelTest {
  protected:
-  Weight MakeWeight(FormatId format, int64_t n, int64_t k, uint64_t seed = 5) {
-    return {format, n, k, Encode(Random(n * k, seed), format)};
+  // Made once for all tables: encoding takes longer than most of what is tested.
+  static const Weight& MakeWeight(FormatId format, int64_t n, int64_t k, uint64_t seed = 5) {
+    static std::map<std::tuple<FormatId, int64_t, int64_t, uint64_t>, Weight> weights;
+    const auto key = std::make_tuple(format, n, k, seed);
+    const auto it = weights.find(key);
+    return it != weights.end()
+               ? it->second
+               : weights.try_emplace(key, format, n, k, Encode(Random(n * k, seed), format)).first->second;
   }
   static std::vector<float> Run(const Ops& ops, Stream& stream, const WeightView& weight, const std::vector<float>& x,
                                 const std::vector<float>& bias, int64_t first, int64_t m) {
@@ -122,7 +132,7 @@ TEST_P(PackedTest, PanelsHoldTheNumbersOfTheFormat) {
   }
   for (const FormatId id : PackedFormats()) {
     for (const int64_t n : {1, 16, 37}) {
-      const Weight weight = MakeWeight(id, n, 512);
+      const Weight& weight = MakeWeight(id, n, 512);
       std::vector<float> values(512);
       for (int64_t row = 0; row < n; ++row) {
         FormatOf(id).decode(weight.bytes.data() + row * weight.rows.row_bytes, values.data(), 512);
@@ -187,14 +197,18 @@ TEST_P(PackedTest, CodesArePackedAsTheirBlocksAre) {
 // Integers are exact; a chain of k / 32 float32 additions rounds by half an ulp of the partial sum each, of which the
 // norm of the products bounds the typical size; six sigmas.
 TEST_P(PackedTest, AgreesWithTheSpecification) {
+  static std::map<std::pair<FormatId, int64_t>, std::vector<float>> expected_of;  // the same for all tables
   for (const FormatId id : PackedFormats()) {
     for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 31}) {
       const int64_t k = WholeBlocks(32 * (1 + m * m % 70), id);
       const int64_t n = 1 + m * 29 % 90;
-      const Weight weight = MakeWeight(id, n, k);
+      const Weight& weight = MakeWeight(id, n, k);
       const auto x = Random(m * k, 4);
       const auto bias = Random(n, 6);
-      const auto expected = Run(ref::kOps, stream(), weight.panels, x, bias, 0, m);
+      std::vector<float>& expected = expected_of[{id, m}];
+      if (expected.empty()) {
+        expected = Run(ref::kOps, stream(), weight.panels, x, bias, 0, m);
+      }
       const auto got = Run(ops(), threads3(), weight.panels, x, bias, 0, m);
       const double tolerance = 6 * 0x1p-24 * std::sqrt(static_cast<double>(k) / 32) * std::sqrt(k / 9.0) * 4 + 0x1p-22;
       for (size_t i = 0; i < got.size(); ++i) {
@@ -209,7 +223,7 @@ TEST_P(PackedTest, AgreesWithTheSpecification) {
 TEST_P(PackedTest, IsCloseToFloatActivations) {
   for (const FormatId id : PackedFormats()) {
     const int64_t k = 2048;
-    const Weight weight = MakeWeight(id, 33, k);
+    const Weight& weight = MakeWeight(id, 33, k);
     const auto x = Random(3 * k, 4);
     const auto expected = Run(ref::kOps, stream(), weight.rows, x, {}, 0, 3);
     const auto got = Run(ops(), stream(), weight.panels, x, {}, 0, 3);
@@ -224,7 +238,7 @@ TEST_P(PackedTest, IsCloseToFloatActivations) {
 TEST_P(PackedTest, OneHotRowsGiveTheWeights) {
   for (const FormatId id : PackedFormats()) {
     const int64_t k = 256;
-    const Weight weight = MakeWeight(id, 19, k);
+    const Weight& weight = MakeWeight(id, 19, k);
     std::vector<float> x(static_cast<size_t>(k * k), 0.0F);
     for (int64_t i = 0; i < k; ++i) {
       x[static_cast<size_t>(i * k + i)] = 1.0F;
@@ -254,7 +268,7 @@ TEST_P(PackedTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
       }
       const int64_t columns = WholeBlocks(k, id);
       const int64_t n = 77;
-      const Weight weight = MakeWeight(id, n, columns);
+      const Weight& weight = MakeWeight(id, n, columns);
       const auto x = Random(70 * columns, 4);
       const auto bias = Random(n, 6);
       const auto whole = Run(ops(), threads3(), weight.panels, x, bias, 0, 70);
@@ -276,7 +290,7 @@ TEST_P(PackedTest, ARowHasTheSameBitsAloneAndInAnyBatch) {
 // Many outputs are written past the caches where they begin at a cache line; nothing beside them is touched.
 TEST_P(PackedTest, OutputsFarApartAreThoseSideBySide) {
   constexpr int64_t kN = 53, kK = 256, kM = 29, kStride = 16384;  // 1.9 MB from the first output to the last
-  const Weight weight = MakeWeight(FormatId::kQ4_0, kN, kK);
+  const Weight& weight = MakeWeight(FormatId::kQ4_0, kN, kK);
   const auto x = Random(kM * kK, 3);
   const auto expected = Run(ops(), threads3(), weight.panels, x, {}, 0, kM);
   PanelMemory memory((kM * kStride + 16) * static_cast<int64_t>(sizeof(float)));
@@ -352,7 +366,7 @@ TEST_P(PackedTest, ZerosGiveTheBiasAndInfinitiesSpoilTheirOwnRow) {
   for (const FormatId id : PackedFormats()) {
     const int64_t k = 256;
     const int64_t n = 21;
-    const Weight weight = MakeWeight(id, n, k);
+    const Weight& weight = MakeWeight(id, n, k);
     const auto bias = Random(n, 6);
     EXPECT_EQ(Run(ops(), stream(), weight.panels, std::vector<float>(static_cast<size_t>(k), 0.0F), bias, 0, 1), bias);
     EXPECT_EQ(Run(ops(), stream(), weight.panels, std::vector<float>(static_cast<size_t>(k), 1e-40F), bias, 0, 1),
@@ -377,9 +391,9 @@ TEST_P(PackedTest, ZerosGiveTheBiasAndInfinitiesSpoilTheirOwnRow) {
 // A call may mix weights in panels and in rows, of several formats.
 TEST_P(PackedTest, MixedTargetsGiveWhatSeparateCallsGive) {
   const int64_t k = 512;
-  const Weight a = MakeWeight(FormatId::kQ4_0, 40, k, 1);
-  const Weight b = MakeWeight(FormatId::kQ8_0, 17, k, 2);
-  const Weight c = MakeWeight(FormatId::kQ4_K, 48, k, 3);
+  const Weight& a = MakeWeight(FormatId::kQ4_0, 40, k, 1);
+  const Weight& b = MakeWeight(FormatId::kQ8_0, 17, k, 2);
+  const Weight& c = MakeWeight(FormatId::kQ4_K, 48, k, 3);
   for (const int64_t m : {1, 9}) {
     const auto x = Random(m * k, 4);
     const WeightView views[] = {a.panels, b.rows, c.panels, b.panels};
