@@ -192,35 +192,21 @@ Ahead ShareOf(const Job& job, const QuantizedX& x, int64_t next, int64_t width, 
 }
 
 // A few panels at a time over all rows of x; meanwhile the next ones come from memory: those of the next task too,
-// which this thread most likely takes.
-void RunRows(const Job& job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end) {
-  const auto& tiles = CodeFor(job.kind).tiles[0];
-  for (int64_t panel = begin; panel < end;) {
-    const int64_t width = panel + heights.width <= end ? heights.width : 1;
-    for (int64_t tile = 0; tile < heights.tiles; ++tile) {
-      const int64_t row = heights.Begin(tile);
-      const Ahead ahead = ShareOf(job, x, panel + width, width, tile, heights.tiles);
-      tiles[heights.Begin(tile + 1) - row - 1].of_width[width - 1](job, x, panel, row, ahead);
-    }
-    panel += width;
-  }
-}
-
-// The same, but that what takes long to make of a tile's panels is made first, in `room`.
-void RunUnpackedRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end,
-                     std::byte* room) {
+// which this thread most likely takes. With `room` what takes long to make of the panels is made there first.
+void RunRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end, std::byte* room) {
   const KindCode& code = CodeFor(job.kind);
+  const auto& tiles = code.tiles[room == nullptr ? 0 : 1];
   job.unpacked = room;
   for (int64_t panel = begin; panel < end;) {
     const int64_t width = panel + heights.width <= end ? heights.width : 1;
-    for (int64_t i = 0; i < width; ++i) {
+    for (int64_t i = 0; room != nullptr && i < width; ++i) {
       code.unpack(job.target.weight.data + (panel + i) * job.shape.bytes, job.shape, job.target.weight.columns / kGroup,
                   room + i * UnpackedBytes(job));
     }
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);
       const Ahead ahead = ShareOf(job, x, panel + width, width, tile, heights.tiles);
-      code.tiles[1][heights.Begin(tile + 1) - row - 1].of_width[width - 1](job, x, panel, row, ahead);
+      tiles[heights.Begin(tile + 1) - row - 1].of_width[width - 1](job, x, panel, row, ahead);
     }
     panel += width;
   }
@@ -240,11 +226,9 @@ void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_
   const bool can_unpack = CodeFor(job.kind).unpack != nullptr;
   for (int64_t i = 0; i < blocks.count; ++i) {
     const Heights heights = blocks[i];
-    if (can_unpack && heights.rows >= UnpackedRows(TraitsOf(job.kind))) {
-      RunUnpackedRows(job, x, heights, begin, end, scratch.Worker(worker, heights.width * UnpackedBytes(job)));
-    } else {
-      RunRows(job, x, heights, begin, end);
-    }
+    const bool unpacks = can_unpack && heights.rows >= UnpackedRows(TraitsOf(job.kind));
+    std::byte* const room = unpacks ? scratch.Worker(worker, heights.width * UnpackedBytes(job)) : nullptr;
+    RunRows(job, x, heights, begin, end, room);
   }
   EndStreaming();
 }
