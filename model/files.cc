@@ -123,11 +123,11 @@ class FolderFiles final : public ModelFiles {
   }
 
   void Evict(std::span<const std::byte> part) const override {
-    constexpr uintptr_t kPage = 4096;
+    const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
     for (const auto& [name, mapping] : mappings_) {
       const auto view = mapping->view();
       if (!part.empty() && part.data() >= view.data() && part.data() < view.data() + view.size()) {
-        const auto before = reinterpret_cast<uintptr_t>(part.data()) % kPage;
+        const auto before = reinterpret_cast<uintptr_t>(part.data()) % page;
         ::madvise(const_cast<std::byte*>(part.data() - before), part.size() + before, MADV_DONTNEED);
       }
     }
