@@ -26,6 +26,7 @@ constexpr int64_t kMultiplyAddRounds = 400000;
 constexpr int kShortRepeats = 3;
 constexpr int64_t kShortBufferBytes = int64_t{64} << 20;
 constexpr int64_t kShortRounds = 20000;
+constexpr int64_t kProbeBytes = int64_t{64} << 20;
 
 // ---- Multiply-add ------------------------------------------------------------------------------------
 
@@ -336,6 +337,40 @@ MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops) {
   limits.fork_join_seconds = MeasureForkJoin(pool, 10001, Duration::zero());
   limits.fork_join_asleep_seconds = MeasureForkJoin(pool, 51, std::chrono::milliseconds(1));
   return limits;
+}
+
+struct ReadProbe::Impl {
+  ThreadPool& pool;
+  Buffer buffer;
+  bool one_stream;
+  int64_t next = 0;  // where the next stretch of a worker's share begins
+};
+
+ReadProbe::ReadProbe(ThreadPool& pool, const MachineLimits& limits)
+    : impl_(new Impl{.pool = pool,
+                     .buffer = Buffer(pool, kBufferBytes),
+                     .one_stream = limits.read_all_threads.one_stream > limits.read_all_threads.far_streams}) {}
+ReadProbe::~ReadProbe() = default;
+
+double ReadProbe::Measure() {
+  const int workers = impl_->pool.threads();
+  const int64_t share = impl_->buffer.ShareBytes(workers);
+  const int64_t stretch = kProbeBytes / workers;
+  if (impl_->next + stretch > share) {
+    impl_->next = 0;
+  }
+  return BestRate(1, [&] {
+    int64_t amount = 0;
+    impl_->pool.Run([&](int worker) {
+      const std::byte* const data = impl_->buffer.Share(worker, workers) + impl_->next;
+      const int64_t mine = impl_->one_stream ? ReadOneStream(data, stretch) : ReadFarStreams(data, stretch);
+      if (worker == 0) {
+        amount = mine;  // all read the same amount
+      }
+    });
+    impl_->next += stretch;
+    return amount * workers;
+  });
 }
 
 MachineShape MeasureShape(ThreadPool& pool, const Ops& ops) {

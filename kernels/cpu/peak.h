@@ -1,6 +1,7 @@
 // What the machine can do at most, measured: the yardstick that `bench engine` holds its figures against.
 #pragma once
 
+#include <memory>
 #include <string_view>
 
 #include "base/thread_pool.h"
@@ -40,5 +41,21 @@ struct MachineLimits {
 // Takes about a second and 512 MiB. Call it on an idle pool, from the thread that owns it; `ops` must be one
 // that this machine can run. Other processes on the machine make the limits look lower than they are.
 MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops);
+
+// The read rate of the moment. Where memory is shared with other machines it changes by a third within a second, so what
+// is held against it must be measured beside it. Owner: the pool's; 512 MiB while it lives.
+class ReadProbe {
+ public:
+  // Reads the way that was the better one for `limits`.
+  ReadProbe(ThreadPool& pool, const MachineLimits& limits);
+  ~ReadProbe();
+
+  // Bytes per second of the next 64 MiB that no cache holds; takes a millisecond or two.
+  double Measure();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace causeway::kernels

@@ -46,6 +46,8 @@ struct Figures {
   int64_t batch = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
+  std::vector<double> step_seconds = {};
+  std::vector<double> read_bytes_per_s = {};  // before each step, and after the last
   std::vector<kernels::TracedOp> prefill_ops;  // both empty without --ops
   std::vector<kernels::TracedOp> decode_ops;
 };
@@ -63,10 +65,12 @@ double Seconds(std::chrono::steady_clock::time_point start) {
 // One measurement: a runner with as many sequences as the batch, through a trace where one is wanted.
 class Measurement {
  public:
-  Measurement(const Workbench& bench, const EngineBench& options, const Adapters& adapters, int64_t batch)
+  Measurement(const Workbench& bench, const EngineBench& options, const Adapters& adapters, int64_t batch,
+              kernels::ReadProbe& probe)
       : bench_(bench),
         options_(options),
         adapters_(adapters),
+        probe_(probe),
         figures_{.batch = batch, .prefill_ops = {}, .decode_ops = {}} {
     if (options.ops) {
       trace_.emplace(*bench.ops);
@@ -128,11 +132,14 @@ class Measurement {
 
   Result<void> Decode(std::vector<Token> next) {
     TakeOps();
-    const auto start = std::chrono::steady_clock::now();
+    figures_.read_bytes_per_s.push_back(probe_.Measure());
     for (int64_t step = 0; step < options_.gen_tokens; ++step) {
+      const auto start = std::chrono::steady_clock::now();
       ASSIGN_OR_RETURN(next, runner_->Decode(next));
+      figures_.step_seconds.push_back(Seconds(start));
+      figures_.decode_seconds += figures_.step_seconds.back();
+      figures_.read_bytes_per_s.push_back(probe_.Measure());
     }
-    figures_.decode_seconds = Seconds(start);
     figures_.decode_ops = TakeOps();
     return {};
   }
@@ -140,10 +147,27 @@ class Measurement {
   const Workbench& bench_;
   const EngineBench& options_;
   const Adapters& adapters_;
+  kernels::ReadProbe& probe_;
   std::optional<kernels::OpTrace> trace_;
   std::unique_ptr<model::SequenceRunner> runner_;
   Figures figures_;
 };
+
+double Median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// Median over steps of the rate at which one read weights, over that at which memory was read just before and after it.
+double ShareOfReadRate(const Figures& figures, double bytes_per_step) {
+  std::vector<double> shares;
+  for (size_t i = 0; i < figures.step_seconds.size(); ++i) {
+    const double read = (figures.read_bytes_per_s[i] + figures.read_bytes_per_s[i + 1]) / 2;
+    shares.push_back(bytes_per_step / figures.step_seconds[i] / read);
+  }
+  return Median(std::move(shares));
+}
 
 // Of what most weights are multiplied with.
 double PeakOf(const Workbench& bench, const kernels::MachineLimits& limits) {
@@ -170,7 +194,9 @@ OrderedJson ResultJson(const Workbench& bench, const EngineBench& options, const
                      {"decode_tokens_per_s", static_cast<double>(figures.batch) * steps_per_second},
                      {"decode_weight_bytes_per_step", BytesPerStep(*bench.model)},
                      {"decode_gb_per_s", bytes_per_second / 1e9},
-                     {"decode_share_of_read_bandwidth", bytes_per_second / limits.ReadBytesPerSecond()}};
+                     {"read_gb_per_s_beside", Median(figures.read_bytes_per_s) / 1e9},
+                     {"decode_share_of_read_bandwidth",
+                      ShareOfReadRate(figures, static_cast<double>(BytesPerStep(*bench.model)))}};
   if (options.ops) {
     row["prefill_ops"] = OpsJson(figures.prefill_ops, 1, figures.prefill_seconds, limits);
     row["decode_ops"] = OpsJson(figures.decode_ops, options.gen_tokens, figures.decode_seconds, limits);
@@ -245,10 +271,10 @@ void PrintReport(const Workbench& bench, const kernels::MachineLimits& limits, c
   for (const OrderedJson& row : report["results"]) {
     const auto batch = row["batch"].get<int64_t>();
     std::cout << fmt::format(
-        "batch {:3}: prefill {:8.1f} tokens/s ({:3.0f}% of the peak), decode {:8.1f} tokens/s ({:3.0f}% of the read "
-        "rate)\n",
+        "batch {:3}: prefill {:8.1f} tokens/s ({:3.0f}% of the peak), decode {:8.1f} tokens/s ({:3.0f}% of "
+        "{:.1f} GB/s read)\n",
         batch, row["prefill_tokens_per_s"].get<double>(), 100 * row["prefill_share_of_peak"].get<double>(),
-        row["decode_tokens_per_s"].get<double>(), 100 * row["decode_share_of_read_bandwidth"].get<double>());
+        row["decode_tokens_per_s"].get<double>(), 100 * row["decode_share_of_read_bandwidth"].get<double>(), row["read_gb_per_s_beside"].get<double>());
     if (row.contains("decode_ops")) {
       std::cout << OpsTable(fmt::format("a prefill of {} tokens", row["prompt_tokens"].get<int64_t>()),
                             row["prefill_ops"])
@@ -274,9 +300,10 @@ Result<void> RunEngine(const EngineBench& options) {
                         {"load", std::move(load)},
                         {"machine", MachineJson(bench, limits)},
                         {"results", OrderedJson::array()}};
+  kernels::ReadProbe probe(*bench.pool, limits);
   for (const int64_t batch : options.batch) {
     std::cerr << fmt::format("batch {}\n", batch);
-    ASSIGN_OR_RETURN(const Figures figures, Measurement(bench, options, adapters, batch).Run());
+    ASSIGN_OR_RETURN(const Figures figures, Measurement(bench, options, adapters, batch, probe).Run());
     report["results"].push_back(ResultJson(bench, options, limits, figures));
   }
   if (options.json) {
