@@ -56,6 +56,7 @@ ThreadPool::ThreadPool(const ThreadPoolOptions& options) {
       cpus_.push_back(claim.cpu());
     }
   }
+  fetches_.resize(static_cast<size_t>(threads));
   for (int worker = 1; worker < threads; ++worker) {
     workers_.emplace_back([this, worker] { WorkerLoop(worker); });
   }
@@ -92,12 +93,23 @@ void ThreadPool::RunErased(void* context, ErasedBody body) {
   }
 }
 
+void ThreadPool::FetchUntil(Fetch& fetch, uint32_t seen) {
+  constexpr int kLinesPerLook = 8;
+  constexpr int64_t kLine = 64;
+  while (fetch.next < fetch.end && epoch_.load(std::memory_order_relaxed) == seen) {
+    for (int i = 0; i < kLinesPerLook; ++i, fetch.next += kLine) {
+      __builtin_prefetch(fetch.next, 0, 2);
+    }
+  }
+}
+
 void ThreadPool::WorkerLoop(int worker) {
   // Unpinned too: who made the pool may be bound, and a new thread inherits that. Where a container forbids it, the
   // kernel places the thread.
   BindThread(pthread_self(), cpus_.empty() ? AllowedCpus() : std::vector{cpus_[static_cast<size_t>(worker)]});
   uint32_t seen = 0;
   while (true) {
+    FetchUntil(fetches_[static_cast<size_t>(worker)], seen);
     SpinThenWait(epoch_, seen, spin_);
     seen = epoch_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) {

@@ -46,6 +46,13 @@ class ThreadPool {
     }
   }
 
+  // Called by a body: when it is done, its worker asks memory for these bytes while it waits for the next call, so that
+  // they are in its cache when that needs them. A hint: worker 0, the caller, does not wait; and the bytes need not
+  // exist.
+  void FetchWhileWaiting(int worker, const std::byte* data, int64_t bytes) {
+    fetches_[static_cast<size_t>(worker)] = {data, data + bytes};
+  }
+
   // Calls body(worker) once for each worker in [0, threads()); the caller is worker 0.
   template <typename Body>
   void Run(Body&& body) {
@@ -73,9 +80,15 @@ class ThreadPool {
 
  private:
   using ErasedBody = void (*)(void* context, int worker);
+  struct alignas(64) Fetch {
+    const std::byte* next = nullptr;
+    const std::byte* end = nullptr;
+  };
 
   void RunErased(void* context, ErasedBody body);
   void WorkerLoop(int worker);
+  // Asks for what is left of it, as long as no call but the last one it has `seen` was made.
+  void FetchUntil(Fetch& fetch, uint32_t seen);
 
   // A job is published by bumping `epoch_`; workers count down `pending_`. Both sides spin briefly, then
   // sleep in the kernel, so an idle pool costs no CPU. What a worker reads of a job is one cache line.
@@ -91,6 +104,7 @@ class ThreadPool {
   std::vector<int> cpus_;
   std::vector<std::thread> workers_;
 
+  std::vector<Fetch> fetches_;    // each one owned by its worker
   std::thread::id bound_caller_;  // owned by the calling thread
 };
 

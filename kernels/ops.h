@@ -57,6 +57,8 @@ struct LinearArgs {
   int64_t x_stride;
   int64_t m;
   std::span<const LinearTarget> targets;
+  // What the next call will multiply, if it is known: threads that wait meanwhile bring the beginning near.
+  std::span<const WeightView* const> next = {};
 };
 
 // y = x / sqrt(mean(x^2) + eps) * weight, each row on its own. In place if y == x.

@@ -220,14 +220,14 @@ struct Runner::Impl {
       Apply(layer.attention_norm, x.data(), normed.data(), m, widths.hidden, 1);
       in = normed.data();
     }
-    RunAttention(index, layer.attention, in);
+    RunAttention(index, layer, in);
     AddBlock(layer.attention_post_norm);
     in = x.data();
     if (layer.mlp_norm) {
       Apply(layer.mlp_norm, x.data(), normed.data(), m, widths.hidden, 1);
       in = normed.data();
     }
-    RunMlp(index, layer.mlp, in);
+    RunMlp(index, layer, in);
     AddBlock(layer.mlp_post_norm);
   }
 
@@ -263,9 +263,27 @@ struct Runner::Impl {
     std::vector<float>& y;
   };
 
-  // All outputs of one x, [m, in_stride], with what the rows' adapters add.
-  void Linear(int64_t layer, const float* in, int64_t in_stride, std::initializer_list<Output> outputs) {
-    Linear(layer, {.x = in, .x_stride = in_stride, .m = m, .targets = {}}, adapters, outputs);
+  // What one call multiplies; the calls of a step follow each other in this order.
+  struct Weights {
+    const kernels::WeightView* all[3];
+    size_t count;
+  };
+  static Weights QkvOf(const Layer& layer) {
+    return {{&layer.attention.q.weight, &layer.attention.k.weight, &layer.attention.v.weight}, 3};
+  }
+  static Weights OutOf(const Layer& layer) { return {{&layer.attention.o.weight}, 1}; }
+  static Weights UpOf(const Layer& layer) { return {{&layer.mlp.gate.weight, &layer.mlp.up.weight}, 2}; }
+  static Weights DownOf(const Layer& layer) { return {{&layer.mlp.down.weight}, 1}; }
+  Weights AfterLayer(int64_t layer) const {
+    const auto next = static_cast<size_t>(layer + 1);
+    return next < network.layers.size() ? QkvOf(network.layers[next]) : Weights{{&network.head.weight}, 1};
+  }
+
+  // All outputs of one x, [m, in_stride], with what the rows' adapters add; `next` is multiplied after them.
+  void Linear(int64_t layer, const float* in, int64_t in_stride, std::initializer_list<Output> outputs,
+              const Weights& next) {
+    Linear(layer, {.x = in, .x_stride = in_stride, .m = m, .targets = {}, .next = {next.all, next.count}}, adapters,
+           outputs);
   }
 
   void Linear(int64_t layer, kernels::LinearArgs args, AdapterBatch& batch, std::initializer_list<Output> outputs) {
@@ -288,33 +306,35 @@ struct Runner::Impl {
     }
   }
 
-  void RunAttention(int64_t index, const AttentionBlock& block, const float* in) {
+  void RunAttention(int64_t index, const Layer& layer, const float* in) {
+    const AttentionBlock& block = layer.attention;
     const int64_t q_width = block.heads * network.head_dim;
-    Linear(index, in, widths.hidden, {{Slot::kQ, block.q, q}, {Slot::kK, block.k, k}, {Slot::kV, block.v, v}});
+    Linear(index, in, widths.hidden, {{Slot::kQ, block.q, q}, {Slot::kK, block.k, k}, {Slot::kV, block.v, v}},
+           OutOf(layer));
     NormQk(block.q_norm, block.norm_per_head, q, block.heads);
     NormQk(block.k_norm, block.norm_per_head, k, network.kv_heads);
     if (block.rope >= 0) {
       Rotate(static_cast<size_t>(block.rope), q, block.heads);
       Rotate(static_cast<size_t>(block.rope), k, network.kv_heads);
     }
-    const kernels::KvLayerView layer = memory::LayerView(options.geometry, options.kv_format, index);
+    const kernels::KvLayerView kv = memory::LayerView(options.geometry, options.kv_format, index);
     ops.kv_store(stream, {.k = k.data(),
                           .k_stride = widths.kv,
                           .v = v.data(),
                           .v_stride = widths.kv,
-                          .layer = layer,
+                          .layer = kv,
                           .sequences = sequences});
     ops.attention(stream, {.q = q.data(),
                            .q_stride = q_width,
                            .y = attended.data(),
                            .y_stride = q_width,
                            .heads = block.heads,
-                           .layer = layer,
+                           .layer = kv,
                            .sequences = sequences,
                            .scale = block.scale,
                            .window = block.window,
                            .softcap = block.softcap});
-    Linear(index, attended.data(), q_width, {{Slot::kO, block.o, block_out}});
+    Linear(index, attended.data(), q_width, {{Slot::kO, block.o, block_out}}, UpOf(layer));
   }
 
   void NormQk(const Norm& norm, bool per_head, std::vector<float>& values, int64_t heads) {
@@ -335,12 +355,13 @@ struct Runner::Impl {
                       .sine = rotations[rope].sine.data()});
   }
 
-  void RunMlp(int64_t index, const MlpBlock& block, const float* in) {
+  void RunMlp(int64_t index, const Layer& layer, const float* in) {
+    const MlpBlock& block = layer.mlp;
     const int64_t inner = block.up.weight.rows;
     if (block.gated) {
-      Linear(index, in, widths.hidden, {{Slot::kGate, block.gate, gate}, {Slot::kUp, block.up, up}});
+      Linear(index, in, widths.hidden, {{Slot::kGate, block.gate, gate}, {Slot::kUp, block.up, up}}, DownOf(layer));
     } else {
-      Linear(index, in, widths.hidden, {{Slot::kUp, block.up, gate}});
+      Linear(index, in, widths.hidden, {{Slot::kUp, block.up, gate}}, DownOf(layer));
     }
     ops.activation(stream, {.activation = block.activation,
                             .gate = gate.data(),
@@ -351,7 +372,7 @@ struct Runner::Impl {
                             .y_stride = inner,
                             .m = m,
                             .dim = inner});
-    Linear(index, gate.data(), inner, {{Slot::kDown, block.down, block_out}});
+    Linear(index, gate.data(), inner, {{Slot::kDown, block.down, block_out}}, AfterLayer(index));
   }
 
   // ---- Logits, sampling, scores --------------------------------------------------------------------
@@ -386,8 +407,10 @@ struct Runner::Impl {
                   static_cast<size_t>(widths.hidden) * sizeof(float));
     }
     Apply(network.final_norm, head_in.data(), head_in.data(), count, widths.hidden, 1);
-    Linear(0, {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = {}}, head_adapters,
-           {{Slot::kHead, network.head, logits}});
+    const Weights next = QkvOf(network.layers[0]);  // of the next step
+    Linear(0,
+           {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = {}, .next = {next.all, next.count}},
+           head_adapters, {{Slot::kHead, network.head, logits}});
     ops.scale_cap(stream, {.x = logits.data(),
                            .x_stride = network.vocab,
                            .scale = network.logits_scale,

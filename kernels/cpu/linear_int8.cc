@@ -26,7 +26,8 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 constexpr int64_t kTasksPerThread = 16;
-constexpr int64_t kSerialX = 16384;  // below this quantizing wakes no one
+constexpr int64_t kFetchedBytes = 256 << 10;  // of the next call's weights, by each thread that waits for it
+constexpr int64_t kSerialX = 16384;           // below this quantizing wakes no one
 // Outputs that no near cache keeps until they are read: written past all of them, they need not be fetched first, nor
 // take the place of x.
 constexpr int64_t kStreamedOutputs = (1 << 20) / sizeof(float);
@@ -180,20 +181,27 @@ struct Heights {
   int64_t Begin(int64_t tile) const { return first + rows * tile / tiles; }
 };
 
-// What a tile asks for of the panels from `next` on: its share of their lines, evenly over its groups.
-Ahead ShareOf(const Job& job, const QuantizedX& x, int64_t next, int64_t width, int64_t tile, int64_t tiles) {
-  const int64_t lines = Least(width, job.panels - next) * job.shape.bytes / 64;
+// Panels that a thread goes on with.
+struct Stretch {
+  const std::byte* data = nullptr;
+  int64_t bytes = 0;
+};
+
+// What a tile asks for of what comes next: its share of the lines, evenly over its groups.
+Ahead ShareOf(const Stretch& next, const QuantizedX& x, int64_t tile, int64_t tiles) {
+  const int64_t lines = next.bytes / 64;
   const int64_t each = (lines + tiles * x.per_row - 1) / (tiles * x.per_row);
   const int64_t first = tile * x.per_row * each;
   if (first >= lines) {  // others have asked for all, or there are none
     return {};
   }
-  return {job.target.weight.data + next * job.shape.bytes + first * 64, static_cast<int32_t>(each), tiles == 1};
+  return {next.data + first * 64, static_cast<int32_t>(each), tiles == 1};
 }
 
-// A few panels at a time over all rows of x; meanwhile the next ones come from memory: those of the next task too,
-// which this thread most likely takes. With `room` what takes long to make of the panels is made there first.
-void RunRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end, std::byte* room) {
+// A few panels at a time over all rows of x; meanwhile the next ones come from memory, after the last ones `after`.
+// With `room` what takes long to make of the panels is made there first.
+void RunRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end, const Stretch& after,
+             std::byte* room) {
   const KindCode& code = CodeFor(job.kind);
   const auto& tiles = code.tiles[room == nullptr ? 0 : 1];
   job.unpacked = room;
@@ -203,9 +211,14 @@ void RunRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin
       code.unpack(job.target.weight.data + (panel + i) * job.shape.bytes, job.shape, job.target.weight.columns / kGroup,
                   room + i * UnpackedBytes(job));
     }
+    const int64_t most = width * job.shape.bytes;
+    const int64_t next = panel + width;
+    const Stretch stretch = next < end ? Stretch{job.target.weight.data + next * job.shape.bytes,
+                                                 Least(most, (end - next) * job.shape.bytes)}
+                                       : Stretch{after.data, Least(most, after.bytes)};
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);
-      const Ahead ahead = ShareOf(job, x, panel + width, width, tile, heights.tiles);
+      const Ahead ahead = ShareOf(stretch, x, tile, heights.tiles);
       tiles[heights.Begin(tile + 1) - row - 1].of_width[width - 1](job, x, panel, row, ahead);
     }
     panel += width;
@@ -221,38 +234,106 @@ struct Blocks {
   Heights operator[](int64_t i) const { return {Begin(i), Begin(i + 1)}; }
 };
 
-void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_t begin, int64_t end, Scratch& scratch,
-               int worker) {
+void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_t begin, int64_t end,
+               const Stretch& after, Scratch& scratch, int worker) {
   const bool can_unpack = CodeFor(job.kind).unpack != nullptr;
   for (int64_t i = 0; i < blocks.count; ++i) {
     const Heights heights = blocks[i];
     const bool unpacks = can_unpack && heights.rows >= UnpackedRows(TraitsOf(job.kind));
     std::byte* const room = unpacks ? scratch.Worker(worker, heights.width * UnpackedBytes(job)) : nullptr;
-    RunRows(job, x, heights, begin, end, room);
+    const bool last = i + 1 == blocks.count;  // the others begin anew
+    const Stretch again{job.target.weight.data + begin * job.shape.bytes, (end - begin) * job.shape.bytes};
+    RunRows(job, x, heights, begin, end, last ? after : again, room);
   }
   EndStreaming();
 }
 
-int64_t PanelsOf(const LinearTarget& target) { return (target.weight.rows + kPanelRows - 1) / kPanelRows; }
+const WeightView& WeightOf(const LinearTarget& target) { return target.weight; }
+const WeightView& WeightOf(const WeightView* weight) { return *weight; }
+
+int64_t PanelsOf(const WeightView& weight) { return (weight.rows + kPanelRows - 1) / kPanelRows; }
 
 // Whether a weight is in panels and takes x in groups of this length.
-bool TakesGroups(const LinearTarget& target, int64_t group) {
-  return target.weight.layout == WeightLayout::kPanels && XGroupOf(PackingOf(target.weight.format)) == group;
+bool TakesGroups(const WeightView& weight, int64_t group) {
+  return weight.layout == WeightLayout::kPanels && XGroupOf(PackingOf(weight.format)) == group;
 }
+
+// How a call falls into tasks: the targets that take x in groups of one length, each cut into stretches of panels.
+template <typename Target>
+class Split {
+ public:
+  // A task: panels [begin, end) of a target.
+  struct Task {
+    const Target* target;
+    int64_t begin, end;
+  };
+
+  Split(std::span<const Target> targets, int64_t group, int64_t m, const Stream& stream)
+      : targets_(targets), group_(group), threads_(stream.pool.threads()) {
+    int64_t panels = 0;
+    for (const Target& target : targets) {
+      if (TakesGroups(WeightOf(target), group)) {
+        panels += PanelsOf(WeightOf(target));
+        columns_ = WeightOf(target).columns;
+      }
+    }
+    blocks_ = Blocks(m, stream.tuning.BlockRows(QuantizedX::StrideOf(columns_, group)));
+    const int64_t width = blocks_[0].width;
+    const int64_t share = panels / (threads_ * kTasksPerThread);
+    task_panels_ = (share + width - 1) / width * width + (share == 0 ? width : 0);
+    for (const Target& target : targets) {
+      tasks_ += TasksOf(target);
+    }
+  }
+
+  int64_t tasks() const { return tasks_; }
+  int64_t columns() const { return columns_; }  // 0 if there are no tasks
+  const Blocks& blocks() const { return blocks_; }
+
+  Task operator[](int64_t task) const {
+    for (const Target& target : targets_) {
+      if (task < TasksOf(target)) {
+        const int64_t begin = task * task_panels_;
+        return {&target, begin, Least(PanelsOf(WeightOf(target)), begin + task_panels_)};
+      }
+      task -= TasksOf(target);
+    }
+    return {nullptr, 0, 0};
+  }
+  // What a worker begins with, once ParallelRuns has dealt tasks out.
+  Task FirstOf(int worker) const { return (*this)[tasks_ * worker / threads_]; }
+  bool EndsRun(int64_t task, int worker) const { return task + 1 == tasks_ * (worker + 1) / threads_; }
+
+  Stretch StretchOf(const Task& task) const {
+    if (task.target == nullptr) {
+      return {};
+    }
+    const WeightView& weight = WeightOf(*task.target);
+    const int64_t bytes = ShapeOfPanel(PackingOf(weight.format), weight.columns).bytes;
+    return {weight.data + task.begin * bytes, (task.end - task.begin) * bytes};
+  }
+
+ private:
+  int64_t TasksOf(const Target& target) const {
+    return TakesGroups(WeightOf(target), group_) ? (PanelsOf(WeightOf(target)) + task_panels_ - 1) / task_panels_ : 0;
+  }
+
+  std::span<const Target> targets_;
+  int64_t group_;
+  int threads_;
+  Blocks blocks_{1, 1};
+  int64_t columns_ = 0;
+  int64_t task_panels_ = 1;
+  int64_t tasks_ = 0;
+};
 
 // Runs the targets that take x in groups of `group`.
 void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
-  int64_t panels = 0;
-  int64_t columns = 0;
-  for (const LinearTarget& target : args.targets) {
-    if (TakesGroups(target, group)) {
-      panels += PanelsOf(target);
-      columns = target.weight.columns;
-    }
-  }
-  if (panels == 0) {
+  const Split<LinearTarget> split(args.targets, group, args.m, stream);
+  if (split.tasks() == 0) {
     return;
   }
+  const int64_t columns = split.columns();
   const QuantizedX x = QuantizedX::In(stream.scratch.Shared(QuantizedX::Bytes(args.m, columns, group)), columns, group);
   const auto quantize = [&](int64_t row, int) { QuantizeRow(args.x + row * args.x_stride, row, x); };
   if (args.m * columns < kSerialX) {
@@ -262,26 +343,14 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
   } else {
     stream.pool.ParallelFor(args.m, quantize);
   }
-  const Blocks blocks(args.m, stream.tuning.BlockRows(x.stride));
-  const int64_t width = blocks[0].width;
-  const int64_t share = panels / (stream.pool.threads() * kTasksPerThread);
-  const int64_t task_panels = (share + width - 1) / width * width + (share == 0 ? width : 0);
-  const auto tasks_of = [&](const LinearTarget& target) {
-    return TakesGroups(target, group) ? (PanelsOf(target) + task_panels - 1) / task_panels : 0;
-  };
-  int64_t tasks = 0;
-  for (const LinearTarget& target : args.targets) {
-    tasks += tasks_of(target);
-  }
-  ParallelRuns(stream.pool, tasks, [&](int64_t task, int worker) {
-    for (const LinearTarget& target : args.targets) {
-      if (task < tasks_of(target)) {
-        const Job job(target, args.m);
-        const int64_t begin = task * task_panels;
-        const int64_t end = Least(job.panels, begin + task_panels);
-        return RunPanels(job, x, blocks, begin, end, stream.scratch, worker);
-      }
-      task -= tasks_of(target);
+  const Split<const WeightView*> next(args.next, group, args.m, stream);
+  ParallelRuns(stream.pool, split.tasks(), [&](int64_t index, int worker) {
+    const auto task = split[index];
+    const bool ends = split.EndsRun(index, worker);
+    const Stretch after = ends ? next.StretchOf(next.FirstOf(worker)) : split.StretchOf(split[index + 1]);
+    RunPanels(Job(*task.target, args.m), x, split.blocks(), task.begin, task.end, after, stream.scratch, worker);
+    if (ends) {
+      stream.pool.FetchWhileWaiting(worker, after.data, Least(after.bytes, kFetchedBytes));
     }
   });
 }

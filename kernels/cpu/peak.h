@@ -42,8 +42,8 @@ struct MachineLimits {
 // that this machine can run. Other processes on the machine make the limits look lower than they are.
 MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops);
 
-// The read rate of the moment. Where memory is shared with other machines it changes by a third within a second, so what
-// is held against it must be measured beside it. Owner: the pool's; 512 MiB while it lives.
+// The read rate of the moment. Where memory is shared with other machines it changes by a third within a second, so
+// what is held against it must be measured beside it. Owner: the pool's; 512 MiB while it lives.
 class ReadProbe {
  public:
   // Reads the way that was the better one for `limits`.

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/rng.h"
@@ -24,7 +25,7 @@ double Seconds(std::chrono::steady_clock::time_point start) {
 }
 
 int Run(const std::string& name, int threads, const std::string& kernels, int64_t only, int64_t columns) {
-  constexpr int64_t kMatrices = 24;
+  constexpr int64_t kMatrices = 48;
   constexpr int64_t kRows = 4096;
   constexpr int64_t kAllRows = kMatrices * kRows;
   const auto ops = SelectOps(kernels);
@@ -34,7 +35,7 @@ int Run(const std::string& name, int threads, const std::string& kernels, int64_
     std::cerr << "unknown kernels, or a format that is not packed\n";
     return 1;
   }
-  ThreadPool pool({.threads = threads, .pin = false});
+  ThreadPool pool({.threads = threads, .pin = true});
   Scratch scratch(threads);
   Stream stream{pool, scratch};
   // Any bytes are weights; rates do not depend on them (scales that are not numbers aside).
@@ -58,24 +59,32 @@ int Run(const std::string& name, int threads, const std::string& kernels, int64_
     x[i] = static_cast<float>(RandomUniform(1, 2, i)) - 0.5F;
   }
   std::vector<float> y(static_cast<size_t>(512 * kRows));
+  ReadProbe probe(pool, limits);
   for (const int64_t m : {1, 2, 3, 4, 6, 8, 12, 16, 32, 512}) {
     if (only != 0 && m != only) {
       continue;
     }
     double best = 1e9;
+    std::vector<double> shares;  // of the rate at which memory was read just before and after
+    double read = probe.Measure();
     const int64_t together = m > 16 ? 1 : kMatrices;  // many rows do not wait for memory: one matrix stands for all
-    for (int i = 0; i < (m > 16 ? 30 : 12); ++i) {
+    for (int i = 0; i < (m > 16 ? 30 : 16); ++i) {
       const auto start = std::chrono::steady_clock::now();
       for (int64_t matrix = 0; matrix < together; ++matrix) {
         view.data = packed + matrix * (packed_bytes / kMatrices);
         const LinearTarget target{view, nullptr, y.data(), kRows};
         (*ops)->linear(stream, {.x = x.data(), .x_stride = columns, .m = m, .targets = {&target, 1}});
       }
-      best = std::min(best, Seconds(start) * static_cast<double>(kMatrices) / static_cast<double>(together));
+      const double seconds = Seconds(start) * static_cast<double>(kMatrices) / static_cast<double>(together);
+      const double before = std::exchange(read, probe.Measure());
+      shares.push_back(static_cast<double>(packed_bytes) / seconds / ((before + read) / 2));
+      best = std::min(best, seconds);
     }
-    std::cout << fmt::format("m {:3}: {:7.2f} ms, {:5.1f} GB/s, {:6.0f} GOP/s\n", m, best * 1e3,
-                             static_cast<double>(packed_bytes) / best / 1e9,
-                             2.0 * kAllRows * columns * static_cast<double>(m) / best / 1e9);
+    std::nth_element(shares.begin(), shares.begin() + static_cast<std::ptrdiff_t>(shares.size() / 2), shares.end());
+    std::cout << fmt::format("m {:3}: {:7.2f} ms, {:5.1f} GB/s, {:6.0f} GOP/s, {:3.0f}% of the read rate\n", m,
+                             best * 1e3, static_cast<double>(packed_bytes) / best / 1e9,
+                             2.0 * kAllRows * columns * static_cast<double>(m) / best / 1e9,
+                             100 * shares[shares.size() / 2]);
   }
   return 0;
 }

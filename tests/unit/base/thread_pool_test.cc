@@ -31,7 +31,6 @@ TEST(ThreadPoolTest, ParallelForCoversEveryTaskOnce) {
   pool.ParallelFor(0, [&](int64_t, int) { FAIL(); });
 }
 
-// Workers that have gone to sleep, and more of them than there are CPUs.
 // Each worker from a run of its own in ascending order, then what others have left.
 TEST(ParallelRunsTest, CoverEveryTaskOnceAndGoOnWhereTheyStopped) {
   for (const int threads : {1, 2, 3, 70}) {
@@ -57,6 +56,23 @@ TEST(ParallelRunsTest, CoverEveryTaskOnceAndGoOnWhereTheyStopped) {
   }
 }
 
+// A hint, however long and wherever it points, holds up no call and stops none from running on all workers.
+TEST(ThreadPoolTest, FetchesAreHints) {
+  ThreadPool pool({.threads = 3, .pin = false});
+  const std::vector<std::byte> some(1 << 16);
+  const auto* const nowhere = reinterpret_cast<const std::byte*>(uintptr_t{4096});
+  for (int round = 0; round < 1000; ++round) {
+    std::vector<int> calls(3, 0);
+    pool.Run([&](int worker) {
+      ++calls[static_cast<size_t>(worker)];
+      round % 2 == 0 ? pool.FetchWhileWaiting(worker, some.data(), static_cast<int64_t>(some.size()))
+                     : pool.FetchWhileWaiting(worker, nowhere, int64_t{1} << 44);
+    });
+    ASSERT_EQ(calls, std::vector<int>({1, 1, 1})) << round;
+  }
+}
+
+// Workers that have gone to sleep, and more of them than there are CPUs.
 TEST(ThreadPoolTest, WakesSleepersAndOutnumbersTheCpus) {
   ThreadPool pool({.threads = static_cast<int>(AllowedCpus().size()) + 3, .pin = false});
   for (int round = 0; round < 20; ++round) {
