@@ -14,6 +14,7 @@
 #include "kernels/scratch.h"
 #include "memory/kv_view.h"
 #include "model/adapter/batch.h"
+#include "model/linear_calls.h"
 #include "model/linear_inputs.h"
 #include "model/network.h"
 #include "model/rope.h"
@@ -263,27 +264,10 @@ struct Runner::Impl {
     std::vector<float>& y;
   };
 
-  // What one call multiplies; the calls of a step follow each other in this order.
-  struct Weights {
-    const kernels::WeightView* all[3];
-    size_t count;
-  };
-  static Weights QkvOf(const Layer& layer) {
-    return {{&layer.attention.q.weight, &layer.attention.k.weight, &layer.attention.v.weight}, 3};
-  }
-  static Weights OutOf(const Layer& layer) { return {{&layer.attention.o.weight}, 1}; }
-  static Weights UpOf(const Layer& layer) { return {{&layer.mlp.gate.weight, &layer.mlp.up.weight}, 2}; }
-  static Weights DownOf(const Layer& layer) { return {{&layer.mlp.down.weight}, 1}; }
-  Weights AfterLayer(int64_t layer) const {
-    const auto next = static_cast<size_t>(layer + 1);
-    return next < network.layers.size() ? QkvOf(network.layers[next]) : Weights{{&network.head.weight}, 1};
-  }
-
   // All outputs of one x, [m, in_stride], with what the rows' adapters add; `next` is multiplied after them.
   void Linear(int64_t layer, const float* in, int64_t in_stride, std::initializer_list<Output> outputs,
-              const Weights& next) {
-    Linear(layer, {.x = in, .x_stride = in_stride, .m = m, .targets = {}, .next = {next.all, next.count}}, adapters,
-           outputs);
+              const LinearCall& next) {
+    Linear(layer, {.x = in, .x_stride = in_stride, .m = m, .targets = {}, .next = next.all()}, adapters, outputs);
   }
 
   void Linear(int64_t layer, kernels::LinearArgs args, AdapterBatch& batch, std::initializer_list<Output> outputs) {
@@ -310,7 +294,7 @@ struct Runner::Impl {
     const AttentionBlock& block = layer.attention;
     const int64_t q_width = block.heads * network.head_dim;
     Linear(index, in, widths.hidden, {{Slot::kQ, block.q, q}, {Slot::kK, block.k, k}, {Slot::kV, block.v, v}},
-           OutOf(layer));
+           OutputCall(layer));
     NormQk(block.q_norm, block.norm_per_head, q, block.heads);
     NormQk(block.k_norm, block.norm_per_head, k, network.kv_heads);
     if (block.rope >= 0) {
@@ -334,7 +318,7 @@ struct Runner::Impl {
                            .scale = block.scale,
                            .window = block.window,
                            .softcap = block.softcap});
-    Linear(index, attended.data(), q_width, {{Slot::kO, block.o, block_out}}, UpOf(layer));
+    Linear(index, attended.data(), q_width, {{Slot::kO, block.o, block_out}}, UpCall(layer));
   }
 
   void NormQk(const Norm& norm, bool per_head, std::vector<float>& values, int64_t heads) {
@@ -359,9 +343,9 @@ struct Runner::Impl {
     const MlpBlock& block = layer.mlp;
     const int64_t inner = block.up.weight.rows;
     if (block.gated) {
-      Linear(index, in, widths.hidden, {{Slot::kGate, block.gate, gate}, {Slot::kUp, block.up, up}}, DownOf(layer));
+      Linear(index, in, widths.hidden, {{Slot::kGate, block.gate, gate}, {Slot::kUp, block.up, up}}, DownCall(layer));
     } else {
-      Linear(index, in, widths.hidden, {{Slot::kUp, block.up, gate}}, DownOf(layer));
+      Linear(index, in, widths.hidden, {{Slot::kUp, block.up, gate}}, DownCall(layer));
     }
     ops.activation(stream, {.activation = block.activation,
                             .gate = gate.data(),
@@ -372,7 +356,7 @@ struct Runner::Impl {
                             .y_stride = inner,
                             .m = m,
                             .dim = inner});
-    Linear(index, gate.data(), inner, {{Slot::kDown, block.down, block_out}}, AfterLayer(index));
+    Linear(index, gate.data(), inner, {{Slot::kDown, block.down, block_out}}, CallAfterLayer(network, index));
   }
 
   // ---- Logits, sampling, scores --------------------------------------------------------------------
@@ -407,9 +391,8 @@ struct Runner::Impl {
                   static_cast<size_t>(widths.hidden) * sizeof(float));
     }
     Apply(network.final_norm, head_in.data(), head_in.data(), count, widths.hidden, 1);
-    const Weights next = QkvOf(network.layers[0]);  // of the next step
-    Linear(0,
-           {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = {}, .next = {next.all, next.count}},
+    const LinearCall next = QkvCall(network.layers[0]);  // of the next step
+    Linear(0, {.x = head_in.data(), .x_stride = widths.hidden, .m = count, .targets = {}, .next = next.all()},
            head_adapters, {{Slot::kHead, network.head, logits}});
     ops.scale_cap(stream, {.x = logits.data(),
                            .x_stride = network.vocab,

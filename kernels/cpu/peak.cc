@@ -340,6 +340,8 @@ MachineLimits MeasureLimits(ThreadPool& pool, const Ops& ops) {
 }
 
 struct ReadProbe::Impl {
+  Impl(ThreadPool& threads, bool one) : pool(threads), buffer(threads, kBufferBytes), one_stream(one) {}
+
   ThreadPool& pool;
   Buffer buffer;
   bool one_stream;
@@ -347,9 +349,7 @@ struct ReadProbe::Impl {
 };
 
 ReadProbe::ReadProbe(ThreadPool& pool, const MachineLimits& limits)
-    : impl_(new Impl{.pool = pool,
-                     .buffer = Buffer(pool, kBufferBytes),
-                     .one_stream = limits.read_all_threads.one_stream > limits.read_all_threads.far_streams}) {}
+    : impl_(std::make_unique<Impl>(pool, limits.read_all_threads.one_stream > limits.read_all_threads.far_streams)) {}
 ReadProbe::~ReadProbe() = default;
 
 double ReadProbe::Measure() {
