@@ -1,5 +1,5 @@
-// What the linear calls of a step multiply, in the order in which they follow each other: each one tells its kernel what
-// comes next.
+// What the linear calls of a step multiply, in the order in which they follow each other: each one tells its kernel
+// what comes next.
 #pragma once
 
 #include <cstddef>

@@ -263,15 +263,16 @@ struct Engine::Impl {
     scheduler.PreemptAll();
     FinishLoads(true);
     TRY(kv.Sleep());
-    if (weights) {
-      if (const auto done = executor.Sleep(); !done.ok()) {
-        CHECK_MSG(kv.Wake().ok(), "cannot take the KV cache's memory back");
-        return done;
-      }
+    const Result<void> executor_done = weights ? executor.Sleep() : Result<void>();
+    if (!executor_done.ok() && kv.Wake().ok()) {
+      return executor_done;
     }
-    executor_sleeps = weights;
+    executor_sleeps = weights && executor_done.ok();
     asleep.store(true, std::memory_order_relaxed);  // before the caller hears of it
-    LOG_INFO("asleep: {} given back", weights ? "KV cache, weights and activations" : "the KV cache");
+    LOG_INFO("asleep: {} given back", executor_sleeps ? "KV cache, weights and activations" : "the KV cache");
+    if (!executor_done.ok()) {  // someone has taken the KV cache's memory meanwhile: a later wake tries again
+      return executor_done.error().WithContext("the weights stay; the KV cache sleeps until the engine wakes");
+    }
     return {};
   }
 

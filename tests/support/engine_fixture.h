@@ -50,6 +50,9 @@ class GatedExecutor final : public Executor {
     passes_ = std::max(0, passes_ - 1);
     return fake.Await();
   }
+  Result<void> Sleep() override {
+    return sleeps ? Result<void>() : MakeError(ErrorCode::kInternal, "these weights cannot sleep");
+  }
   void Open(bool open) {
     {
       const std::lock_guard lock(mutex_);
@@ -70,6 +73,7 @@ class GatedExecutor final : public Executor {
   }
 
   FakeExecutor fake;
+  std::atomic<bool> sleeps = true;
 
  private:
   std::mutex mutex_;

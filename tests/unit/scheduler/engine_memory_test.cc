@@ -56,6 +56,23 @@ TEST_F(EngineMemoryTest, RequestsWaitThroughASleep) {
   EXPECT_TRUE(engine->Wake().ok());  // it is awake
 }
 
+// The executor cannot sleep: all goes on as before. If the KV cache's memory is gone by then, that sleeps alone, until
+// a wake gets some.
+TEST_F(EngineMemoryTest, AFailedSleepLosesNothing) {
+  Start({}, kPages);
+  executor.sleeps = false;
+  const GenerateRequest request = MakeTestRequest(40, 20);
+  EXPECT_EQ(engine->Sleep(true).error().code, ErrorCode::kInternal);
+  EXPECT_FALSE(mocked.cache->asleep());
+  EXPECT_EQ(Ask(request).tokens[0], ExpectedOutput(request, 0));
+
+  mocked.mock->FailNth(memory::VmCall::kCreate, 1);
+  EXPECT_EQ(engine->Sleep(true).error().code, ErrorCode::kInternal);
+  EXPECT_TRUE(mocked.cache->asleep());
+  ASSERT_TRUE(engine->Wake().ok());
+  EXPECT_EQ(Ask(request).tokens[0], ExpectedOutput(request, 0));
+}
+
 TEST_F(EngineMemoryTest, DeadlinesPassInASleep) {
   Start({}, kPages);
   ASSERT_TRUE(engine->Sleep(false).ok());
