@@ -27,6 +27,7 @@ namespace {
 
 constexpr int64_t kTail = 100;  // positions of each sequence behind the prefix
 constexpr int64_t kAlone = 8;   // sequences that share nothing
+constexpr int64_t kRun = 8;     // pages made huge at once
 
 struct Shape {
   const char* name;
@@ -48,6 +49,9 @@ class Batch {
     std::byte* const arena = backend_->ReserveArena(sequences * range).value();
     for (int64_t page = 0; page < pages; ++page) {
       CHECK(backend_->Create(static_cast<memory::PageId>(page)).ok());
+    }
+    for (int64_t page = 0; page < pages; page += kRun) {  // huge, where they can be: as the daemon's pages are
+      backend_->ImproveRun(static_cast<memory::PageId>(page), std::min(kRun, pages - page));
     }
     std::vector<memory::PageId> ids(static_cast<size_t>(shared_pages + tail_pages));
     segments_.reserve(static_cast<size_t>(3 * sequences));
