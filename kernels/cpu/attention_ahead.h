@@ -45,13 +45,13 @@ struct CacheBlock {
 
 constexpr int kPortion = 4;  // dims or rows between two portions
 constexpr int64_t kLine = 64;
-constexpr int64_t kAgain = 6144;  // bytes behind a request at which the line is asked for once more
+constexpr int64_t kAgain = 6144;  // bytes behind a request at which a line is asked for once more
 
 // Asks for the rows of a block to come, a few lines at a time between the arithmetic of the one at hand: a head's part
 // of a row is too short for the hardware to see a stream. Whole rows, not each head's part: those of one head lie rows
 // apart, which is few sets of the cache. Where more is asked for than memory can have in flight, requests are dropped:
-// so they go out evenly and, where there is little arithmetic between them, each a second time when the first has had
-// time to be answered.
+// so they go out evenly and, where there is little arithmetic between them, each once or twice more when those before
+// have had time to be answered.
 class BlockAhead {
  public:
   // The rows of `block`, `part_bytes` of each, in about `asks` portions.
@@ -70,20 +70,24 @@ class BlockAhead {
     Portion() = default;
     Portion(const std::byte* line, const std::byte* stop, const std::byte* begin)
         : line_(line), stop_(stop), begin_(begin), each_(((stop - line) / kLine + kPortion - 1) / kPortion * kLine) {}
-    // One of kPortion parts; `kTwice`: and once more of what was asked for some time ago.
-    template <bool kTwice>
+    // One of kPortion parts; `kTimes` - 1 times more of what was asked for some time ago.
+    template <int kTimes>
     inline __attribute__((always_inline)) void Ask() {
-      AskUpTo<kTwice>(std::min(line_ + each_, stop_));
+      AskUpTo<kTimes>(std::min(line_ + each_, stop_));
     }
-    inline __attribute__((always_inline)) void AskAll() { AskUpTo<true>(stop_); }
+    template <int kTimes>
+    inline __attribute__((always_inline)) void AskAll() {
+      AskUpTo<kTimes>(stop_);
+    }
 
    private:
-    template <bool kTwice>
+    template <int kTimes>
     inline __attribute__((always_inline)) void AskUpTo(const std::byte* to) {
       for (; line_ < to; line_ += kLine) {
         __builtin_prefetch(line_, 0, 3);
-        if constexpr (kTwice) {
-          __builtin_prefetch(std::max(line_ - kAgain, begin_), 0, 3);
+#pragma GCC unroll 2
+        for (int time = 1; time < kTimes; ++time) {
+          __builtin_prefetch(std::max(line_ - time * kAgain, begin_), 0, 3);
         }
       }
     }

@@ -23,6 +23,10 @@ constexpr int kAccumulators = 8;
 template <int M>
 constexpr int kVectorsOf = std::min<int>({kAccumulators / M, 8, kBlock / kLanes});
 
+// How often M queries ask for a line. One alone has so little arithmetic that a third time costs what it gains.
+template <int M>
+constexpr int kTimesOf = M == kPack ? 1 : (M == 1 ? 2 : 3);
+
 // Products of M queries, q[dim][M], with kVectors vectors of keys in columns, k[dim][kBlock]: scores[M][kBlock].
 template <int M, int kVectors, KvFormat kFormat>
 inline void Products(const float* q, const std::byte* k, int64_t head_dim, BlockAhead& ahead, float* scores) {
@@ -56,7 +60,7 @@ inline void Products(const float* q, const std::byte* k, int64_t head_dim, Block
 #pragma GCC unroll 8
     for (int64_t i = 0; i < kPortion; ++i) {
       step(dim + i);
-      portion.Ask<(M < kPack)>();
+      portion.Ask<kTimesOf<M>>();
     }
   }
   for (; dim < head_dim; ++dim) {
@@ -107,7 +111,7 @@ inline void AddVectors(const float* weights, const RowRuns& v, int64_t low, int6
 #pragma GCC unroll 8
       for (int64_t i = 0; i < kPortion; ++i, from += v.row_bytes) {
         step(from, row + i);
-        portion.Ask<(M < kPack)>();
+        portion.Ask<kTimesOf<M>>();
       }
       row += kPortion;
     } else {
