@@ -1,13 +1,14 @@
-// How near attention over all layers comes to the limits that are measured in the same run: the read rate in a decode
-// step of 8 sequences of PREFIX positions that share nothing, the float peak in the prefill of one prompt. And what
-// reading a shared prefix once per batch gains a decode step: of sequences that share a prefix as aliases (the same
-// pages at addresses of their own) or as segments (one range for all), with and without cascade.
-// attention_bench [THREADS [SEQUENCES [PREFIX [TABLE]]]] (default 2 16 4096, the best table).
+// How near attention over all layers comes to the limits that are measured in the same run: the read rate, taken just
+// before and after it, in a decode step of 8 sequences of PREFIX positions that share nothing, the float peak in the
+// prefill of one prompt. And what reading a shared prefix once per batch gains a decode step: of sequences that share a
+// prefix as aliases (the same pages at addresses of their own) or as segments (one range for all), with and without
+// cascade. attention_bench [THREADS [SEQUENCES [PREFIX [TABLE]]]] (default 2 16 4096, the best table).
 // kernels/cpu/README.md has the figures of one machine.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -113,9 +114,22 @@ class Batch {
   std::vector<kernels::KvSequence> aliases_, spelled_;
 };
 
-// Seconds of the best of several steps of all layers.
-double MeasureStep(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, const Batch& batch,
-                   const std::vector<kernels::KvSequence>& sequences) {
+// What the measurements run on.
+struct Bench {
+  kernels::Stream& stream;
+  const kernels::Ops& ops;
+  const kernels::MachineLimits& limits;
+  kernels::ReadProbe& probe;
+};
+
+// Of several steps of all layers.
+struct Step {
+  double seconds = 0;   // of the best
+  double readable = 0;  // bytes that memory gave in the time of a step, at the rate just before and after: the median
+};
+
+Step MeasureStep(const Bench& bench, const Shape& shape, const Batch& batch,
+                 const std::vector<kernels::KvSequence>& sequences) {
   const int64_t width = shape.heads * shape.head_dim;
   int64_t rows = 0;
   for (const kernels::KvSequence& sequence : sequences) {
@@ -127,71 +141,72 @@ double MeasureStep(kernels::Stream& stream, const kernels::Ops& ops, const Shape
     q[i] = static_cast<float>(RandomUniform(1, 2, i)) - 0.5F;
   }
   double best = 0;
-  for (int step = 0; step < 6; ++step) {
+  std::vector<double> readable;
+  double read = bench.probe.Measure();
+  for (int step = 0; step < 9; ++step) {
     const Instant start = Clock::now();
     for (int64_t layer = 0; layer < shape.layers; ++layer) {
-      ops.attention(stream, {.q = q.data(),
-                             .q_stride = width,
-                             .y = y.data(),
-                             .y_stride = width,
-                             .heads = shape.heads,
-                             .layer = memory::LayerView(batch.geometry(), kernels::KvFormat::kF16, layer),
-                             .sequences = sequences,
-                             .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim))});
+      bench.ops.attention(bench.stream, {.q = q.data(),
+                                         .q_stride = width,
+                                         .y = y.data(),
+                                         .y_stride = width,
+                                         .heads = shape.heads,
+                                         .layer = memory::LayerView(batch.geometry(), kernels::KvFormat::kF16, layer),
+                                         .sequences = sequences,
+                                         .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim))});
     }
     const double seconds = ToSeconds(Clock::now() - start);
     best = step == 0 ? seconds : std::min(best, seconds);
+    const double before = std::exchange(read, bench.probe.Measure());
+    readable.push_back(seconds * (before + read) / 2);
   }
-  return best;
+  std::nth_element(readable.begin(), readable.begin() + 4, readable.end());
+  return {.seconds = best, .readable = readable[4]};
 }
 
 // `positions`: those that all queries see, one by one.
-void Print(const Shape& shape, const char* what, double seconds, double bytes, double positions,
-           const kernels::MachineLimits& limits) {
+void Print(const Bench& bench, const Shape& shape, const char* what, const Step& step, double bytes, double positions) {
   const double flops = positions * static_cast<double>(4 * shape.layers * shape.heads * shape.head_dim);
-  fmt::print("{:<24} {:<24} {:>8.2f} {:>8.1f} {:>8.2f} {:>8.0f} {:>8.0f} {:>8.0f}\n", shape.name, what, seconds * 1e3,
-             bytes / 1e6, bytes / seconds / 1e9, bytes / seconds / limits.ReadBytesPerSecond() * 100,
-             flops / seconds / 1e9, flops / seconds / limits.float_flops_all_threads * 100);
+  fmt::print("{:<24} {:<24} {:>8.2f} {:>8.1f} {:>8.2f} {:>8.0f} {:>8.0f} {:>8.0f}\n", shape.name, what,
+             step.seconds * 1e3, bytes / 1e6, bytes / step.seconds / 1e9, bytes / step.readable * 100,
+             flops / step.seconds / 1e9, flops / step.seconds / bench.limits.float_flops_all_threads * 100);
 }
 
 // One prompt, all of its rows in one call.
-void MeasurePrefill(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t prompt,
-                    const char* what, const kernels::MachineLimits& limits) {
+void MeasurePrefill(const Bench& bench, const Shape& shape, int64_t prompt, const char* what) {
   const Batch batch(shape, 1, 0, prompt);
   std::vector<kernels::KvSequence> sequences = batch.Aliases(false);
   sequences[0].rows = prompt;
   sequences[0].first_position = 0;
   const auto rows = static_cast<double>(prompt);
-  Print(shape, what, MeasureStep(stream, ops, shape, batch, sequences),
-        rows * static_cast<double>(batch.geometry().BytesPerToken()), rows * (rows + 1) / 2, limits);
+  Print(bench, shape, what, MeasureStep(bench, shape, batch, sequences),
+        rows * static_cast<double>(batch.geometry().BytesPerToken()), rows * (rows + 1) / 2);
 }
 
 // Sequences that share nothing: what decode reads at most.
-void MeasureAlone(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t positions,
-                  const kernels::MachineLimits& limits) {
+void MeasureAlone(const Bench& bench, const Shape& shape, int64_t positions) {
   const Batch batch(shape, kAlone, 0, positions);
   const auto all = static_cast<double>(kAlone * positions);
-  Print(shape, "8 that share nothing", MeasureStep(stream, ops, shape, batch, batch.Aliases(false)),
-        all * static_cast<double>(batch.geometry().BytesPerToken()), all, limits);
+  Print(bench, shape, "8 that share nothing", MeasureStep(bench, shape, batch, batch.Aliases(false)),
+        all * static_cast<double>(batch.geometry().BytesPerToken()), all);
 }
 
-void Measure(kernels::Stream& stream, const kernels::Ops& ops, const Shape& shape, int64_t count, int64_t prefix,
-             const kernels::MachineLimits& limits) {
-  MeasurePrefill(stream, ops, shape, 512, "a prompt of 512", limits);
-  MeasurePrefill(stream, ops, shape, 2048, "a prompt of 2048", limits);
-  MeasureAlone(stream, ops, shape, prefix, limits);
+void Measure(const Bench& bench, const Shape& shape, int64_t count, int64_t prefix) {
+  MeasurePrefill(bench, shape, 512, "a prompt of 512");
+  MeasurePrefill(bench, shape, 2048, "a prompt of 2048");
+  MeasureAlone(bench, shape, prefix);
   const Batch batch(shape, count, prefix, kTail);
   const auto row = static_cast<double>(batch.geometry().BytesPerToken());
   const double plain_bytes = row * static_cast<double>(count * (batch.shared() + kTail));
   const double cascade_bytes = row * static_cast<double>(batch.shared() + count * kTail);
   const double positions = plain_bytes / row;
-  const auto print = [&](const char* what, double seconds, double bytes) {
-    Print(shape, what, seconds, bytes, positions, limits);
+  const auto print = [&](const char* what, const Step& step, double bytes) {
+    Print(bench, shape, what, step, bytes, positions);
   };
-  print("alias", MeasureStep(stream, ops, shape, batch, batch.Aliases(false)), plain_bytes);
-  print("segments", MeasureStep(stream, ops, shape, batch, batch.Segments(false)), plain_bytes);
-  print("alias, cascade", MeasureStep(stream, ops, shape, batch, batch.Aliases(true)), cascade_bytes);
-  print("segments, cascade", MeasureStep(stream, ops, shape, batch, batch.Segments(true)), cascade_bytes);
+  print("alias", MeasureStep(bench, shape, batch, batch.Aliases(false)), plain_bytes);
+  print("segments", MeasureStep(bench, shape, batch, batch.Segments(false)), plain_bytes);
+  print("alias, cascade", MeasureStep(bench, shape, batch, batch.Aliases(true)), cascade_bytes);
+  print("segments, cascade", MeasureStep(bench, shape, batch, batch.Segments(true)), cascade_bytes);
 }
 
 int64_t Argument(int argc, char** argv, int at, int64_t fallback) {
@@ -218,6 +233,7 @@ int main(int argc, char** argv) {
   CHECK_MSG(ops_or.ok(), "no table {} here", argv[4]);
   const kernels::Ops& ops = **ops_or;
   const kernels::MachineLimits limits = kernels::MeasureLimits(pool, ops);
+  kernels::ReadProbe probe(pool, limits);
   fmt::print("{} kernels, {} threads, read {:.1f} GB/s, {} {:.0f} GFLOP/s\n", ops.name, threads,
              limits.ReadBytesPerSecond() / 1e9, limits.float_instruction, limits.float_flops_all_threads / 1e9);
   fmt::print("{:<24} {:<24} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}\n", "shape", "sequences", "ms/step", "MB read", "GB/s",
@@ -226,7 +242,7 @@ int main(int argc, char** argv) {
                           {"8 x 32/8 heads of 128", 8, 32, 8, 128},
                           {"8 x 16/16 heads of 64", 8, 16, 16, 64}};
   for (const Shape& shape : shapes) {
-    Measure(stream, ops, shape, Argument(argc, argv, 2, 16), Argument(argc, argv, 3, 4096), limits);
+    Measure({stream, ops, limits, probe}, shape, Argument(argc, argv, 2, 16), Argument(argc, argv, 3, 4096));
   }
   return 0;
 }
