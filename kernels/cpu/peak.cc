@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -300,6 +301,12 @@ void MeasureUnit(ThreadPool& pool, const MultiplyAdd& unit, int64_t rounds, doub
   });
 }
 
+double Median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 // Median of many.
 double MeasureForkJoin(ThreadPool& pool, int calls, Duration pause) {
   std::vector<double> seconds;
@@ -309,8 +316,7 @@ double MeasureForkJoin(ThreadPool& pool, int calls, Duration pause) {
     pool.Run([](int) {});
     seconds.push_back(ToSeconds(Clock::now() - start));
   }
-  std::nth_element(seconds.begin(), seconds.begin() + calls / 2, seconds.end());
-  return seconds[static_cast<size_t>(calls / 2)];
+  return Median(std::move(seconds));
 }
 
 }  // namespace
@@ -372,6 +378,14 @@ double ReadProbe::Measure() {
     return amount * workers;
   });
 }
+
+void ReadBeside::Add(double seconds) {
+  const double before = std::exchange(last_, probe_.Measure());
+  rates_.push_back(std::max(before, last_));
+  readable_.push_back(seconds * rates_.back());
+}
+double ReadBeside::ShareOf(double bytes) const { return bytes / Median(readable_); }
+double ReadBeside::BytesPerSecond() const { return Median(rates_); }
 
 MachineShape MeasureShape(ThreadPool& pool, const Ops& ops) {
   CHECK(CanRun(ops));

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "kernels/ops.h"
@@ -56,6 +57,23 @@ class ReadProbe {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
+};
+
+// What memory gives beside work that is done again and again. The probe outlives it.
+class ReadBeside {
+ public:
+  explicit ReadBeside(ReadProbe& probe) : probe_(probe), last_(probe.Measure()) {}
+
+  // Right after the work, which took so long: at the better of the rates just before and after it.
+  void Add(double seconds);
+  // Of what memory could have given meanwhile, the bytes that the work reads each time: the median.
+  double ShareOf(double bytes) const;
+  double BytesPerSecond() const;  // the median
+
+ private:
+  ReadProbe& probe_;
+  double last_;
+  std::vector<double> rates_, readable_;  // by work
 };
 
 }  // namespace causeway::kernels

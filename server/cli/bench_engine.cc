@@ -46,9 +46,8 @@ struct Figures {
   int64_t batch = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
-  std::vector<double> step_seconds = {};
-  std::vector<double> read_bytes_per_s = {};   // before each step, and after the last
-  std::vector<kernels::TracedOp> prefill_ops;  // both empty without --ops
+  std::optional<kernels::ReadBeside> beside = {};  // decode's steps
+  std::vector<kernels::TracedOp> prefill_ops;      // both empty without --ops
   std::vector<kernels::TracedOp> decode_ops;
 };
 
@@ -132,13 +131,13 @@ class Measurement {
 
   Result<void> Decode(std::vector<Token> next) {
     TakeOps();
-    figures_.read_bytes_per_s.push_back(probe_.Measure());
+    figures_.beside.emplace(probe_);
     for (int64_t step = 0; step < options_.gen_tokens; ++step) {
       const auto start = std::chrono::steady_clock::now();
       ASSIGN_OR_RETURN(next, runner_->Decode(next));
-      figures_.step_seconds.push_back(Seconds(start));
-      figures_.decode_seconds += figures_.step_seconds.back();
-      figures_.read_bytes_per_s.push_back(probe_.Measure());
+      const double seconds = Seconds(start);
+      figures_.decode_seconds += seconds;
+      figures_.beside->Add(seconds);
     }
     figures_.decode_ops = TakeOps();
     return {};
@@ -152,22 +151,6 @@ class Measurement {
   std::unique_ptr<model::SequenceRunner> runner_;
   Figures figures_;
 };
-
-double Median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-// Median over steps of the rate at which one read weights, over that at which memory was read just before and after it.
-double ShareOfReadRate(const Figures& figures, double bytes_per_step) {
-  std::vector<double> shares;
-  for (size_t i = 0; i < figures.step_seconds.size(); ++i) {
-    const double read = (figures.read_bytes_per_s[i] + figures.read_bytes_per_s[i + 1]) / 2;
-    shares.push_back(bytes_per_step / figures.step_seconds[i] / read);
-  }
-  return Median(std::move(shares));
-}
 
 // Of what most weights are multiplied with.
 double PeakOf(const Workbench& bench, const kernels::MachineLimits& limits) {
@@ -184,7 +167,7 @@ OrderedJson ResultJson(const Workbench& bench, const EngineBench& options, const
   const double weights =
       static_cast<double>(bench.model->info.parameters - (bench.model->network->tied ? 1 : 2) * head);
   const double flops = 2 * weights * prefill;
-  const double read = Median(figures.read_bytes_per_s);
+  const double read = figures.beside->BytesPerSecond();
   kernels::MachineLimits beside = limits;
   beside.read_all_threads = {read, read};
   OrderedJson row = {
@@ -199,7 +182,7 @@ OrderedJson ResultJson(const Workbench& bench, const EngineBench& options, const
       {"decode_weight_bytes_per_step", BytesPerStep(*bench.model)},
       {"decode_gb_per_s", bytes_per_second / 1e9},
       {"read_gb_per_s_beside", read / 1e9},
-      {"decode_share_of_read_bandwidth", ShareOfReadRate(figures, static_cast<double>(BytesPerStep(*bench.model)))}};
+      {"decode_share_of_read_bandwidth", figures.beside->ShareOf(static_cast<double>(BytesPerStep(*bench.model)))}};
   if (options.ops) {
     row["prefill_ops"] = OpsJson(figures.prefill_ops, 1, figures.prefill_seconds, limits);
     row["decode_ops"] = OpsJson(figures.decode_ops, options.gen_tokens, figures.decode_seconds, beside);

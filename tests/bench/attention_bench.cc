@@ -124,8 +124,8 @@ struct Bench {
 
 // Of several steps of all layers.
 struct Step {
-  double seconds = 0;   // of the best
-  double readable = 0;  // bytes that memory gave in the time of a step, at the rate just before and after: the median
+  double seconds = 0;  // of the best
+  kernels::ReadBeside beside;
 };
 
 Step MeasureStep(const Bench& bench, const Shape& shape, const Batch& batch,
@@ -140,9 +140,7 @@ Step MeasureStep(const Bench& bench, const Shape& shape, const Batch& batch,
   for (size_t i = 0; i < q.size(); ++i) {
     q[i] = static_cast<float>(RandomUniform(1, 2, i)) - 0.5F;
   }
-  double best = 0;
-  std::vector<double> readable;
-  double read = bench.probe.Measure();
+  Step measured{.beside = kernels::ReadBeside(bench.probe)};
   for (int step = 0; step < 9; ++step) {
     const Instant start = Clock::now();
     for (int64_t layer = 0; layer < shape.layers; ++layer) {
@@ -156,19 +154,17 @@ Step MeasureStep(const Bench& bench, const Shape& shape, const Batch& batch,
                                          .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim))});
     }
     const double seconds = ToSeconds(Clock::now() - start);
-    best = step == 0 ? seconds : std::min(best, seconds);
-    const double before = std::exchange(read, bench.probe.Measure());
-    readable.push_back(seconds * (before + read) / 2);
+    measured.seconds = step == 0 ? seconds : std::min(measured.seconds, seconds);
+    measured.beside.Add(seconds);
   }
-  std::nth_element(readable.begin(), readable.begin() + 4, readable.end());
-  return {.seconds = best, .readable = readable[4]};
+  return measured;
 }
 
 // `positions`: those that all queries see, one by one.
 void Print(const Bench& bench, const Shape& shape, const char* what, const Step& step, double bytes, double positions) {
   const double flops = positions * static_cast<double>(4 * shape.layers * shape.heads * shape.head_dim);
   fmt::print("{:<24} {:<24} {:>8.2f} {:>8.1f} {:>8.2f} {:>8.0f} {:>8.0f} {:>8.0f}\n", shape.name, what,
-             step.seconds * 1e3, bytes / 1e6, bytes / step.seconds / 1e9, bytes / step.readable * 100,
+             step.seconds * 1e3, bytes / 1e6, bytes / step.seconds / 1e9, step.beside.ShareOf(bytes) * 100,
              flops / step.seconds / 1e9, flops / step.seconds / bench.limits.float_flops_all_threads * 100);
 }
 

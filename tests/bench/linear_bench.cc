@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/rng.h"
@@ -65,8 +64,7 @@ int Run(const std::string& name, int threads, const std::string& kernels, int64_
       continue;
     }
     double best = 1e9;
-    std::vector<double> shares;  // of the rate at which memory was read just before and after
-    double read = probe.Measure();
+    ReadBeside beside(probe);
     const int64_t together = m > 16 ? 1 : kMatrices;  // many rows do not wait for memory: one matrix stands for all
     for (int i = 0; i < (m > 16 ? 30 : 16); ++i) {
       const auto start = std::chrono::steady_clock::now();
@@ -76,15 +74,13 @@ int Run(const std::string& name, int threads, const std::string& kernels, int64_
         (*ops)->linear(stream, {.x = x.data(), .x_stride = columns, .m = m, .targets = {&target, 1}});
       }
       const double seconds = Seconds(start) * static_cast<double>(kMatrices) / static_cast<double>(together);
-      const double before = std::exchange(read, probe.Measure());
-      shares.push_back(static_cast<double>(packed_bytes) / seconds / ((before + read) / 2));
+      beside.Add(seconds);
       best = std::min(best, seconds);
     }
-    std::nth_element(shares.begin(), shares.begin() + static_cast<std::ptrdiff_t>(shares.size() / 2), shares.end());
     std::cout << fmt::format("m {:3}: {:7.2f} ms, {:5.1f} GB/s, {:6.0f} GOP/s, {:3.0f}% of the read rate\n", m,
                              best * 1e3, static_cast<double>(packed_bytes) / best / 1e9,
                              2.0 * kAllRows * columns * static_cast<double>(m) / best / 1e9,
-                             100 * shares[shares.size() / 2]);
+                             100 * beside.ShareOf(static_cast<double>(packed_bytes)));
   }
   return 0;
 }
