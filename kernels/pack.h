@@ -24,4 +24,16 @@ struct CodedRows {
 // The same panels as of the blocks.
 void PackPanels(const CodedRows& rows, std::byte* target);
 
+// Some columns of one panel, of a format of uniform codes, before they are in its blocks.
+struct CodedPanel {
+  FormatId format;
+  int64_t columns;           // of whole rows
+  int64_t first, count;      // columns that are here, in whole blocks
+  const uint32_t* quads;     // [count / 4][16 rows]: codes of four neighbours, the first one in the lowest byte
+  const GroupScale* blocks;  // [16 rows][count / codes of a block]
+};
+// What the panel holds of these columns, the same as of the blocks where rows that are not there have zeros everywhere.
+// The columns of a panel may be packed by several threads.
+void PackColumns(const CodedPanel& part, std::byte* panel);
+
 }  // namespace causeway::kernels

@@ -14,12 +14,12 @@
 namespace causeway::kernels {
 namespace {
 
-// A group of sixteen rows before it is cut into planes: quad j of row r is [j][r].
-using Quads = uint32_t[kQuads][kPanelRows];
+// A quad of each of sixteen rows; a group has kQuads of them before it is cut into planes.
+using QuadOfRows = uint32_t[kPanelRows];
 
 // A plane of `kBits` bits of every code, from bit `from` on.
 template <int kBits>
-void PackPlane(const Quads& quads, int from, std::byte* plane) {
+void PackPlane(const QuadOfRows* quads, int from, std::byte* plane) {
   constexpr uint32_t kMask = ((1U << kBits) - 1) * 0x01010101U;
   constexpr int kInVector = 8 / kBits;  // quads
   for (int vector = 0; vector < kBits; ++vector) {
@@ -31,6 +31,15 @@ void PackPlane(const Quads& quads, int from, std::byte* plane) {
       }
     }
     std::memcpy(plane + vector * sizeof(words), words, sizeof(words));
+  }
+}
+
+template <PackedKind kKind>
+void PackCodes(const QuadOfRows* quads, std::byte* codes) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  PackPlane<kTraits.low_bits()>(quads, 0, codes);
+  if constexpr (kTraits.high_bits() > 0) {
+    PackPlane<kTraits.high_bits()>(quads, kTraits.low_bits(), codes + kTraits.low_bits() * 64);
   }
 }
 
@@ -110,7 +119,7 @@ void PackPanel(const Source& source, int64_t first, int64_t count, std::byte* pa
     std::memset(panel, 0, static_cast<size_t>(shape.bytes));
   }
   SourceGroup group{};
-  alignas(64) Quads quads{};
+  alignas(64) QuadOfRows quads[kQuads] = {};
   for (int64_t g = 0; g < columns / kGroup; ++g) {
     std::byte* const params = panel + shape.params + g / shape.param_groups * kTraits.param_bytes();
     std::byte* const super = panel + shape.supers + g / shape.super_groups * kSuperBytes;
@@ -121,10 +130,29 @@ void PackPanel(const Source& source, int64_t first, int64_t count, std::byte* pa
       }
       PackParams(kTraits, group, lane, params, super);
     }
-    std::byte* const codes = panel + g * kTraits.code_bytes();
-    PackPlane<kTraits.low_bits()>(quads, 0, codes);
-    if constexpr (kTraits.high_bits() > 0) {
-      PackPlane<kTraits.high_bits()>(quads, kTraits.low_bits(), codes + kTraits.low_bits() * 64);
+    PackCodes<kKind>(quads, panel + g * kTraits.code_bytes());
+  }
+}
+
+template <PackedKind kKind>
+void PackPart(const Packing& packing, const CodedPanel& part, std::byte* panel) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  const PanelShape shape = ShapeOfPanel(packing, part.columns);
+  const auto* const quads = reinterpret_cast<const QuadOfRows*>(part.quads);
+  std::byte* codes = panel + part.first / kGroup * kTraits.code_bytes();
+  for (int64_t g = 0; g < part.count / kGroup; ++g, codes += kTraits.code_bytes()) {
+    PackCodes<kKind>(quads + g * kQuads, codes);
+  }
+  const int64_t block_columns = kGroup * shape.param_groups;
+  const int64_t blocks = part.count / block_columns;
+  std::byte* params = panel + shape.params + part.first / block_columns * kTraits.param_bytes();
+  SourceGroup group{};
+  for (int64_t block = 0; block < blocks; ++block, params += kTraits.param_bytes()) {
+    for (int64_t lane = 0; lane < kPanelRows; ++lane) {
+      const GroupScale& shared = part.blocks[lane * blocks + block];
+      group.wide_scale = shared.scale;
+      group.zero = shared.zero;
+      PackParams(kTraits, group, lane, params, nullptr);
     }
   }
 }
@@ -133,6 +161,22 @@ void PackPanel(const Source& source, int64_t first, int64_t count, std::byte* pa
 template <typename Source, size_t... kIndex>
 constexpr auto PackersOfKinds(std::index_sequence<kIndex...> /*kinds*/) {
   return std::array{PackPanel<kPackedTraits[kIndex].kind, Source>...};
+}
+
+// The same of parts: of kinds of uniform codes, null of others.
+template <size_t kIndex>
+constexpr auto PartPackerOf() {
+  constexpr PackedTraits kTraits = kPackedTraits[kIndex];
+  using Packer = void (*)(const Packing&, const CodedPanel&, std::byte*);
+  if constexpr (kTraits.zero()) {
+    return Packer{PackPart<kTraits.kind>};
+  } else {
+    return Packer{nullptr};
+  }
+}
+template <size_t... kIndex>
+constexpr auto PartPackersOfKinds(std::index_sequence<kIndex...> /*kinds*/) {
+  return std::array{PartPackerOf<kIndex>()...};
 }
 
 template <typename Source>
@@ -219,6 +263,15 @@ void PackPanels(const CodedRows& rows, std::byte* target) {
   const PackedFormat* const format = FindPackedFormat(rows.format);
   CHECK(format != nullptr && format->read_codes != nullptr);
   PackAll(CodedSource{*format, rows, rows.columns / FormatOf(rows.format).block_elements}, target);
+}
+
+void PackColumns(const CodedPanel& part, std::byte* panel) {
+  static constexpr auto kPackers = PartPackersOfKinds(std::make_index_sequence<kPackedKinds>());
+  const Packing packing = PackingOf(part.format);
+  const auto packer = kPackers[static_cast<size_t>(packing.kind)];
+  const int64_t block_columns = kGroup * packing.scale_groups;
+  CHECK(packer != nullptr && part.first % block_columns == 0 && part.count % block_columns == 0);
+  packer(packing, part, panel);
 }
 
 UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group) {

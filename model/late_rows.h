@@ -17,18 +17,29 @@ namespace causeway::model {
 // Owner: the loading thread. Views may point at the rows from the start.
 class LateRows {
  public:
+  // What a row is made of lies in the source where it lies in the rows; or a column; or all over it.
+  enum class SourceOrder : uint8_t { kRows, kColumns, kOther };
   struct Shape {
     int64_t rows;
     int64_t row_bytes;
-    int64_t together;      // rows are made in stretches that begin at multiples of it
-    bool in_order = true;  // what a stretch is made of lies in the source where it lies in the rows; else all over it
+    int64_t together;  // rows are made in stretches that begin at multiples of it
+    SourceOrder source_order = SourceOrder::kRows;
+    int64_t columns = 0;           // of kColumns only, as what follows
+    int64_t columns_together = 0;  // columns are packed in stretches that begin at multiples of it
   };
   // Makes rows [begin, end), where begin is a multiple of `together` and so is end, or it is the last. Any thread,
   // several at once.
   using Make = std::function<void(int64_t begin, int64_t end, std::byte* target)>;
+  // Rows [begin, end) and columns of them: of kColumns [first_column, last_column), of others all.
+  struct Part {
+    int64_t begin, end;
+    int64_t first_column, last_column;
+  };
+  // Packs a part of the rows into the panels that begin with row `begin`.
+  using Pack = std::function<void(const Part& part, std::byte* panels)>;
   struct Maker {
     Make rows;
-    Make panels = nullptr;  // the same rows packed; null: rows are made and then packed
+    Pack panels = nullptr;  // null: rows are made and then packed
   };
   // Reads what all rows need. What it gives, and it, own everything but `source`, which outlives the rows until they
   // are written.
@@ -44,12 +55,14 @@ class LateRows {
   }
   // What most of the rows is made of; empty once they are written.
   std::span<const std::byte> source() const { return source_; }
-  // What nobody reads again once stretches [begin, end) are made; empty if others read the same.
-  std::span<const std::byte> SourceOf(int64_t begin, int64_t end) const {
-    const auto at = [&](int64_t row) {
-      return source_.size() * static_cast<size_t>(row) / static_cast<size_t>(shape_.rows);
-    };
-    return shape_.in_order ? source_.subspan(at(begin), at(end) - at(begin)) : std::span<const std::byte>();
+  // What nobody reads again once a part is packed, of kRows all its columns, of kColumns all its rows; empty of kOther.
+  std::span<const std::byte> SourceOf(const Part& part) const {
+    switch (shape_.source_order) {
+      case SourceOrder::kRows: return Stretch(part.begin, part.end, shape_.rows);
+      case SourceOrder::kColumns: return Stretch(part.first_column, part.last_column, shape_.columns);
+      case SourceOrder::kOther: return {};
+    }
+    return {};
   }
 
   void WriteNow(ThreadPool& pool) {
@@ -74,6 +87,10 @@ class LateRows {
 
  private:
   size_t bytes() const { return static_cast<size_t>(shape_.rows * shape_.row_bytes); }
+  std::span<const std::byte> Stretch(int64_t begin, int64_t end, int64_t all) const {
+    const auto at = [&](int64_t i) { return source_.size() * static_cast<size_t>(i) / static_cast<size_t>(all); };
+    return source_.subspan(at(begin), at(end) - at(begin));
+  }
 
   Shape shape_;
   LazyMemory memory_;

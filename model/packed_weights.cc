@@ -164,8 +164,9 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Packs one weight after another. Each worker takes some rows at a time from source to panels, and then lets go of the
-// source: what is read need not all be there at once, and rows that are made for this lie in the worker's own caches.
+// Packs one weight after another. Each worker takes some rows at a time from source to panels, or some columns where
+// these lie together, and then lets go of the source: what is read need not all be there at once, and rows that are
+// made for this lie in the worker's own caches.
 class Packer {
  public:
   Packer(Network& network, ThreadPool& pool)
@@ -174,23 +175,14 @@ class Packer {
   // The view's rows become panels in `target`, which it then reads.
   void Pack(kernels::WeightView& weight, std::byte* target) {
     const LateRows* const late = LateOf(network_, weight);
-    const bool make = late != nullptr && !late->written();
-    const LateRows::Maker maker = make ? late->NewMaker() : LateRows::Maker{};
-    const kernels::Packing packing = kernels::PackingOf(weight.format);
-    const int64_t step = RowsAtOnce(weight, make ? late->shape().together : 1);
-    pool_.ParallelFor((weight.rows + step - 1) / step, [&](int64_t stretch, int worker) {
-      const int64_t begin = stretch * step;
-      const kernels::WeightView rows = Rows(weight, begin, std::min(begin + step, weight.rows));
-      std::byte* const panels = target + kernels::PackedBytes(packing, begin, weight.columns);
-      if (make) {
-        PackMade(rows, *late, maker, made_[static_cast<size_t>(worker)], panels);
-      } else {
+    if (late != nullptr && !late->written()) {
+      PackLate(weight, *late, target);
+      network_.files->Evict(late->source());
+    } else {
+      ForRows(weight, 1, target, [&](const kernels::WeightView& rows, int /*worker*/, std::byte* panels) {
         kernels::PackPanels(rows, panels);
         network_.files->Evict(std::span(rows.data, static_cast<size_t>(rows.rows * rows.row_bytes)));
-      }
-    });
-    if (make) {
-      network_.files->Evict(late->source());
+      });
     }
     Bind(weight, target);
     FreeUnread(network_);
@@ -200,32 +192,80 @@ class Packer {
   }
 
  private:
-  // In whole panels and stretches of `together`; every worker gets its share.
-  int64_t RowsAtOnce(const kernels::WeightView& weight, int64_t together) const {
+  // Some rows at a time, in whole panels and stretches of `together`; every worker gets its share.
+  template <typename Take>
+  void ForRows(const kernels::WeightView& weight, int64_t together, std::byte* target, Take take) const {
+    const kernels::Packing packing = kernels::PackingOf(weight.format);
     const int64_t unit = std::lcm(kernels::kPanelRows, together);
-    const int64_t rows = std::min(kSourceBytes / weight.row_bytes, weight.rows) / pool_.threads();
-    return std::max(rows / unit * unit, unit);
+    const int64_t share = std::min(kSourceBytes / weight.row_bytes, weight.rows) / pool_.threads();
+    const int64_t step = std::max(share / unit * unit, unit);
+    pool_.ParallelFor((weight.rows + step - 1) / step, [&](int64_t stretch, int worker) {
+      const int64_t begin = stretch * step;
+      take(Rows(weight, begin, std::min(begin + step, weight.rows)), worker,
+           target + kernels::PackedBytes(packing, begin, weight.columns));
+    });
   }
 
   // Packs rows that are not there yet.
+  void PackLate(const kernels::WeightView& weight, const LateRows& late, std::byte* target) {
+    const LateRows::Maker maker = late.NewMaker();
+    const LateRows::Shape& shape = late.shape();
+    const int64_t begin = FirstRow(weight, late);
+    const int64_t end = begin + weight.rows;
+    const bool whole = begin % shape.together == 0 && (end % shape.together == 0 || end == shape.rows);
+    if (maker.panels && whole && shape.source_order == LateRows::SourceOrder::kColumns) {
+      PackColumns(begin, end, kernels::PackingOf(weight.format), late, maker, target);
+    } else {
+      ForRows(weight, shape.together, target, [&](const kernels::WeightView& rows, int worker, std::byte* panels) {
+        PackMade(rows, late, maker, made_[static_cast<size_t>(worker)], panels);
+      });
+    }
+  }
+
+  static int64_t FirstRow(const kernels::WeightView& rows, const LateRows& late) {
+    return (rows.data - late.rows().data()) / late.shape().row_bytes;  // a part of a fused matrix begins inside
+  }
+
   void PackMade(kernels::WeightView rows, const LateRows& late, const LateRows::Maker& maker, LazyMemory& made,
                 std::byte* panels) const {
-    const auto [all, row_bytes, together, in_order] = late.shape();
-    const int64_t first = (rows.data - late.rows().data()) / row_bytes;  // a part of a fused matrix begins inside
-    const int64_t begin = first / together * together;
-    const int64_t end = std::min(all, (first + rows.rows + together - 1) / together * together);
+    const LateRows::Shape& shape = late.shape();
+    const int64_t first = FirstRow(rows, late);
+    const int64_t begin = first / shape.together * shape.together;
+    const int64_t end =
+        std::min(shape.rows, (first + rows.rows + shape.together - 1) / shape.together * shape.together);
     if (maker.panels && begin == first && end == first + rows.rows) {
-      maker.panels(begin, end, panels);
+      maker.panels({begin, end, 0, rows.columns}, panels);
     } else {
-      const auto bytes = static_cast<size_t>((end - begin) * row_bytes);
+      const auto bytes = static_cast<size_t>((end - begin) * shape.row_bytes);
       if (made.get_deleter().bytes < bytes) {
         made = ReserveMemory(bytes);
       }
       maker.rows(begin, end, made.get());
-      rows.data = made.get() + (first - begin) * row_bytes;
+      rows.data = made.get() + (first - begin) * shape.row_bytes;
       kernels::PackPanels(rows, panels);
     }
-    network_.files->Evict(late.SourceOf(begin, end));
+    network_.files->Evict(late.SourceOf({begin, end, 0, 0}));  // no column is done with
+  }
+
+  // All rows of some columns at a time; where these are fewer stretches than workers, some rows of them.
+  void PackColumns(int64_t begin, int64_t end, const kernels::Packing& packing, const LateRows& late,
+                   const LateRows::Maker& maker, std::byte* target) const {
+    const LateRows::Shape& shape = late.shape();
+    const int64_t column_bytes = static_cast<int64_t>(late.source().size()) / shape.columns + 1;
+    const int64_t share = std::min(kSourceBytes / column_bytes, shape.columns) / pool_.threads();
+    const int64_t columns = std::max(share / shape.columns_together, int64_t{1}) * shape.columns_together;
+    const int64_t stretches = (shape.columns + columns - 1) / columns;
+    const int64_t parts = (pool_.threads() + stretches - 1) / stretches;
+    const int64_t unit = std::lcm(kernels::kPanelRows, shape.together);
+    const int64_t rows = ((end - begin + parts - 1) / parts + unit - 1) / unit * unit;
+    const int64_t row_steps = (end - begin + rows - 1) / rows;
+    pool_.ParallelFor(stretches * row_steps, [&](int64_t item, int) {
+      const int64_t row = begin + item % row_steps * rows;
+      const int64_t column = item / row_steps * columns;
+      const LateRows::Part part{row, std::min(row + rows, end), column, std::min(column + columns, shape.columns)};
+      maker.panels(part, target + kernels::PackedBytes(packing, row - begin, shape.columns));
+      network_.files->Evict(late.SourceOf(part));
+    });
   }
 
   Network& network_;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "fmt/format.h"
+#include "kernels/packed_kinds.h"
 #include "model/quant/reader.h"
 
 namespace causeway::model::quant {
@@ -31,70 +32,67 @@ Result<int64_t> ReadGroup(const Config& config) {
   return group;
 }
 
-// Four codes of four bits, in every second byte.
-uint64_t SpreadFour(uint64_t codes) {
-  codes = (codes | codes << 24) & 0x000000ff000000ffU;
-  return (codes | codes << 12) & 0x000f000f000f000fU;
-}
-
-// The eight codes of the word at `index`, that of output i in byte i.
-uint64_t CodesOf(std::span<const std::byte> data, int64_t index) {
-  uint32_t word;
-  std::memcpy(&word, data.data() + index * static_cast<int64_t>(sizeof(word)), sizeof(word));
-  return SpreadFour(word & 0xffff) | SpreadFour(word >> 16) << 8;
-}
-
-// Byte j of word i becomes byte i of word j.
-void TransposeBytes(uint64_t (&words)[8]) {
-  constexpr uint64_t kLow[] = {0x00ff00ff00ff00ffU, 0x0000ffff0000ffffU, 0x00000000ffffffffU};
-  for (int step = 0; step < 3; ++step) {  // blocks of 2^step bytes change places across the diagonal
-    const int apart = 1 << step;
-    for (int i = 0; i < 8; ++i) {
-      if ((i & apart) == 0) {
-        const uint64_t changed = ((words[i] >> (8 * apart)) ^ words[i + apart]) & kLow[step];
-        words[i] ^= changed << (8 * apart);
-        words[i + apart] ^= changed;
-      }
-    }
+// The codes of two words of each of four columns, one in each byte: those of byte i become the quad of row rows[i], and
+// in the second word of the one eight rows on.
+void PutQuads(uint64_t a, uint64_t b, uint64_t c, uint64_t d, const int (&rows)[4], uint32_t* quads) {
+  constexpr uint64_t kBytes = 0x00ff00ff00ff00ffU;
+  constexpr uint64_t kPairs = 0x0000ffff0000ffffU;
+  const uint64_t ab[2] = {(a & kBytes) | (b & kBytes) << 8, ((a >> 8) & kBytes) | (b & ~kBytes)};
+  const uint64_t cd[2] = {(c & kBytes) | (d & kBytes) << 8, ((c >> 8) & kBytes) | (d & ~kBytes)};
+  const auto put = [&](int row, uint64_t both) {
+    quads[row] = static_cast<uint32_t>(both);
+    quads[row + 8] = static_cast<uint32_t>(both >> 32);
+  };
+  for (int i = 0; i < 2; ++i) {
+    put(rows[i], (ab[i] & kPairs) | (cd[i] & kPairs) << 16);
+    put(rows[i + 2], ((ab[i] >> 16) & kPairs) | (cd[i] & ~kPairs));
   }
 }
 
-// Outputs [begin, end), multiples of eight, as [end - begin, columns] codes.
-void ReadOutputs(std::span<const std::byte> data, int64_t words, int64_t columns, int64_t begin, int64_t end,
-                 uint8_t* codes) {
-  for (int64_t column = 0; column < columns; column += 8) {
-    const int64_t here = std::min<int64_t>(8, columns - column);
-    for (int64_t row = begin; row < end; row += 8) {
-      uint64_t eight[8] = {};
-      for (int64_t i = 0; i < here; ++i) {
-        eight[i] = CodesOf(data, (column + i) * words + row / 8);
-      }
-      TransposeBytes(eight);
-      for (int64_t i = 0; i < 8; ++i) {
-        std::memcpy(codes + (row + i - begin) * columns + column, &eight[i], static_cast<size_t>(here));
+// Some columns of outputs [row, row + count), multiples of eight and at most sixteen, as quads. `words` are those of a
+// column.
+void ReadColumns(const std::byte* data, int64_t words, int64_t row, int64_t count, std::span<const int32_t> columns,
+                 uint32_t* quads) {
+  constexpr int64_t kWordBytes = sizeof(uint32_t);
+  constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0fU;
+  constexpr int kRowsLow[] = {0, 4, 1, 5};  // whose codes are the low halves of a word's bytes
+  constexpr int kRowsHigh[] = {2, 6, 3, 7};
+  const std::byte* const first = data + row / 8 * kWordBytes;
+  for (size_t at = 0; at < columns.size(); at += 4, quads += kernels::kPanelRows) {
+    uint64_t four[4] = {};
+    for (size_t i = 0; i < std::min<size_t>(4, columns.size() - at); ++i) {
+      const std::byte* const source = first + columns[at + i] * words * kWordBytes;
+      if (count == kernels::kPanelRows) {
+        std::memcpy(&four[i], source, 2 * kWordBytes);
+      } else {
+        std::memcpy(&four[i], source, kWordBytes);
       }
     }
+    PutQuads(four[0] & kLow, four[1] & kLow, four[2] & kLow, four[3] & kLow, kRowsLow, quads);
+    PutQuads((four[0] >> 4) & kLow, (four[1] >> 4) & kLow, (four[2] >> 4) & kLow, (four[3] >> 4) & kLow, kRowsHigh,
+             quads);
   }
+}
+
+QuadReader ReaderOf(const Tensor& codes) {
+  return [data = codes.data.data(), words = codes.shape[1]](int64_t row, int64_t count,
+                                                            std::span<const int32_t> columns, uint32_t* quads) {
+    ReadColumns(data, words, row, count, columns, quads);
+  };
 }
 
 // Scales and zero points come [groups, out], a matrix has them [out, groups].
 void FillRuns(const Tensor& scales, const Tensor& zeros, CodedMatrix& matrix) {
   const std::vector<float> by_group = FloatsOf(scales);
   const int64_t groups = scales.shape[0];
-  const int64_t words = zeros.shape[1];
   matrix.scales.resize(by_group.size());
-  matrix.zeros.resize(by_group.size());
   for (int64_t at = 0; at < groups; ++at) {
     for (int64_t row = 0; row < matrix.rows; ++row) {
       matrix.scales[static_cast<size_t>(row * groups + at)] = by_group[static_cast<size_t>(at * matrix.rows + row)];
     }
-    for (int64_t word = 0; word < words; ++word) {
-      const uint64_t codes = CodesOf(zeros.data, at * words + word);
-      for (int64_t i = 0; i < 8; ++i) {
-        matrix.zeros[static_cast<size_t>((word * 8 + i) * groups + at)] = static_cast<uint8_t>(codes >> (8 * i));
-      }
-    }
   }
+  matrix.zeros.resize(by_group.size());
+  UnpackRows(ReaderOf(zeros), 0, matrix.rows, ColumnsInOrder(groups), matrix.zeros.data());
 }
 
 Result<void> ReadModule(int64_t group, const std::string& module, TensorSource& source) {
@@ -110,10 +108,7 @@ Result<void> ReadModule(int64_t group, const std::string& module, TensorSource& 
   ASSIGN_OR_RETURN(const Tensor scales, source.Take(module + ".scales", kFloats, {groups, matrix.rows}));
   matrix.complete = [scales, zeros](CodedMatrix& whole) { FillRuns(scales, zeros, whole); };
   matrix.source = codes.data;
-  matrix.source_in_order = false;
-  matrix.read = [data = codes.data, words, columns = matrix.columns](int64_t begin, int64_t end, uint8_t* target) {
-    ReadOutputs(data, words, columns, begin, end, target);
-  };
+  matrix.read_quads = ReaderOf(codes);
   return source.Put(module, std::move(matrix));
 }
 

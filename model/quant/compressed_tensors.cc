@@ -48,11 +48,12 @@ Result<void> ReadPackedZeros(const std::string& name, TensorSource& source, Code
                                    matrix.bits));
   }
   matrix.zeros.resize(matrix.Runs());
-  std::vector<uint8_t> line(static_cast<size_t>(matrix.RowRuns()));
-  for (int64_t run = 0; run < runs; ++run) {
-    UnpackLines(zeros.data, run, 1, runs, zeros.shape[0], *packing, matrix.RowRuns(), line.data());
-    for (size_t row = 0; row < line.size(); ++row) {
-      matrix.zeros[row * static_cast<size_t>(runs) + static_cast<size_t>(run)] = line[row];
+  for (int64_t row = 0; row < matrix.RowRuns(); ++row) {
+    const CodePlace place = PlaceOf(*packing, row);
+    for (int64_t run = 0; run < runs; ++run) {
+      uint32_t zero[1] = {};
+      AddCodes(zeros.data.data(), runs, run, 1, place, matrix.bits, 0, zero);
+      matrix.zeros[static_cast<size_t>(row * runs + run)] = static_cast<uint8_t>(zero[0]);
     }
   }
   return {};

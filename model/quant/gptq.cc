@@ -119,10 +119,9 @@ Result<void> ReadModule(const Settings& settings, const std::string& module, Ten
     FillRuns(scales, zeros, packing, less_one, whole);
   };
   matrix.source = codes.data;
-  matrix.source_in_order = false;
-  matrix.read = [data = codes.data, words = codes.shape[0], rows = matrix.rows, columns = matrix.columns,
-                 packing = *packing](int64_t begin, int64_t end, uint8_t* target) {
-    UnpackLines(data, begin, end - begin, rows, words, packing, columns, target);
+  matrix.read_quads = [data = codes.data.data(), rows = matrix.rows, packing = *packing](
+                          int64_t row, int64_t count, std::span<const int32_t> columns, uint32_t* quads) {
+    UnpackQuads(data, rows, row, count, packing, columns, quads);
   };
   return source.Put(module, std::move(matrix));
 }

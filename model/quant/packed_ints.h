@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -104,30 +105,57 @@ inline void UnpackLine(const std::byte* source, int64_t words, const IntPacking&
             codes + whole);
 }
 
-// [lines, count] codes. The words of a line lie `stride` words apart in `data`; the first ones of the lines, which
-// begin at word `first`, are neighbours.
-inline void UnpackLines(std::span<const std::byte> data, int64_t first, int64_t lines, int64_t stride, int64_t words,
-                        const IntPacking& packing, int64_t count, uint8_t* codes) {
-  constexpr int64_t kWordBytes = sizeof(uint32_t);
-  constexpr int64_t kLines = 16;  // a cache line of words
-  constexpr int64_t kWords = 96;
-  const std::byte* const source = data.data() + first * kWordBytes;
-  std::byte block[kLines][kWords * kWordBytes];  // each line's words brought side by side, in whole patterns
-  const int64_t most = kWords / packing.words * packing.words;
-  for (int64_t line = 0; line < lines; line += kLines) {
-    const int64_t lines_here = std::min(kLines, lines - line);
-    for (int64_t word = 0, at = 0; at < count; word += most, at += most / packing.words * packing.codes) {
-      const int64_t here = std::min(most, words - word);
-      for (int64_t i = 0; i < here; ++i) {
-        for (int64_t j = 0; j < lines_here; ++j) {
-          std::memcpy(block[j] + i * kWordBytes, source + ((word + i) * stride + line + j) * kWordBytes, kWordBytes);
-        }
-      }
-      for (int64_t j = 0; j < lines_here; ++j) {
-        UnpackLine(block[j], here, packing, std::min(most / packing.words * packing.codes, count - at),
-                   codes + (line + j) * count + at);
-      }
+// Where a code begins in a line of words.
+struct CodePlace {
+  int64_t word;
+  int shift;
+};
+inline CodePlace PlaceOf(const IntPacking& packing, int64_t code) {
+  const auto codes = static_cast<unsigned>(packing.codes);
+  const int64_t pattern = std::has_single_bit(codes) ? code >> std::countr_zero(codes) : code / packing.codes;
+  const int bit = static_cast<int>(code - pattern * packing.codes) * packing.bits;
+  return {pattern * packing.words + bit / 32, bit % 32};
+}
+
+// The code at `place` of lines whose words lie side by side, [words, lines]: of `count` lines from `line` on, at most
+// kLines; others get none. Their codes are added to `sums` at bit `to`.
+template <int64_t kLines>
+void AddCodes(const std::byte* data, int64_t lines, int64_t line, int64_t count, const CodePlace& place, int bits,
+              int to, uint32_t (&sums)[kLines]) {
+  const uint32_t mask = (1U << bits) - 1;
+  const std::byte* const first = data + (place.word * lines + line) * static_cast<int64_t>(sizeof(uint32_t));
+  const auto load = [&](const std::byte* source, uint32_t(&words)[kLines]) {
+    if (count == kLines) {
+      std::memcpy(words, source, sizeof(words));
+    } else {
+      std::memcpy(words, source, static_cast<size_t>(count) * sizeof(uint32_t));
     }
+  };
+  uint32_t low[kLines] = {};
+  load(first, low);
+  if (place.shift + bits <= 32) {
+    for (int64_t i = 0; i < kLines; ++i) {
+      sums[i] |= ((low[i] >> place.shift) & mask) << to;
+    }
+  } else {
+    uint32_t high[kLines] = {};
+    load(first + lines * static_cast<int64_t>(sizeof(uint32_t)), high);
+    for (int64_t i = 0; i < kLines; ++i) {
+      sums[i] |= ((low[i] >> place.shift | high[i] << (32 - place.shift)) & mask) << to;
+    }
+  }
+}
+
+// Some codes of such lines, as CodedMatrix wants them: [ceil(codes / 4)][16].
+inline void UnpackQuads(const std::byte* data, int64_t lines, int64_t line, int64_t count, const IntPacking& packing,
+                        std::span<const int32_t> codes, uint32_t* quads) {
+  constexpr int64_t kLines = 16;
+  for (size_t at = 0; at < codes.size(); at += 4, quads += kLines) {
+    uint32_t sums[kLines] = {};
+    for (size_t i = at; i < std::min(at + 4, codes.size()); ++i) {
+      AddCodes(data, lines, line, count, PlaceOf(packing, codes[i]), packing.bits, static_cast<int>(i - at) * 8, sums);
+    }
+    std::memcpy(quads, sums, sizeof(sums));
   }
 }
 

@@ -21,7 +21,8 @@ using kernels::GroupBlock;
 using kernels::GroupCode;
 using kernels::GroupScale;
 
-constexpr int64_t kStripRows = 64;                  // 32 bytes side by side of 4-bit codes packed along outputs
+constexpr int64_t kStripRows = 64;
+constexpr int64_t kStripColumns = 128;              // the longest block
 constexpr int64_t kSerialBytes = int64_t{1} << 22;  // below this threads cost more than they save
 
 // The formats have 2, 3, 4 and 8 bits.
@@ -32,6 +33,11 @@ int BitsOfFormat(const CodedMatrix& matrix) {
     case GroupCode::kE4M3: return 8;
     default: return 4;
   }
+}
+
+LateRows::SourceOrder SourceOrderOf(const CodedMatrix& matrix) {
+  using enum LateRows::SourceOrder;
+  return !matrix.read_quads ? kRows : matrix.run_of.empty() ? kColumns : kOther;
 }
 
 // Where the columns of a row are stored, and how long the stretches are that share a scale.
@@ -65,8 +71,7 @@ ColumnPlan PlanColumns(const CodedMatrix& matrix) {
     return plan;
   }
   if (!matrix.run_of.empty()) {
-    plan.order.resize(static_cast<size_t>(matrix.columns));
-    std::iota(plan.order.begin(), plan.order.end(), 0);
+    plan.order = ColumnsInOrder(matrix.columns);
     std::stable_sort(plan.order.begin(), plan.order.end(), [&](int32_t a, int32_t b) {
       return matrix.run_of[static_cast<size_t>(a)] < matrix.run_of[static_cast<size_t>(b)];
     });
@@ -78,15 +83,17 @@ ColumnPlan PlanColumns(const CodedMatrix& matrix) {
   return plan;
 }
 
-// What each block of a row holds beside its codes.
-void ScaleBlocks(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t row, GroupScale* blocks) {
-  const auto first = static_cast<size_t>(row / matrix.row_run * matrix.RunsInRow());
+// What blocks [begin, end) of a row hold beside their codes.
+void ScaleBlocks(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t row, int64_t begin, int64_t end,
+                 GroupScale* blocks) {
+  const int64_t first = row / matrix.row_run * matrix.RunsInRow();
   const int64_t fine_run = kernels::FineRun(matrix.code);
-  const uint8_t* fine = fine_run == 0 ? nullptr : matrix.fine.data() + row * (matrix.columns / fine_run);
   const int64_t fine_step = fine_run == 0 ? 0 : plan.block->elements / fine_run;
-  for (size_t i = 0; i < plan.run_at.size(); ++i, fine += fine_step) {
-    const size_t run = first + static_cast<size_t>(plan.run_at[i]);
-    blocks[i] = {matrix.scales[run], matrix.zeros.empty() ? matrix.zero : matrix.zeros[run], fine};
+  const uint8_t* fine =
+      fine_run == 0 ? nullptr : matrix.fine.data() + row * (matrix.columns / fine_run) + begin * fine_step;
+  for (int64_t i = begin; i < end; ++i, ++blocks, fine += fine_step) {
+    const auto run = static_cast<size_t>(first + plan.run_at[static_cast<size_t>(i)]);
+    *blocks = {matrix.scales[run], matrix.zeros.empty() ? matrix.zero : matrix.zeros[run], fine};
   }
 }
 
@@ -117,6 +124,9 @@ void WriteFloats(const CodedMatrix& matrix, int64_t row, const uint8_t* codes, s
 
 // The codes of some rows, columns as they are stored.
 void ReadStrip(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t begin, int64_t end, uint8_t* codes) {
+  if (matrix.read_quads) {
+    return UnpackRows(matrix.read_quads, begin, end, plan.order, codes);
+  }
   matrix.read(begin, end, codes);
   if (!plan.order.empty()) {
     std::vector<uint8_t> row(plan.order.size());
@@ -133,15 +143,15 @@ void ReadStrip(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t begin,
 // each of them, [end - begin, blocks of a row].
 template <typename Take>
 void ForStrips(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t first, int64_t last, Take take) {
-  const size_t blocks_in_row = plan.run_at.size();
+  const auto blocks_in_row = static_cast<int64_t>(plan.run_at.size());
   const auto codes = std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(kStripRows * matrix.columns));
-  std::vector<GroupScale> blocks(static_cast<size_t>(kStripRows) * blocks_in_row);
+  std::vector<GroupScale> blocks(static_cast<size_t>(kStripRows * blocks_in_row));
   for (int64_t begin = first; begin < last; begin += kStripRows) {
     const int64_t end = std::min(begin + kStripRows, last);
     ReadStrip(matrix, plan, begin, end, codes.get());
     if (plan.block != nullptr) {
       for (int64_t row = begin; row < end; ++row) {
-        ScaleBlocks(matrix, plan, row, blocks.data() + static_cast<size_t>(row - begin) * blocks_in_row);
+        ScaleBlocks(matrix, plan, row, 0, blocks_in_row, blocks.data() + (row - begin) * blocks_in_row);
       }
     }
     take(begin, end, codes.get(), blocks.data());
@@ -162,12 +172,42 @@ void MakeRows(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t first, 
   });
 }
 
-void MakePanels(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t first, int64_t last, std::byte* panels) {
+// Of a matrix that is read column by column, some columns of the panels, in whole blocks.
+void MakeColumns(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part, std::byte* panels) {
+  constexpr int64_t kRows = kernels::kPanelRows;
+  const int64_t panel_bytes = kernels::PackedBytes(kernels::PackingOf(plan.Format()), kRows, matrix.columns);
+  const int64_t elements = plan.block->elements;
+  uint32_t quads[kStripColumns / 4 * kRows];
+  GroupScale blocks[kStripColumns / kernels::kGroup * kRows];
+  for (int64_t column = part.first_column; column < part.last_column; column += kStripColumns) {
+    const int64_t count = std::min(kStripColumns, part.last_column - column);
+    const auto columns = std::span(plan.order).subspan(static_cast<size_t>(column), static_cast<size_t>(count));
+    const int64_t block = column / elements;
+    const int64_t blocks_here = count / elements;
+    for (int64_t row = part.begin; row < part.end; row += kRows) {
+      const int64_t rows = std::min(kRows, part.end - row);
+      matrix.read_quads(row, rows, columns, quads);
+      for (int64_t i = 0; i < rows; ++i) {
+        ScaleBlocks(matrix, plan, row + i, block, block + blocks_here, blocks + i * blocks_here);
+      }
+      std::fill(blocks + rows * blocks_here, blocks + kRows * blocks_here, GroupScale{.scale = 0.0F});
+      kernels::PackColumns({plan.Format(), matrix.columns, column, count, quads, blocks},
+                           panels + (row - part.begin) / kRows * panel_bytes);
+    }
+  }
+}
+
+void MakePanels(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part, std::byte* panels) {
+  if (matrix.read_quads) {
+    return MakeColumns(matrix, plan, part, panels);
+  }
+  CHECK(part.first_column == 0 && part.last_column == matrix.columns);
   const kernels::Packing packing = kernels::PackingOf(plan.Format());
-  ForStrips(matrix, plan, first, last, [&](int64_t begin, int64_t end, const uint8_t* codes, const GroupScale* blocks) {
+  const auto pack = [&](int64_t begin, int64_t end, const uint8_t* codes, const GroupScale* blocks) {
     kernels::PackPanels(kernels::CodedRows{plan.Format(), end - begin, matrix.columns, codes, blocks},
-                        panels + kernels::PackedBytes(packing, begin - first, matrix.columns));
-  });
+                        panels + kernels::PackedBytes(packing, begin - part.begin, matrix.columns));
+  };
+  ForStrips(matrix, plan, part.begin, part.end, pack);
 }
 
 int64_t BytesIn(const TensorMap& tensors) {
@@ -179,6 +219,27 @@ int64_t BytesIn(const TensorMap& tensors) {
 }
 
 }  // namespace
+
+std::vector<int32_t> ColumnsInOrder(int64_t columns) {
+  std::vector<int32_t> order(static_cast<size_t>(columns));
+  std::iota(order.begin(), order.end(), 0);
+  return order;
+}
+
+void UnpackRows(const QuadReader& read, int64_t begin, int64_t end, std::span<const int32_t> columns, uint8_t* codes) {
+  constexpr int64_t kRows = kernels::kPanelRows;
+  std::vector<uint32_t> quads((columns.size() + 3) / 4 * kRows);
+  for (int64_t row = begin; row < end; row += kRows) {
+    const int64_t rows = std::min(kRows, end - row);
+    read(row, rows, columns, quads.data());
+    for (int64_t i = 0; i < rows; ++i, codes += columns.size()) {
+      for (size_t at = 0; at < columns.size(); at += 4) {
+        const uint32_t& quad = quads[at / 4 * kRows + static_cast<size_t>(i)];
+        std::memcpy(codes + at, &quad, std::min(sizeof(quad), columns.size() - at));
+      }
+    }
+  }
+}
 
 Error Wrong(const std::string& name, std::string_view what) {
   return MakeError(ErrorCode::kInvalidArgument, fmt::format("tensor {}: {}", name, what));
@@ -282,7 +343,9 @@ Result<void> TensorSource::Put(const std::string& module, CodedMatrix matrix) {
   const LateRows::Shape shape{.rows = matrix.rows,
                               .row_bytes = kernels::BytesOf(format.id, matrix.columns),
                               .together = kStripRows,
-                              .in_order = matrix.source_in_order};
+                              .source_order = SourceOrderOf(matrix),
+                              .columns = matrix.columns,
+                              .columns_together = plan->block == nullptr ? 1 : plan->block->elements};
   const std::vector<int64_t> sizes = {matrix.rows, matrix.columns};
   const std::span<const std::byte> source = matrix.source;
   auto shared = std::make_shared<const CodedMatrix>(std::move(matrix));  // std::function must be copyable
@@ -292,10 +355,14 @@ Result<void> TensorSource::Put(const std::string& module, CodedMatrix matrix) {
       whole->complete(*whole);
     }
     CHECK(whole->scales.size() == whole->Runs() && (whole->zeros.empty() || whole->zeros.size() == whole->Runs()));
-    return {.rows = [whole, plan](int64_t first, int64_t last,
-                                  std::byte* rows) { MakeRows(*whole, *plan, first, last, rows); },
-            .panels = [whole, plan](int64_t first, int64_t last,
-                                    std::byte* panels) { MakePanels(*whole, *plan, first, last, panels); }};
+    const auto columns = std::make_shared<ColumnPlan>(*plan);
+    if (whole->read_quads && columns->order.empty()) {
+      columns->order = ColumnsInOrder(whole->columns);
+    }
+    return {.rows = [whole, columns](int64_t first, int64_t last,
+                                     std::byte* rows) { MakeRows(*whole, *columns, first, last, rows); },
+            .panels = [whole, columns](const LateRows::Part& part,
+                                       std::byte* panels) { MakePanels(*whole, *columns, part, panels); }};
   };
   LateRows& late = checkpoint_.late.emplace_back(shape, source, begin);
   const bool compared = name.ends_with("lm_head.weight") || name.ends_with("embed_tokens.weight");  // by builders

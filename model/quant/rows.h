@@ -21,6 +21,10 @@
 
 namespace causeway::model::quant {
 
+// Reads some columns of rows [row, row + count), row a multiple of 16 and count at most 16: columns[i] for each i, as
+// panels want them (kernels/pack.h), [ceil(columns / 4)][16] quads, zeros where no row or column is.
+using QuadReader = std::function<void(int64_t row, int64_t count, std::span<const int32_t> columns, uint32_t* quads)>;
+
 // [rows, columns] of codes, one byte each, and a scale for each row_run x run of them; runs at the edges may be cut.
 struct CodedMatrix {
   int64_t rows = 0;
@@ -38,10 +42,11 @@ struct CodedMatrix {
   // Fills scales, and zeros, when the rows are written; null: they are there. Owns what it reads, but for the files.
   std::function<void(CodedMatrix& matrix)> complete;
   std::span<const std::byte> source;  // of the codes
-  bool source_in_order = true;        // row by row; else rows side by side
-  // Rows [begin, end) as [end - begin, columns] codes. Any thread; begin is a multiple of 64. Owns what it reads, but
-  // for `source`.
+  // Of these one, by any thread. It owns what it reads, but for `source`.
+  // Row by row in the source: rows [begin, end) as [end - begin, columns] codes. begin is a multiple of 64.
   std::function<void(int64_t begin, int64_t end, uint8_t* codes)> read;
+  // Column by column.
+  QuadReader read_quads;
 
   int64_t RunsInRow() const { return (columns + run - 1) / run; }
   int64_t RowRuns() const { return (rows + row_run - 1) / row_run; }
@@ -107,6 +112,11 @@ class TensorSource {
 // Values of F32, F16, BF16, F8_E4M3 or powers of two (F8_E8M0, U8) as float32.
 std::vector<float> FloatsOf(const Tensor& tensor);
 inline const std::vector<std::string_view> kFloats = {"F32", "F16", "BF16"};
+
+// All columns, from the first one on.
+std::vector<int32_t> ColumnsInOrder(int64_t columns);
+// Rows [begin, end) as [end - begin, columns] codes; begin is a multiple of 16.
+void UnpackRows(const QuadReader& read, int64_t begin, int64_t end, std::span<const int32_t> columns, uint8_t* codes);
 
 // Values of I32; unaligned.
 std::vector<int32_t> IntsOf(const Tensor& tensor);

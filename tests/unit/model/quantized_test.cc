@@ -2,6 +2,7 @@
 // has.
 #include "model/quant/reader.h"
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <filesystem>
@@ -54,6 +55,14 @@ class Tensors {
   std::deque<std::vector<std::byte>> bytes_;
   Checkpoint checkpoint_;
 };
+
+std::vector<uint32_t> Random(int64_t words) {
+  std::vector<uint32_t> values(static_cast<size_t>(words));
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<uint32_t>(((i + 1) * 0x9e3779b97f4a7c15U) >> 32);
+  }
+  return values;
+}
 
 const Json kGptq = {{"quant_method", "gptq"}, {"bits", 4}, {"group_size", 32}, {"checkpoint_format", "gptq_v2"}};
 
@@ -184,6 +193,45 @@ TEST(QuantizedTest, SettingsOfOlderWritersLieBesideTheConfiguration) {
   EXPECT_EQ(GptqModule().ErrorOf(*FindQuantization(gptq)), "accepted");
   const Json both = config_of("quantize_config.json", {{"bits", 4}}, {{"quantization_config", kGptq}});
   EXPECT_EQ(*FindQuantization(both), kGptq);
+}
+
+// [inputs, 8 outputs a word], in groups of 64 inputs.
+Tensors AwqModule(int64_t inputs, int64_t words) {
+  const int64_t groups = (inputs + 63) / 64;
+  std::vector<float> scales;
+  for (const uint32_t value : Random(groups * words * 8)) {
+    scales.push_back(static_cast<float>(1 + value % 64) / 32.0F);
+  }
+  Tensors tensors;
+  tensors.Add("a.qweight", "I32", {inputs, words}, Random(inputs * words))
+      .Add("a.qzeros", "I32", {groups, words}, Random(groups * words))
+      .Add("a.scales", "F32", {groups, words * 8}, scales);
+  return tensors;
+}
+const Json kAwq = {{"quant_method", "awq"}, {"group_size", 64}};
+
+// Nibble by nibble, of whole panels and less, of rows that are in blocks and of floats.
+TEST(QuantizedTest, AwqCodesStandForOutputsInTurns) {
+  constexpr int kNibbleOf[] = {0, 4, 1, 5, 2, 6, 3, 7};
+  for (const auto& [inputs, words] : {std::pair<int64_t, int64_t>(128, 4), {64, 1}, {35, 3}, {5, 2}}) {
+    Tensors tensors = AwqModule(inputs, words);
+    const auto codes = Random(inputs * words);
+    const auto zeros = Random((inputs + 63) / 64 * words);
+    const auto nibble = [&, w = words](const std::vector<uint32_t>& data, int64_t line, int64_t row) {
+      return static_cast<int>((data[static_cast<size_t>(line * w + row / 8)] >> (4 * kNibbleOf[row % 8])) & 0xf);
+    };
+    ASSERT_EQ(tensors.ErrorOf(kAwq), "accepted");
+    const std::vector<float> values = tensors.Decoded("a.weight");
+    const std::vector<float> scales = AwqModule(inputs, words).Decoded("a.scales");
+    for (int64_t row = 0; row < words * 8; ++row) {
+      for (int64_t k = 0; k < inputs; ++k) {
+        const float scale = scales[static_cast<size_t>(k / 64 * words * 8 + row)];
+        ASSERT_EQ(values[static_cast<size_t>(row * inputs + k)],
+                  static_cast<float>(nibble(codes, k, row) - nibble(zeros, k / 64, row)) * scale)
+            << inputs << " inputs, output " << row << ", input " << k;
+      }
+    }
+  }
 }
 
 TEST(QuantizedTest, TensorsWithoutSettingsAreNamed) {
@@ -494,20 +542,22 @@ TEST(QuantizedTest, SpqrRefusals) {
 }
 
 }  // namespace
-// Any width, any count of codes, words side by side or apart: bit by bit.
+// Any width, any count of codes in any order, words side by side: bit by bit.
 TEST(PackedIntsTest, CodesAreTheBitsOfTheirWords) {
   constexpr int64_t kLines = 19;
   for (const int bits : {2, 3, 4, 5, 6, 7, 8}) {
     for (const bool dense : {true, false}) {
       const IntPacking packing = dense ? IntPacking::Dense(bits) : IntPacking::Padded(bits);
-      for (const int64_t count : {1, 31, 32, 200, 4000}) {
+      for (const int64_t count : {1, 31, 32, 200, 1001}) {
         const int64_t words = (count + packing.codes - 1) / packing.codes * packing.words;
-        std::vector<uint32_t> data(static_cast<size_t>(words * kLines));  // [words, lines]
-        for (size_t i = 0; i < data.size(); ++i) {
-          data[i] = static_cast<uint32_t>(i * 2654435761U);
-        }
+        const auto data = Random(words * kLines);  // [words, lines]
+        std::vector<int32_t> order = ColumnsInOrder(count);
+        std::reverse(order.begin(), order.end());
         std::vector<uint8_t> codes(static_cast<size_t>(kLines * count));
-        UnpackLines(std::as_bytes(std::span(data)), 0, kLines, kLines, words, packing, count, codes.data());
+        const QuadReader read = [&](int64_t line, int64_t lines, std::span<const int32_t> columns, uint32_t* quads) {
+          UnpackQuads(std::as_bytes(std::span(data)).data(), kLines, line, lines, packing, columns, quads);
+        };
+        UnpackRows(read, 0, kLines, order, codes.data());
         for (int64_t line = 0; line < kLines; ++line) {
           for (int64_t i = 0; i < count; ++i) {
             uint8_t expected = 0;
@@ -516,7 +566,7 @@ TEST(PackedIntsTest, CodesAreTheBitsOfTheirWords) {
               expected |=
                   static_cast<uint8_t>(((data[static_cast<size_t>(at / 32 * kLines + line)] >> (at % 32)) & 1) << bit);
             }
-            ASSERT_EQ(codes[static_cast<size_t>(line * count + i)], expected)
+            ASSERT_EQ(codes[static_cast<size_t>(line * count + count - 1 - i)], expected)
                 << bits << " bits, dense " << dense << ", code " << i << " of " << count;
           }
         }

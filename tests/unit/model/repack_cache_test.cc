@@ -11,13 +11,16 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "kernels/pack.h"
 #include "kernels/packed.h"
+#include "model/builder.h"
 #include "model/files.h"
 #include "model/gguf/random_weights.h"
 #include "model/gguf/reader.h"
 #include "model/model.h"
 #include "model/network.h"
 #include "model/packed_weights.h"
+#include "model/quant/reader.h"
 #include "model/repack_cache.h"
 #include "tests/support/test_file_ops.h"
 #include "tests/support/test_folder.h"
@@ -247,6 +250,102 @@ TEST_F(RepackCacheTest, RowsThatAreMadeForPackingAreMadeThereAndOnce) {
     const auto bytes = static_cast<size_t>(
         kernels::PackedBytes(kernels::PackingOf(first.layers[i].attention.q.weight.format), 64, 256));
     EXPECT_EQ(0, std::memcmp(first.layers[i].attention.q.weight.data, second.layers[i].attention.q.weight.data, bytes));
+  }
+}
+
+// A checkpoint of one matrix of 88 outputs and 512 inputs in groups of 64, whose source has the outputs side by side.
+class SideBySide {
+ public:
+  static constexpr int64_t kRows = 88, kColumns = 512, kGroups = 8;
+
+  SideBySide(const Json& settings, bool reordered, RowsWritten when) {
+    const bool awq = settings.at("quant_method") == "awq";
+    const int64_t bits = settings.at("bits");
+    const int64_t words = (kRows * bits + 31) / 32;  // of a line of zero points, and of AWQ's codes
+    if (awq) {
+      Add("a.qweight", "I32", {kColumns, words});
+    } else {
+      Add("a.qweight", "I32", {kColumns * bits / 32, kRows});
+    }
+    Add("a.qzeros", "I32", {kGroups, words});
+    Add("a.scales", "F16", {kGroups, kRows});
+    if (reordered) {
+      auto& order = Add("a.g_idx", "I32", {kColumns});
+      for (int32_t i = 0; i < kColumns; ++i) {
+        const int32_t group = i * 5 % kGroups;
+        std::memcpy(order.data() + i * 4, &group, sizeof(group));
+      }
+    }
+    const auto read = quant::Translate(settings, checkpoint, {}, when);
+    EXPECT_TRUE(read.ok()) << read.error().message;
+  }
+  kernels::WeightView View() const {
+    const Tensor& tensor = checkpoint.tensors.at("a.weight");
+    const kernels::FormatId format = kernels::FindFormat(tensor.dtype)->id;
+    return {.data = tensor.data.data(),
+            .format = format,
+            .rows = kRows,
+            .columns = kColumns,
+            .row_bytes = kernels::BytesOf(format, kColumns)};
+  }
+
+  Checkpoint checkpoint;
+
+ private:
+  std::vector<std::byte>& Add(const std::string& name, const std::string& dtype, std::vector<int64_t> shape) {
+    int64_t values = 1;
+    for (const int64_t size : shape) {
+      values *= size;
+    }
+    std::vector<std::byte>& bytes =
+        checkpoint.owned.emplace_back(static_cast<size_t>(values * (dtype == "F16" ? 2 : 4)));
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      bytes[i] = std::byte{static_cast<uint8_t>(((i + 1) * 0x9e3779b97f4a7c15U) >> 57)};  // below 128: no infinities
+    }
+    checkpoint.tensors[name] = {dtype, std::move(shape), bytes};
+    return bytes;
+  }
+};
+
+// Columns at a time, or rows where a part of a fused matrix is cut somewhere: the panels that the rows give, whoever
+// packs.
+TEST(PackWeightsTest, MatricesThatLieByColumnsArePackedAsTheirRows) {
+  std::vector<std::pair<Json, bool>> cases = {{{{"quant_method", "awq"}, {"bits", 4}, {"group_size", 64}}, false}};
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const bool reordered : {false, true}) {
+      cases.emplace_back(Json{{"quant_method", "gptq"}, {"bits", bits}, {"group_size", 64}}, reordered);
+    }
+  }
+  const TestFolder folder;
+  for (const auto& [settings, reordered] : cases) {
+    const SideBySide now(settings, reordered, RowsWritten::kNow);
+    const kernels::WeightView rows = now.View();
+    const kernels::Packing packing = kernels::PackingOf(rows.format);
+    for (const int threads : {1, 3, 7}) {
+      for (const int64_t cut : {int64_t{88}, int64_t{64}, int64_t{40}}) {
+        SideBySide later(settings, reordered, RowsWritten::kLater);
+        Network network;
+        network.files = std::move(*OpenFolder(folder.path()));
+        network.layers.resize(1);
+        AttentionBlock& attention = network.layers[0].attention;
+        attention.q.weight = Rows(later.View(), 0, cut);
+        if (cut < SideBySide::kRows) {
+          attention.k.weight = Rows(later.View(), cut, SideBySide::kRows);
+        }
+        network.late = std::move(later.checkpoint.late);
+        ThreadPool pool({.threads = threads, .pin = false});
+        ASSERT_TRUE(PackWeights(network, pool, nullptr, [](double) {}).ok());
+        for (const auto& [view, first] : {std::pair(attention.q.weight, int64_t{0}), {attention.k.weight, cut}}) {
+          const int64_t bytes = kernels::PackedBytes(packing, view.rows, rows.columns);
+          std::vector<std::byte> expected(static_cast<size_t>(bytes));
+          if (view.rows > 0) {
+            kernels::PackPanels(Rows(rows, first, first + view.rows), expected.data());
+            EXPECT_EQ(0, std::memcmp(view.data, expected.data(), expected.size()))
+                << DumpJson(settings) << " reordered " << reordered << " threads " << threads << " cut " << cut;
+          }
+        }
+      }
+    }
   }
 }
 
