@@ -32,20 +32,27 @@ Result<int64_t> ReadGroup(const Config& config) {
   return group;
 }
 
-// The codes of two words of each of four columns, one in each byte: those of byte i become the quad of row rows[i], and
-// in the second word of the one eight rows on.
-void PutQuads(uint64_t a, uint64_t b, uint64_t c, uint64_t d, const int (&rows)[4], uint32_t* quads) {
+// Of two words of each of four columns the codes in the low halves of bytes, or in the high ones, as quads: of the
+// second word eight rows on.
+template <int kHigh>
+void PutQuads(const uint64_t (&words)[4], uint32_t* quads) {
+  constexpr int kRowOfByte[][4] = {{0, 4, 1, 5}, {2, 6, 3, 7}};
+  constexpr uint64_t kCodes = 0x0f0f0f0f0f0f0f0fU;
   constexpr uint64_t kBytes = 0x00ff00ff00ff00ffU;
   constexpr uint64_t kPairs = 0x0000ffff0000ffffU;
-  const uint64_t ab[2] = {(a & kBytes) | (b & kBytes) << 8, ((a >> 8) & kBytes) | (b & ~kBytes)};
-  const uint64_t cd[2] = {(c & kBytes) | (d & kBytes) << 8, ((c >> 8) & kBytes) | (d & ~kBytes)};
-  const auto put = [&](int row, uint64_t both) {
-    quads[row] = static_cast<uint32_t>(both);
-    quads[row + 8] = static_cast<uint32_t>(both >> 32);
+  uint64_t codes[4];
+  for (int i = 0; i < 4; ++i) {
+    codes[i] = (words[i] >> (4 * kHigh)) & kCodes;
+  }
+  const auto put = [&](int byte, uint64_t both) {
+    quads[kRowOfByte[kHigh][byte]] = static_cast<uint32_t>(both);
+    quads[kRowOfByte[kHigh][byte] + 8] = static_cast<uint32_t>(both >> 32);
   };
-  for (int i = 0; i < 2; ++i) {
-    put(rows[i], (ab[i] & kPairs) | (cd[i] & kPairs) << 16);
-    put(rows[i + 2], ((ab[i] >> 16) & kPairs) | (cd[i] & ~kPairs));
+  for (int byte = 0; byte < 2; ++byte) {  // of 0 and 2, then of 1 and 3
+    const uint64_t first = ((codes[0] >> (8 * byte)) & kBytes) | ((codes[1] >> (8 * byte)) & kBytes) << 8;
+    const uint64_t second = ((codes[2] >> (8 * byte)) & kBytes) | ((codes[3] >> (8 * byte)) & kBytes) << 8;
+    put(byte, (first & kPairs) | (second & kPairs) << 16);
+    put(byte + 2, ((first >> 16) & kPairs) | (second & ~kPairs));
   }
 }
 
@@ -54,23 +61,20 @@ void PutQuads(uint64_t a, uint64_t b, uint64_t c, uint64_t d, const int (&rows)[
 void ReadColumns(const std::byte* data, int64_t words, int64_t row, int64_t count, std::span<const int32_t> columns,
                  uint32_t* quads) {
   constexpr int64_t kWordBytes = sizeof(uint32_t);
-  constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0fU;
-  constexpr int kRowsLow[] = {0, 4, 1, 5};  // whose codes are the low halves of a word's bytes
-  constexpr int kRowsHigh[] = {2, 6, 3, 7};
   const std::byte* const first = data + row / 8 * kWordBytes;
   for (size_t at = 0; at < columns.size(); at += 4, quads += kernels::kPanelRows) {
     uint64_t four[4] = {};
     for (size_t i = 0; i < std::min<size_t>(4, columns.size() - at); ++i) {
       const std::byte* const source = first + columns[at + i] * words * kWordBytes;
+      __builtin_prefetch(source + 64);  // hardware follows few of so many streams
       if (count == kernels::kPanelRows) {
         std::memcpy(&four[i], source, 2 * kWordBytes);
       } else {
         std::memcpy(&four[i], source, kWordBytes);
       }
     }
-    PutQuads(four[0] & kLow, four[1] & kLow, four[2] & kLow, four[3] & kLow, kRowsLow, quads);
-    PutQuads((four[0] >> 4) & kLow, (four[1] >> 4) & kLow, (four[2] >> 4) & kLow, (four[3] >> 4) & kLow, kRowsHigh,
-             quads);
+    PutQuads<0>(four, quads);
+    PutQuads<1>(four, quads);
   }
 }
 

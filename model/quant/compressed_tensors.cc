@@ -48,12 +48,15 @@ Result<void> ReadPackedZeros(const std::string& name, TensorSource& source, Code
                                    matrix.bits));
   }
   matrix.zeros.resize(matrix.Runs());
-  for (int64_t row = 0; row < matrix.RowRuns(); ++row) {
-    const CodePlace place = PlaceOf(*packing, row);
-    for (int64_t run = 0; run < runs; ++run) {
-      uint32_t zero[1] = {};
-      AddCodes(zeros.data.data(), runs, run, 1, place, matrix.bits, 0, zero);
-      matrix.zeros[static_cast<size_t>(row * runs + run)] = static_cast<uint8_t>(zero[0]);
+  const QuadReader read = [data = zeros.data.data(), runs, packing = *packing](
+                              int64_t run, int64_t count, std::span<const int32_t> rows, uint32_t* quads) {
+    UnpackQuads(data, runs, run, count, packing, rows, quads);
+  };
+  std::vector<uint8_t> by_run(matrix.Runs());
+  UnpackRows(read, 0, runs, ColumnsInOrder(matrix.RowRuns()), by_run.data());
+  for (int64_t run = 0; run < runs; ++run) {
+    for (int64_t row = 0; row < matrix.RowRuns(); ++row) {
+      matrix.zeros[static_cast<size_t>(row * runs + run)] = by_run[static_cast<size_t>(run * matrix.RowRuns() + row)];
     }
   }
   return {};

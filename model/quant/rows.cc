@@ -172,34 +172,48 @@ void MakeRows(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t first, 
   });
 }
 
-// Of a matrix that is read column by column, some columns of the panels, in whole blocks.
-void MakeColumns(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part, std::byte* panels) {
+// Of a matrix that is read column by column, at most kStripColumns of one panel, in whole blocks.
+void MakeColumns(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part, std::byte* panel) {
   constexpr int64_t kRows = kernels::kPanelRows;
-  const int64_t panel_bytes = kernels::PackedBytes(kernels::PackingOf(plan.Format()), kRows, matrix.columns);
-  const int64_t elements = plan.block->elements;
   uint32_t quads[kStripColumns / 4 * kRows];
   GroupScale blocks[kStripColumns / kernels::kGroup * kRows];
-  for (int64_t column = part.first_column; column < part.last_column; column += kStripColumns) {
-    const int64_t count = std::min(kStripColumns, part.last_column - column);
-    const auto columns = std::span(plan.order).subspan(static_cast<size_t>(column), static_cast<size_t>(count));
-    const int64_t block = column / elements;
-    const int64_t blocks_here = count / elements;
-    for (int64_t row = part.begin; row < part.end; row += kRows) {
-      const int64_t rows = std::min(kRows, part.end - row);
-      matrix.read_quads(row, rows, columns, quads);
-      for (int64_t i = 0; i < rows; ++i) {
-        ScaleBlocks(matrix, plan, row + i, block, block + blocks_here, blocks + i * blocks_here);
+  const int64_t rows = part.end - part.begin;
+  const int64_t count = part.last_column - part.first_column;
+  const auto columns =
+      std::span(plan.order).subspan(static_cast<size_t>(part.first_column), static_cast<size_t>(count));
+  matrix.read_quads(part.begin, rows, columns, quads);
+  const int64_t block = part.first_column / plan.block->elements;
+  const int64_t blocks_here = count / plan.block->elements;
+  for (int64_t i = 0; i < rows; ++i) {
+    ScaleBlocks(matrix, plan, part.begin + i, block, block + blocks_here, blocks + i * blocks_here);
+  }
+  std::fill(blocks + rows * blocks_here, blocks + kRows * blocks_here, GroupScale{.scale = 0.0F});
+  kernels::PackColumns({plan.Format(), matrix.columns, part.first_column, count, quads, blocks}, panel);
+}
+
+// All columns of a panel read the same lines of the source where they are in act-order; else the same columns of
+// neighbouring panels do.
+void MakePanelsOfColumns(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part,
+                         std::byte* panels) {
+  constexpr int64_t kRows = kernels::kPanelRows;
+  const int64_t panel_bytes = kernels::PackedBytes(kernels::PackingOf(plan.Format()), kRows, matrix.columns);
+  const bool by_rows = !matrix.run_of.empty();
+  const int64_t row_step = by_rows ? kRows : part.end - part.begin;
+  for (int64_t first = part.begin; first < part.end; first += row_step) {
+    const int64_t end = std::min(first + row_step, part.end);
+    for (int64_t column = part.first_column; column < part.last_column; column += kStripColumns) {
+      const int64_t last_column = std::min(column + kStripColumns, part.last_column);
+      for (int64_t row = first; row < end; row += kRows) {
+        MakeColumns(matrix, plan, {row, std::min(row + kRows, end), column, last_column},
+                    panels + (row - part.begin) / kRows * panel_bytes);
       }
-      std::fill(blocks + rows * blocks_here, blocks + kRows * blocks_here, GroupScale{.scale = 0.0F});
-      kernels::PackColumns({plan.Format(), matrix.columns, column, count, quads, blocks},
-                           panels + (row - part.begin) / kRows * panel_bytes);
     }
   }
 }
 
 void MakePanels(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part, std::byte* panels) {
   if (matrix.read_quads) {
-    return MakeColumns(matrix, plan, part, panels);
+    return MakePanelsOfColumns(matrix, plan, part, panels);
   }
   CHECK(part.first_column == 0 && part.last_column == matrix.columns);
   const kernels::Packing packing = kernels::PackingOf(plan.Format());
