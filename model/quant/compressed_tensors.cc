@@ -15,6 +15,7 @@
 
 #include "fmt/format.h"
 #include "model/quant/packed_ints.h"
+#include "model/quant/packed_lines.h"
 #include "model/quant/reader.h"
 #include "model/quant/schemes.h"
 

@@ -14,6 +14,7 @@
 #include "kernels/quant/format.h"
 #include "model/linear_inputs.h"
 #include "model/quant/packed_ints.h"
+#include "model/quant/packed_lines.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/test_folder.h"
 
