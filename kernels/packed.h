@@ -20,6 +20,7 @@
 #include <cstdint>
 
 #include "kernels/packed_kinds.h"
+#include "kernels/quantized_x.h"
 #include "kernels/weight_view.h"
 
 namespace causeway::kernels {
@@ -33,9 +34,10 @@ struct Packing {
   int64_t scale_groups = 1;  // groups that share a scale
 };
 Packing PackingOf(FormatId format);
-// Values of x that share a scale beside such a weight.
-constexpr int64_t XGroupOf(const Packing& packing) {
-  return TraitsOf(packing.kind).wide ? kGroup * kWideGroups : kGroup;
+// How x is quantized beside such a weight.
+constexpr XShape XShapeOf(const Packing& packing) {
+  const PackedTraits& traits = TraitsOf(packing.kind);
+  return {traits.wide ? kGroup * kWideGroups : kGroup, traits.wide_x() && !traits.wide ? kWideGroups : 1};
 }
 
 // Where the parts of a panel lie, in bytes.

@@ -10,7 +10,7 @@ namespace causeway::kernels {
 inline constexpr int64_t kPanelRows = 16;
 inline constexpr int64_t kGroup = 32;
 inline constexpr int kQuads = 8;            // of a group
-inline constexpr int64_t kWideGroups = 4;   // groups that share a scale of a wide weight, and of x with it
+inline constexpr int64_t kWideGroups = 4;   // groups that share a scale of a wide weight, and of x where it has so many
 inline constexpr int64_t kSuperGroups = 8;  // groups that share d and dmin
 inline constexpr int64_t kSuperBytes = 64;
 
@@ -65,7 +65,7 @@ struct PackedTraits {
   PackedParams params;
   int offset;  // taken off every code; of a table: added to its numbers where a kernel needs them unsigned
   PackedTable table = PackedTable::kNone;
-  bool wide = false;  // kWideGroups groups, no fewer, share a scale, and x is quantized in as many
+  bool wide = false;  // kWideGroups groups, no fewer, share a scale
 
   constexpr int low_bits() const { return bits == 8 ? 8 : bits >= 4 ? 4 : 2; }  // of the lower plane
   constexpr int high_bits() const { return bits - low_bits(); }
@@ -82,6 +82,11 @@ struct PackedTraits {
   constexpr bool supers() const {
     return params == PackedParams::kSixBit || params == PackedParams::kHalves || params == PackedParams::kHalvesMin;
   }
+  // Whether kWideGroups groups of x share a scale: beside as many of the weight, or within super-blocks of 256, which
+  // everyone multiplies with x in groups of 256.
+  constexpr bool wide_x() const { return wide || supers(); }
+  // Whether one scale of x meets several of the weight: they are multiplied first, the scale of x then joins once.
+  constexpr bool x_joins_late() const { return supers() || halves(); }
   constexpr bool zero() const { return params == PackedParams::kZero; }
   constexpr bool float_scale() const { return zero() || params == PackedParams::kFloat; }
   constexpr int64_t code_bytes() const { return kPanelRows * kGroup * bits / 8; }  // of a group

@@ -107,12 +107,13 @@ inline RowParams ParamsOf(const std::byte* params, const std::byte* super, int64
   return out;
 }
 
-// Adds a group's integers of one row of a panel and one of x to a sum.
+// A group's integers of one row of a panel and one of x, scaled, less the minima; without the scale of x, where that
+// joins late.
 template <PackedKind kKind>
-inline void AddGroup(const std::byte* codes, const RowParams& params, int offset, int64_t lane, const std::byte* x,
-                     float& sum) {
+inline float GroupProduct(const std::byte* codes, const RowParams& params, int offset, int64_t lane,
+                          const std::byte* x) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
-  constexpr int64_t kValues = kTraits.wide ? kGroup * kWideGroups : kGroup;
+  constexpr int64_t kValues = XShapeOf({kKind}).group;
   XGroup group;
   std::memcpy(&group, x + kValues, sizeof(group));
   int dots[2] = {};
@@ -120,19 +121,20 @@ inline void AddGroup(const std::byte* codes, const RowParams& params, int offset
     const int code = CodeAt<kKind>(codes + k / kGroup * kTraits.code_bytes(), lane, k % kGroup) - offset;
     dots[kTraits.halves() && k >= kGroup / 2 ? 1 : 0] += code * static_cast<int8_t>(x[k]);
   }
-  if constexpr (kTraits.halves()) {
-    sum +=
-        (static_cast<float>(dots[0]) * params.scale[0] + static_cast<float>(dots[1]) * params.scale[1]) * group.scale;
-  } else {
-    sum += static_cast<float>(dots[0]) * (params.scale[0] * group.scale);
-  }
+  float sum = static_cast<float>(dots[0]) * (kTraits.x_joins_late() ? params.scale[0] : params.scale[0] * group.scale);
   if constexpr (kTraits.minimum()) {
     sum += params.minimum[0] * group.minus_scaled_sum;
   }
   if constexpr (kTraits.half_minima()) {
-    sum += params.minimum[0] * group.ScaledFirst();
-    sum += params.minimum[1] * group.ScaledSecond();
+    sum += params.minimum[0] * group.MinusFirst();
   }
+  if constexpr (kTraits.halves()) {
+    sum += static_cast<float>(dots[1]) * params.scale[1];
+  }
+  if constexpr (kTraits.half_minima()) {
+    sum += params.minimum[1] * group.MinusSecond();
+  }
+  return sum;
 }
 
 constexpr bool kCanUnpack = false;
@@ -147,18 +149,31 @@ void AddGroups(const std::byte* const (&panels)[R], const std::byte* const (&)[R
                const QuantizedX& x, const Ahead&, Sums (&sums)[R][C]) {
   static_assert(R == 1 && !kUnpacked);
   constexpr PackedTraits kTraits = TraitsOf(kKind);
-  constexpr int64_t kTogether = kTraits.wide ? kWideGroups : 1;
+  constexpr XShape kShape = XShapeOf({kKind});
+  constexpr int64_t kPacked = kShape.group / kGroup;  // groups of the weight in one of x
+  Sums scaled[C];
   for (int64_t g = 0; g < x.per_row; ++g) {
-    const std::byte* const codes = panels[0] + g * kTogether * kTraits.code_bytes();
-    const std::byte* const params =
-        panels[0] + shape.params + g * kTogether / shape.param_groups * kTraits.param_bytes();
+    const std::byte* const codes = panels[0] + g * kPacked * kTraits.code_bytes();
+    const std::byte* const params = panels[0] + shape.params + g * kPacked / shape.param_groups * kTraits.param_bytes();
     const std::byte* const super = panels[0] + shape.supers + g / shape.super_groups * kSuperBytes;
-    for (int64_t lane = 0; lane < kPanelRows; ++lane) {
-      const RowParams numbers = ParamsOf<kKind>(params, super, lane);
+    const bool begins = g % kShape.scale_groups == 0;
+    const bool ends = (g + 1) % kShape.scale_groups == 0;
+    for (size_t lane = 0; lane < kPanelRows; ++lane) {
+      const auto row = static_cast<int64_t>(lane);
+      const RowParams numbers = ParamsOf<kKind>(params, super, row);
       const int offset = kTraits.zero() ? static_cast<int>(params[kPanelRows * 4 + lane]) : kTraits.offset;
       for (int c = 0; c < C; ++c) {
-        AddGroup<kKind>(codes, numbers, offset, lane, x.Row(c) + g * x.group_bytes(),
-                        sums[0][c][static_cast<size_t>(lane)]);
+        const std::byte* const from = x.Row(c) + g * kShape.group_bytes();
+        const float product = GroupProduct<kKind>(codes, numbers, offset, row, from);
+        float& sum = scaled[c][lane];
+        sum = begins ? product : sum + product;
+        if (ends) {
+          float x_scale = 1.0F;
+          if constexpr (kTraits.x_joins_late()) {
+            std::memcpy(&x_scale, from + kShape.group, sizeof(x_scale));  // XGroup::scale
+          }
+          sums[0][c][lane] += sum * x_scale;
+        }
       }
     }
   }

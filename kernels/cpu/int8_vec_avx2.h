@@ -1,4 +1,5 @@
-// The vector operations of int8_tile_avx2.h. Included by it only.
+// The integer tile with AVX2: a panel's sixteen rows are two registers of four k of eight rows each; both share what is
+// read of x. Included by int8_codes.h only.
 #pragma once
 
 #include "kernels/cpu/vec.h"
@@ -10,32 +11,55 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
+#if defined(CAUSEWAY_ISA_AVX2_VNNI)
+constexpr bool kHasVnni = true;
+#else
+constexpr bool kHasVnni = false;
+#endif
+constexpr int kMaxHeight = 6;                                                        // rows of x in a tile
+constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1; }  // panels in a tile
+
+constexpr int kParts = 2;
+// Without VNNI, products of codes of up to six bits add up in 16 bits over a few quads (31 * 2 * 127 * 4 < 32768);
+// longer ones give the sign of the weight to x, so that the unsigned operand is |code| <= 128 and a pair fits (2 * 128 *
+// 127 < 32768). With it all codes are unsigned and add up in 32 bits, from the offset on, which is added anyway.
+constexpr bool kSignedBytes = !kHasVnni;
+constexpr bool kStartsFromOffset = kHasVnni;
+constexpr bool kLongInTwoSums = false;
+constexpr bool kLongInTwoPasses = kHasVnni;
+constexpr int PairedQuads(const PackedTraits& traits, bool is_signed) {
+  return kHasVnni || is_signed ? 0 : traits.bits <= 4 ? kQuads : traits.bits == 5 ? 4 : 2;
+}
+
+using Bytes = __m256i;
+using Ints = __m256i;
+using Floats = __m256;
 struct Sums {  // one panel's outputs of a row of x
-  __m256 half[2];
+  Floats part[kParts];
 };
 using LaneMask = int64_t;  // how many of a panel's rows there are
 
 inline LaneMask MaskOf(int64_t valid) { return valid; }
-inline void ClearSums(Sums& sums) { sums.half[0] = sums.half[1] = _mm256_setzero_ps(); }
+inline void ClearSums(Sums& sums) { sums.part[0] = sums.part[1] = _mm256_setzero_ps(); }
 inline void AddBias(const float* p, LaneMask valid, Sums& sums) {
   alignas(32) float values[kPanelRows] = {};
   std::memcpy(values, p, static_cast<size_t>(valid) * sizeof(float));
-  sums.half[0] = _mm256_add_ps(sums.half[0], _mm256_load_ps(values));
-  sums.half[1] = _mm256_add_ps(sums.half[1], _mm256_load_ps(values + 8));
+  sums.part[0] = _mm256_add_ps(sums.part[0], _mm256_load_ps(values));
+  sums.part[1] = _mm256_add_ps(sums.part[1], _mm256_load_ps(values + 8));
 }
 inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
   alignas(32) float values[kPanelRows];
   float* const to = valid < kPanelRows ? values : p;
-  _mm256_storeu_ps(to, sums.half[0]);
-  _mm256_storeu_ps(to + 8, sums.half[1]);
+  _mm256_storeu_ps(to, sums.part[0]);
+  _mm256_storeu_ps(to + 8, sums.part[1]);
   if (valid < kPanelRows) {
     std::memcpy(p, values, static_cast<size_t>(valid) * sizeof(float));
   }
 }
 // A whole panel's outputs past the caches, to a multiple of 64 bytes. Others may read them after EndStreaming.
 inline void StreamSums(float* p, const Sums& sums) {
-  _mm256_stream_ps(p, sums.half[0]);
-  _mm256_stream_ps(p + 8, sums.half[1]);
+  _mm256_stream_ps(p, sums.part[0]);
+  _mm256_stream_ps(p + 8, sums.part[1]);
 }
 inline void EndStreaming() { _mm_sfence(); }
 // kLanes values, already whole numbers in [-127, 127].
@@ -59,33 +83,54 @@ inline void StoreCodes(int8_t* p, Vec rounded) {
 }
 #endif
 
-inline __m256i LoadHalf(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-inline __m256i BroadcastFour(const std::byte* p) {
+inline Bytes LoadBytes(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline void StoreBytes(std::byte* p, Bytes bytes) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes); }
+inline Bytes BroadcastFour(const std::byte* p) {
   int32_t four;
   std::memcpy(&four, p, sizeof(four));
   return _mm256_set1_epi32(four);
 }
-// A group's sums of x, whole and of the second half, as pairs of 16 bits in all lanes.
-inline __m256i MinusSums(const XGroup& group) {
-  int32_t both;
-  std::memcpy(&both, &group.minus_sum, sizeof(both));
-  return _mm256_set1_epi32(both);
+// Of fields of bytes: what comes from the neighbour is for the caller to mask.
+template <int kBits>
+inline Bytes ShiftRight(Bytes bytes) {
+  return _mm256_srli_epi16(bytes, kBits);
 }
-inline __m256 HalfFloats(const std::byte* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+template <int kBits>
+inline Bytes ShiftLeft(Bytes bytes) {
+  return _mm256_slli_epi16(bytes, kBits);
 }
-inline __m256i EightBytes(const std::byte* p) {
-  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+inline Bytes And(Bytes bytes, int mask) { return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask))); }
+inline Bytes Or(Bytes a, Bytes b) { return _mm256_or_si256(a, b); }
+inline Bytes FlipSigns(Bytes bytes) { return _mm256_xor_si256(bytes, _mm256_set1_epi8(static_cast<char>(0x80))); }
+inline Bytes InAllLanes(const int8_t (&bytes)[16]) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
 }
-inline __m256 SignedFloats(const std::byte* p) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
-}
+// Codes below 16 to the table's bytes.
+inline Bytes LookUp(const int8_t (&table)[16], Bytes codes) { return _mm256_shuffle_epi8(InAllLanes(table), codes); }
 
-inline __m256i And(__m256i bytes, int mask) {
-  return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask)));
+// Numbers of the rows of a part; bytes are unsigned.
+inline Ints BytesAt(const std::byte* p, int64_t part) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + part * 8)));
 }
-inline __m256i FlipSigns(__m256i bytes) { return _mm256_xor_si256(bytes, _mm256_set1_epi8(static_cast<char>(0x80))); }
-inline __m256i WidenPairs(__m256i pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+inline Floats ToFloats(Ints whole) { return _mm256_cvtepi32_ps(whole); }
+inline Floats SignedFloats(const std::byte* p, int64_t part) {
+  return ToFloats(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + part * 8))));
+}
+inline Floats HalfFloats(const std::byte* p, int64_t part) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + part * 16)));
+}
+inline Floats FloatsAt(const float* p, int64_t part) { return _mm256_loadu_ps(p + part * 8); }
+inline void StoreFloats(float* p, int64_t part, Floats floats) { _mm256_storeu_ps(p + part * 8, floats); }
+inline Floats AllLanes(float x) { return _mm256_set1_ps(x); }
+inline Floats Multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+inline Floats FusedMultiplyAdd(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
+inline void KeepInMemory(Floats& sum) { asm volatile("" : "+m"(sum)); }
+
+inline Ints AllInts(int32_t x) { return _mm256_set1_epi32(x); }
+inline Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+// A sum of high halves as that of numbers.
+inline Ints FromHighHalf(Ints sum) { return _mm256_slli_epi32(sum, 7); }
+inline Ints WidenPairs(Ints pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
 // sum + the products of unsigned bytes with signed ones, four to a lane: what AVX-VNNI does at once.
 inline __m256i DotBytes(__m256i sum, __m256i u, __m256i s) {
 #if defined(CAUSEWAY_ISA_AVX2_VNNI) && !defined(CAUSEWAY_EMULATE_VNNI)
@@ -97,6 +142,73 @@ inline __m256i DotBytes(__m256i sum, __m256i u, __m256i s) {
   return _mm256_add_epi32(sum, _mm256_add_epi32(odd, even));
 #endif
 }
+// Pairs of 16 bits: the former's sign goes to the latter.
+inline Ints MultiplySigned(Bytes weights, Bytes four) {
+  return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
+}
+// sum + a quad's products: in 32 bits, or in pairs of 16 where PairedQuads says so.
+template <bool kSigned>
+CAUSEWAY_INLINE Ints AddProducts(Ints sum, Bytes weights, Bytes four) {
+  if constexpr (kHasVnni) {
+    return DotBytes(sum, weights, four);
+  } else if constexpr (kSigned) {
+    return _mm256_add_epi32(sum, WidenPairs(MultiplySigned(weights, four)));
+  } else {
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, four));
+  }
+}
+// sum + the products of numbers of 15 bits.
+inline Ints AddLongProducts(Ints sum, Bytes high, Bytes low, Bytes four) {
+  const Ints of_high = _mm256_madd_epi16(MultiplySigned(high, four), _mm256_set1_epi16(128));
+  const Ints of_low = WidenPairs(_mm256_maddubs_epi16(low, four));
+  return _mm256_add_epi32(sum, _mm256_add_epi32(of_high, of_low));
+}
+// In its register: else g++ multiplies far ahead and stores the products.
+inline void KeepInRegister(Ints& sum) { asm volatile("" : "+v"(sum)); }
+
+// What is taken off the products of a group: zero points, or an offset, times the sum of x's codes or of half of them.
+template <int kLess>
+inline Ints ZerosAt(const std::byte* p, int64_t part) {
+  const Ints bytes = BytesAt(p, part);  // as pairs of 16 bits, the upper ones 0
+  return kLess == 0 ? bytes
+                    : _mm256_and_si256(_mm256_sub_epi32(bytes, AllInts(kLess)), AllInts(0xffff));
+}
+// The sums of x, whole and of the second half, as pairs of 16 bits in all lanes.
+inline __m256i MinusSums(const XGroup& group) {
+  int32_t both;
+  std::memcpy(&both, &group.minus_sum, sizeof(both));
+  return _mm256_set1_epi32(both);
+}
+inline Ints TimesMinusSum(Ints zeros, const XGroup& group) { return _mm256_madd_epi16(zeros, MinusSums(group)); }
+template <int kOffset>
+inline Ints TimesMinusSum(const XGroup& group) {
+  constexpr int kShift = __builtin_ctz(static_cast<unsigned>(kOffset)) - 3;
+  return _mm256_slli_epi32(AllInts(group.minus_eight_sums), kShift);
+}
+template <int kOffset, int kHalf>
+inline Ints TimesMinusHalf(const XGroup& group) {
+  constexpr int kBoth = kHalf == 0 ? (kOffset | -kOffset * 65536) : kOffset * 65536;
+  return _mm256_madd_epi16(MinusSums(group), AllInts(kBoth));
+}
+
+// Pairs of bytes, and lanes of 32 bits, as small floats are made of them.
+inline Bytes Xor(Bytes a, Bytes b) { return _mm256_xor_si256(a, b); }
+inline Bytes AndPairs(Bytes pairs, int16_t mask) { return _mm256_and_si256(pairs, _mm256_set1_epi16(mask)); }
+inline Bytes SubtractPairs(Bytes a, Bytes b) { return _mm256_sub_epi16(a, b); }
+template <int kBits>
+inline Bytes ShiftPairsRight(Bytes pairs) {  // signed
+  return _mm256_srai_epi16(pairs, kBits);
+}
+inline Bytes MultiplyRounded(Bytes a, Bytes b) { return _mm256_mulhrs_epi16(a, b); }  // (a * b + 2^14) >> 15
+inline Bytes InterleaveLower(Bytes a, Bytes b) { return _mm256_unpacklo_epi8(a, b); }
+inline Bytes InterleaveUpper(Bytes a, Bytes b) { return _mm256_unpackhi_epi8(a, b); }
+inline Bytes NarrowSigned(Bytes lower, Bytes upper) { return _mm256_packs_epi16(lower, upper); }
+inline Ints AndInts(Ints ints, int32_t mask) { return _mm256_and_si256(ints, _mm256_set1_epi32(mask)); }
+template <int kBits>
+inline Ints ShiftIntsLeft(Ints ints) {
+  return _mm256_slli_epi32(ints, kBits);
+}
+inline Floats FloatsOfBits(Ints bits) { return _mm256_castsi256_ps(bits); }
 
 }  // namespace
 }  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -1,68 +1,91 @@
-// The vector operations of int8_tile_avx512.h, and their spelling on SIMDe, which lacks VNNI and masked forms.
+// The integer tile with AVX-512 VNNI: a panel's sixteen rows are one register of four k of each, vpdpbusd adds their
+// products with a broadcast four of x. SIMDe lacks VNNI and masked forms: spelt out. Included by int8_codes.h only.
 #pragma once
 
 #include "kernels/cpu/vec.h"
+#include "kernels/packed.h"
 #include "kernels/quantized_x.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-using Sums = __m512;  // one panel's outputs of a row of x
+constexpr int kMaxHeight = 6;  // rows of x in a tile
+// Panels in a tile: about a dozen sums of integers keep the multipliers busy.
+constexpr int WidthOf(int height) { return height <= 2 ? 1 : height <= 4 ? 3 : 2; }
+
+constexpr int kParts = 1;
+constexpr bool kSignedBytes = false;      // weights are vpdpbusd's unsigned operand
+constexpr bool kStartsFromOffset = true;  // the integers: it is added to anyway
+constexpr bool kLongInTwoSums = true;
+constexpr bool kLongInTwoPasses = false;
+constexpr int PairedQuads(const PackedTraits&, bool) { return 0; }
+
+using Bytes = __m512i;
+using Ints = __m512i;
+using Floats = __m512;
+struct Sums {  // one panel's outputs of a row of x
+  Floats part[kParts];
+};
 using LaneMask = __mmask16;
 
 inline LaneMask MaskOf(int64_t valid) { return static_cast<LaneMask>((1U << valid) - 1); }
-inline void ClearSums(Sums& sums) { sums = _mm512_setzero_ps(); }
+inline void ClearSums(Sums& sums) { sums.part[0] = _mm512_setzero_ps(); }
 #if defined(CAUSEWAY_EMULATE_AVX512)
 // SIMDe lacks the masked forms: the mask's set bits are the first lanes.
 inline void AddBias(const float* p, LaneMask mask, Sums& sums) {
   float values[kLanes] = {};
   std::memcpy(values, p, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
-  sums = Add(sums, Load(values));
+  sums.part[0] = Add(sums.part[0], Load(values));
 }
 inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
   float values[kLanes];
-  Store(values, sums);
+  Store(values, sums.part[0]);
   std::memcpy(p, values, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
 }
-inline void StreamSums(float* p, const Sums& sums) { Store(p, sums); }
+inline void StreamSums(float* p, const Sums& sums) { Store(p, sums.part[0]); }
 inline void EndStreaming() {}
 #else
-inline void AddBias(const float* p, LaneMask mask, Sums& sums) { sums = Add(sums, _mm512_maskz_loadu_ps(mask, p)); }
+inline void AddBias(const float* p, LaneMask mask, Sums& sums) {
+  sums.part[0] = Add(sums.part[0], _mm512_maskz_loadu_ps(mask, p));
+}
 // Masked stores are slow, and most panels are whole.
 inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
   if (mask == 0xffff) {
-    _mm512_storeu_ps(p, sums);
+    _mm512_storeu_ps(p, sums.part[0]);
   } else {
-    _mm512_mask_storeu_ps(p, mask, sums);
+    _mm512_mask_storeu_ps(p, mask, sums.part[0]);
   }
 }
 // A whole panel's outputs past the caches, to a multiple of 64 bytes. Others may read them after EndStreaming.
-inline void StreamSums(float* p, const Sums& sums) { _mm512_stream_ps(p, sums); }
+inline void StreamSums(float* p, const Sums& sums) { _mm512_stream_ps(p, sums.part[0]); }
 inline void EndStreaming() { _mm_sfence(); }
 #endif
 
-inline __m512i LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
-inline __m512i BroadcastFour(const std::byte* p) {
+inline Bytes LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
+inline void StoreBytes(std::byte* p, Bytes bytes) { _mm512_storeu_si512(p, bytes); }
+inline Bytes BroadcastFour(const std::byte* p) {
   int32_t four;
   std::memcpy(&four, p, sizeof(four));
   return _mm512_set1_epi32(four);
 }
-// A group's sums of x, whole and of the second half, as pairs of 16 bits in all lanes.
-inline __m512i MinusSums(const XGroup& group) {
-  int32_t both;
-  std::memcpy(&both, &group.minus_sum, sizeof(both));
-  return _mm512_set1_epi32(both);
+// Of fields of bytes: what comes from the neighbour is for the caller to mask.
+template <int kBits>
+inline Bytes ShiftRight(Bytes bytes) {
+  return _mm512_srli_epi16(bytes, kBits);
 }
-inline __m512i And(__m512i bytes, int mask) {
-  return _mm512_and_si512(bytes, _mm512_set1_epi8(static_cast<char>(mask)));
+template <int kBits>
+inline Bytes ShiftLeft(Bytes bytes) {
+  return _mm512_slli_epi16(bytes, kBits);
 }
-// codes | (bits & mask)
-inline __m512i OrAnd(__m512i codes, __m512i bits, int mask) { return _mm512_or_si512(codes, And(bits, mask)); }
+inline Bytes And(Bytes bytes, int mask) { return _mm512_and_si512(bytes, _mm512_set1_epi8(static_cast<char>(mask))); }
+inline Bytes Or(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
+inline Bytes FlipSigns(Bytes bytes) { return _mm512_xor_si512(bytes, _mm512_set1_epi8(static_cast<char>(0x80))); }
+inline Bytes InAllLanes(const int8_t (&bytes)[16]) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+}
 // Codes below 16 to the table's bytes.
-inline __m512i LookUp(const int8_t (&table)[16], __m512i codes) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
-  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(bytes), codes);
-}
+inline Bytes LookUp(const int8_t (&table)[16], Bytes codes) { return _mm512_shuffle_epi8(InAllLanes(table), codes); }
+
 #if defined(CAUSEWAY_EMULATE_AVX512)
 inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) {
   alignas(64) int32_t sums[16];
@@ -87,26 +110,26 @@ inline __m512i MultiplyPairs(__m512i a, __m512i b) {
   }
   return _mm512_loadu_si512(sums);
 }
-inline __m512i SixteenSignedBytes(const std::byte* p) {
-  alignas(64) int32_t lanes[16];
-  for (int i = 0; i < 16; ++i) {
-    lanes[i] = static_cast<int8_t>(p[i]);
-  }
-  return _mm512_loadu_si512(lanes);
-}
-inline __m512i SixteenBytes(const std::byte* p) {
+inline Ints BytesAt(const std::byte* p, int64_t /*part*/) {
   alignas(64) int32_t lanes[16];
   for (int i = 0; i < 16; ++i) {
     lanes[i] = static_cast<int32_t>(p[i]);
   }
   return _mm512_loadu_si512(lanes);
 }
-inline Vec ToFloats(__m512i whole) {
+inline Floats ToFloats(Ints whole) {
   alignas(64) int32_t from[kLanes];
   float values[kLanes];
   _mm512_storeu_si512(from, whole);
   for (int i = 0; i < kLanes; ++i) {
     values[i] = static_cast<float>(from[i]);
+  }
+  return Load(values);
+}
+inline Floats SignedFloats(const std::byte* p, int64_t /*part*/) {
+  float values[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    values[i] = static_cast<float>(static_cast<int8_t>(p[i]));
   }
   return Load(values);
 }
@@ -118,21 +141,86 @@ inline void StoreCodes(int8_t* p, Vec rounded) {
   }
 }
 #else
-// As unsigned numbers.
-inline __m512i SixteenBytes(const std::byte* p) {
+// Numbers of the rows of a part; bytes are unsigned.
+inline Ints BytesAt(const std::byte* p, int64_t /*part*/) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-inline __m512i SixteenSignedBytes(const std::byte* p) {
-  return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+inline Floats ToFloats(Ints whole) { return _mm512_cvtepi32_ps(whole); }
+inline Floats SignedFloats(const std::byte* p, int64_t /*part*/) {
+  return ToFloats(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 // Pairs of 16 bits: the sum of both products, a lane of 32.
 inline __m512i MultiplyPairs(__m512i a, __m512i b) { return _mm512_madd_epi16(a, b); }
-inline Vec ToFloats(__m512i whole) { return _mm512_cvtepi32_ps(whole); }
 // kLanes values, already whole numbers in [-127, 127].
 inline void StoreCodes(int8_t* p, Vec rounded) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(ToInt(rounded)));
 }
 inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) { return _mm512_dpbusd_epi32(acc, u, s); }
+#endif
+
+inline Floats FloatsAt(const float* p, int64_t /*part*/) { return Load(p); }
+inline void StoreFloats(float* p, int64_t /*part*/, Floats floats) { Store(p, floats); }
+inline Floats HalfFloats(const std::byte* p, int64_t /*part*/) { return LoadF16(p); }
+inline Floats AllLanes(float x) { return Set1(x); }
+inline Floats Multiply(Floats a, Floats b) { return Mul(a, b); }
+inline Floats FusedMultiplyAdd(Floats a, Floats b, Floats sum) { return Fma(a, b, sum); }
+// Sums that are touched once in 128 products leave the registers to the others.
+inline void KeepInMemory(Floats& sum) { asm volatile("" : "+m"(sum)); }
+
+inline Ints AllInts(int32_t x) { return _mm512_set1_epi32(x); }
+inline Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+// A sum of high halves as that of numbers.
+inline Ints FromHighHalf(Ints sum) { return _mm512_slli_epi32(sum, 7); }
+template <bool kSigned>
+inline Ints AddProducts(Ints sum, Bytes weights, Bytes four) {
+  return DotBytes(sum, weights, four);
+}
+inline void KeepInRegister(Ints& /*sum*/) {}  // g++ does
+
+// What is taken off the products of a group: zero points, or an offset, times the sum of x's codes or of half of them.
+template <int kLess>
+inline Ints ZerosAt(const std::byte* p, int64_t part) {
+  static_assert(kLess == 0);
+  return BytesAt(p, part);
+}
+// The sums of x, whole and of the second half, as pairs of 16 bits in all lanes.
+inline __m512i MinusSums(const XGroup& group) {
+  int32_t both;
+  std::memcpy(&both, &group.minus_sum, sizeof(both));
+  return _mm512_set1_epi32(both);
+}
+inline Ints TimesMinusSum(Ints zeros, const XGroup& group) { return MultiplyPairs(zeros, MinusSums(group)); }
+template <int kOffset>
+inline Ints TimesMinusSum(const XGroup& group) {
+  constexpr int kShift = __builtin_ctz(static_cast<unsigned>(kOffset)) - 3;
+  const Ints eight_times = AllInts(group.minus_eight_sums);
+  return kShift == 0 ? eight_times : _mm512_slli_epi32(eight_times, kShift);
+}
+template <int kOffset, int kHalf>
+inline Ints TimesMinusHalf(const XGroup& group) {
+  constexpr int kBoth = kHalf == 0 ? (kOffset | -kOffset * 65536) : kOffset * 65536;
+  return MultiplyPairs(MinusSums(group), AllInts(kBoth));
+}
+
+#if !defined(CAUSEWAY_EMULATE_AVX512)
+// Pairs of bytes, and lanes of 32 bits, as small floats are made of them.
+inline Bytes Xor(Bytes a, Bytes b) { return _mm512_xor_si512(a, b); }
+inline Bytes AndPairs(Bytes pairs, int16_t mask) { return _mm512_and_si512(pairs, _mm512_set1_epi16(mask)); }
+inline Bytes SubtractPairs(Bytes a, Bytes b) { return _mm512_sub_epi16(a, b); }
+template <int kBits>
+inline Bytes ShiftPairsRight(Bytes pairs) {  // signed
+  return _mm512_srai_epi16(pairs, kBits);
+}
+inline Bytes MultiplyRounded(Bytes a, Bytes b) { return _mm512_mulhrs_epi16(a, b); }  // (a * b + 2^14) >> 15
+inline Bytes InterleaveLower(Bytes a, Bytes b) { return _mm512_unpacklo_epi8(a, b); }
+inline Bytes InterleaveUpper(Bytes a, Bytes b) { return _mm512_unpackhi_epi8(a, b); }
+inline Bytes NarrowSigned(Bytes lower, Bytes upper) { return _mm512_packs_epi16(lower, upper); }
+inline Ints AndInts(Ints ints, int32_t mask) { return _mm512_and_si512(ints, _mm512_set1_epi32(mask)); }
+template <int kBits>
+inline Ints ShiftIntsLeft(Ints ints) {
+  return _mm512_slli_epi32(ints, kBits);
+}
+inline Floats FloatsOfBits(Ints bits) { return _mm512_castsi512_ps(bits); }
 #endif
 
 }  // namespace

@@ -10,12 +10,9 @@
 #include "base/parallel_runs.h"
 #include "kernels/cpu/linear_tile.h"
 #include "kernels/cpu/ops.h"
-#if defined(CAUSEWAY_ISA_AVX512_VNNI)
-#include "kernels/cpu/int8_tile_avx512.h"
-#elif defined(CAUSEWAY_ISA_AVX2) || defined(CAUSEWAY_ISA_AVX512)
-#include "kernels/cpu/int8_tile_avx2.h"
-#elif defined(CAUSEWAY_ISA_NEON)
-#include "kernels/cpu/int8_tile_neon.h"
+#if defined(CAUSEWAY_ISA_AVX512_VNNI) || defined(CAUSEWAY_ISA_AVX2) || defined(CAUSEWAY_ISA_AVX512) || \
+    defined(CAUSEWAY_ISA_NEON)
+#include "kernels/cpu/int8_tile.h"
 #else
 #include "kernels/cpu/int8_tile_scalar.h"
 #endif
@@ -76,7 +73,7 @@ __attribute__((noinline)) void RunTile(const Job& job, const QuantizedX& x, int6
       }
     }
   }
-  const QuantizedX rows{x.Row(row), x.group, x.per_row, x.stride};
+  const QuantizedX rows{x.Row(row), x.shape, x.per_row, x.stride};
   AddGroups<kKind, R, C, kUnpacked>(panels, unpacked, job.shape, rows, ahead, sums);
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) {
     const int64_t first = (panel + r) * kPanelRows;
@@ -253,12 +250,12 @@ const WeightView& WeightOf(const WeightView* weight) { return *weight; }
 
 int64_t PanelsOf(const WeightView& weight) { return (weight.rows + kPanelRows - 1) / kPanelRows; }
 
-// Whether a weight is in panels and takes x in groups of this length.
-bool TakesGroups(const WeightView& weight, int64_t group) {
-  return weight.layout == WeightLayout::kPanels && XGroupOf(PackingOf(weight.format)) == group;
+// Whether a weight is in panels and takes x in groups of this shape.
+bool TakesGroups(const WeightView& weight, const XShape& shape) {
+  return weight.layout == WeightLayout::kPanels && XShapeOf(PackingOf(weight.format)) == shape;
 }
 
-// How a call falls into tasks: the targets that take x in groups of one length, each cut into stretches of panels.
+// How a call falls into tasks: the targets that take x in groups of one shape, each cut into stretches of panels.
 template <typename Target>
 class Split {
  public:
@@ -268,16 +265,16 @@ class Split {
     int64_t begin, end;
   };
 
-  Split(std::span<const Target> targets, int64_t group, int64_t m, const Stream& stream)
-      : targets_(targets), group_(group), threads_(stream.pool.threads()) {
+  Split(std::span<const Target> targets, const XShape& shape, int64_t m, const Stream& stream)
+      : targets_(targets), shape_(shape), threads_(stream.pool.threads()) {
     int64_t panels = 0;
     for (const Target& target : targets) {
-      if (TakesGroups(WeightOf(target), group)) {
+      if (TakesGroups(WeightOf(target), shape)) {
         panels += PanelsOf(WeightOf(target));
         columns_ = WeightOf(target).columns;
       }
     }
-    blocks_ = Blocks(m, stream.tuning.BlockRows(QuantizedX::StrideOf(columns_, group)));
+    blocks_ = Blocks(m, stream.tuning.BlockRows(QuantizedX::StrideOf(columns_, shape)));
     const int64_t width = blocks_[0].width;
     const int64_t share = panels / (threads_ * kTasksPerThread);
     task_panels_ = (share + width - 1) / width * width + (share == 0 ? width : 0);
@@ -315,11 +312,11 @@ class Split {
 
  private:
   int64_t TasksOf(const Target& target) const {
-    return TakesGroups(WeightOf(target), group_) ? (PanelsOf(WeightOf(target)) + task_panels_ - 1) / task_panels_ : 0;
+    return TakesGroups(WeightOf(target), shape_) ? (PanelsOf(WeightOf(target)) + task_panels_ - 1) / task_panels_ : 0;
   }
 
   std::span<const Target> targets_;
-  int64_t group_;
+  XShape shape_;
   int threads_;
   Blocks blocks_{1, 1};
   int64_t columns_ = 0;
@@ -327,14 +324,14 @@ class Split {
   int64_t tasks_ = 0;
 };
 
-// Runs the targets that take x in groups of `group`.
-void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
-  const Split<LinearTarget> split(args.targets, group, args.m, stream);
+// Runs the targets that take x in groups of this shape.
+void RunTargets(Stream& stream, const LinearArgs& args, const XShape& shape) {
+  const Split<LinearTarget> split(args.targets, shape, args.m, stream);
   if (split.tasks() == 0) {
     return;
   }
   const int64_t columns = split.columns();
-  const QuantizedX x = QuantizedX::In(stream.scratch.Shared(QuantizedX::Bytes(args.m, columns, group)), columns, group);
+  const QuantizedX x = QuantizedX::In(stream.scratch.Shared(QuantizedX::Bytes(args.m, columns, shape)), columns, shape);
   const auto quantize = [&](int64_t row, int) { QuantizeRow(args.x + row * args.x_stride, row, x); };
   if (args.m * columns < kSerialX) {
     for (int64_t row = 0; row < args.m; ++row) {
@@ -343,7 +340,7 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
   } else {
     stream.pool.ParallelFor(args.m, quantize);
   }
-  const Split<const WeightView*> next(args.next, group, args.m, stream);
+  const Split<const WeightView*> next(args.next, shape, args.m, stream);
   ParallelRuns(stream.pool, split.tasks(), [&](int64_t index, int worker) {
     const auto task = split[index];
     const bool ends = split.EndsRun(index, worker);
@@ -358,8 +355,9 @@ void RunTargets(Stream& stream, const LinearArgs& args, int64_t group) {
 }  // namespace
 
 void LinearPanels(Stream& stream, const LinearArgs& args) {
-  RunTargets(stream, args, kGroup);
-  RunTargets(stream, args, kGroup * kWideGroups);
+  RunTargets(stream, args, {kGroup, 1});
+  RunTargets(stream, args, {kGroup, kWideGroups});
+  RunTargets(stream, args, {kGroup * kWideGroups, 1});
 }
 
 }  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -23,10 +23,11 @@ inline Vec StoreRounded(const float* x, int64_t count, float inverse, int8_t* co
   return sum;
 }
 
-void QuantizeGroup(const float* x, int64_t count, std::byte* to) {
+// All that shares a scale; returns how many groups that are.
+int64_t QuantizeGroups(const float* x, const XShape& shape, std::byte* to) {
   Vec largest = Zero();
   Vec difference = Zero();
-  for (int64_t i = 0; i < count; i += kLanes) {
+  for (int64_t i = 0; i < shape.scale_values(); i += kLanes) {
     const Vec v = Load(x + i);
     largest = LargerMagnitude(v, largest);
     difference = DifferenceOf(v, difference);
@@ -34,24 +35,26 @@ void QuantizeGroup(const float* x, int64_t count, std::byte* to) {
   const float maximum = ReduceMax(largest);
   const bool finite = ReduceAdd(difference) == 0.0F;
   const float inverse = InverseXScale(maximum, finite);
-  auto* const codes = reinterpret_cast<int8_t*>(to);
-  int sums[2] = {};
-  if (inverse == 0.0F) {
-    std::memset(codes, 0, static_cast<size_t>(count));
-  } else {
-    for (int half = 0; half < 2; ++half) {
-      const int64_t first = half * count / 2;
-      sums[half] = static_cast<int>(ReduceAdd(StoreRounded(x + first, count / 2, inverse, codes + first)));
+  for (int64_t g = 0; g < shape.scale_groups; ++g, x += shape.group, to += shape.group_bytes()) {
+    auto* const codes = reinterpret_cast<int8_t*>(to);
+    int sums[2] = {};
+    if (inverse == 0.0F) {
+      std::memset(codes, 0, static_cast<size_t>(shape.group));
+    } else {
+      for (int half = 0; half < 2; ++half) {
+        const int64_t first = half * shape.group / 2;
+        sums[half] = static_cast<int>(ReduceAdd(StoreRounded(x + first, shape.group / 2, inverse, codes + first)));
+      }
     }
+    const XGroup group = shape.MakeGroup(XScale(maximum, finite), sums[0], sums[1]);
+    std::memcpy(to + shape.group, &group, sizeof(group));
   }
-  const XGroup group = MakeXGroup(maximum, finite, sums[0], sums[1]);
-  std::memcpy(to + count, &group, sizeof(group));
+  return shape.scale_groups;
 }
 
-// Four neighbouring groups of 32 as QuantizeGroup would, their reductions and divisions side by side. False: not done,
+// Four neighbouring groups of 32 as QuantizeGroups would, their reductions and divisions side by side. False: not done,
 // some value is not finite.
-bool QuantizeFour(const float* x, std::byte* to) {
-  constexpr int64_t kBytes = kGroup + static_cast<int64_t>(sizeof(XGroup));
+bool QuantizeFour(const float* x, const XShape& shape, std::byte* to) {
   Vec largest[4];
   Vec difference = Zero();
   for (int g = 0; g < 4; ++g) {
@@ -66,14 +69,17 @@ bool QuantizeFour(const float* x, std::byte* to) {
     return false;
   }
   float maxima[4];
-  float inverses[4];
   ReduceMax4(largest, maxima);
+  float inverses[4];
   for (int g = 0; g < 4; ++g) {
+    for (int other = 0; shape.scale_groups != 1 && other < 4; ++other) {
+      maxima[g] = maxima[g] > maxima[other] ? maxima[g] : maxima[other];
+    }
     inverses[g] = InverseXScale(maxima[g], true);  // 0: the codes become zeros
   }
   Vec sums[2][4];
   for (int g = 0; g < 4; ++g) {
-    auto* const codes = reinterpret_cast<int8_t*>(to + g * kBytes);
+    auto* const codes = reinterpret_cast<int8_t*>(to + g * shape.group_bytes());
     for (int64_t half = 0; half < 2; ++half) {
       const int64_t first = half * kGroup / 2;
       sums[half][g] = StoreRounded(x + g * kGroup + first, kGroup / 2, inverses[g], codes + first);
@@ -83,22 +89,25 @@ bool QuantizeFour(const float* x, std::byte* to) {
   ReduceAdd4(sums[0], halves[0]);
   ReduceAdd4(sums[1], halves[1]);
   for (int g = 0; g < 4; ++g) {
-    const XGroup group = MakeXGroup(maxima[g], true, static_cast<int>(halves[0][g]), static_cast<int>(halves[1][g]));
-    std::memcpy(to + g * kBytes + kGroup, &group, sizeof(group));
+    const XGroup group = shape.MakeGroup(XScale(maxima[g], true), static_cast<int>(halves[0][g]),
+                                         static_cast<int>(halves[1][g]));
+    std::memcpy(to + g * shape.group_bytes() + kGroup, &group, sizeof(group));
   }
   return true;
 }
 
 void QuantizeRow(const float* x, int64_t row, const QuantizedX& out) {
+  static_assert(kWideGroups == 4);
+  const XShape& shape = out.shape;
   std::byte* const to = out.Row(row);
   int64_t g = 0;
-  if (out.group == kGroup) {
-    while (g + 4 <= out.per_row && QuantizeFour(x + g * kGroup, to + g * out.group_bytes())) {
+  if (shape.group == kGroup) {
+    while (g + 4 <= out.per_row && QuantizeFour(x + g * kGroup, shape, to + g * shape.group_bytes())) {
       g += 4;
     }
   }
-  for (; g < out.per_row; ++g) {
-    QuantizeGroup(x + g * out.group, out.group, to + g * out.group_bytes());
+  while (g < out.per_row) {
+    g += QuantizeGroups(x + g * shape.group, shape, to + g * shape.group_bytes());
   }
 }
 

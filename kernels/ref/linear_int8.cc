@@ -10,7 +10,7 @@ namespace {
 
 struct Row {
   std::vector<int8_t> codes;
-  std::vector<float> scales;  // of each group
+  std::vector<float> scales;  // of as many values as share one
 };
 
 Row Quantize(const float* x, int64_t columns, int64_t group) {
@@ -26,7 +26,7 @@ Row Quantize(const float* x, int64_t columns, int64_t group) {
     for (int64_t i = first; i < first + group; ++i) {
       row.codes.push_back(static_cast<int8_t>(inverse == 0.0F ? 0.0F : std::nearbyint(x[i] * inverse)));
     }
-    row.scales.push_back(MakeXGroup(maximum, finite, 0, 0).scale);
+    row.scales.push_back(XScale(maximum, finite));
   }
   return row;
 }
@@ -54,7 +54,7 @@ void LinearPanels(Stream& stream, const LinearArgs& args) {
     if (target.weight.layout != WeightLayout::kPanels) {
       continue;
     }
-    const int64_t x_group = XGroupOf(PackingOf(target.weight.format));
+    const int64_t x_group = XShapeOf(PackingOf(target.weight.format)).scale_values();
     std::vector<Row> x;
     for (int64_t m = 0; m < args.m; ++m) {
       x.push_back(Quantize(args.x + m * args.x_stride, target.weight.columns, x_group));

@@ -1,0 +1,115 @@
+// Where a tile finds the numbers of a panel's groups: what they are scaled with, and what is taken off their codes.
+// Included by int8_dots.h only.
+#pragma once
+
+#include "kernels/cpu/int8_codes.h"
+
+namespace causeway::kernels::CAUSEWAY_ISA {
+namespace {
+
+// The numbers of a group, of the rows of a panel's register `part`. kMade: from what StoreUnpacked left.
+template <PackedKind kKind, bool kMade = false>
+struct PartParams {
+  static constexpr PackedTraits kTraits = TraitsOf(kKind);
+  static constexpr int kScales = kTraits.halves() ? 2 : 1;
+  static constexpr int kMinima = kTraits.half_minima() ? 2 : kTraits.minimum() ? 1 : 0;
+  const std::byte* params;
+  const std::byte* super;
+  const float* made;
+  int64_t part;
+
+  // Of all of the group, or of its half `half` where halves have their own.
+  CAUSEWAY_INLINE Floats Scale(int half) const {
+    if constexpr (kMade) {
+      return FloatsAt(made + half * kPanelRows, part);
+    } else if constexpr (kTraits.float_scale()) {
+      return FloatsAt(reinterpret_cast<const float*>(params), part);
+    } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
+      return Multiply(FloatsAt(reinterpret_cast<const float*>(super), part),
+                      E4M3Floats(params + half * kPanelRows, part));
+    } else if constexpr (kTraits.params == PackedParams::kHalvesZero) {
+      return HalfFloats(params + half * kPanelRows * 2, part);
+    } else if constexpr (kTraits.supers()) {
+      return Multiply(HalfFloats(super, part), SignedFloats(params + half * kPanelRows, part));
+    } else {
+      return HalfFloats(params, part);
+    }
+  }
+  CAUSEWAY_INLINE Floats Minimum(int half) const {
+    if constexpr (kMade) {
+      return FloatsAt(made + (kScales + half) * kPanelRows, part);
+    } else if constexpr (kTraits.supers()) {
+      const Ints bytes = BytesAt(params + (kScales + half) * kPanelRows, part);
+      return Multiply(HalfFloats(super + kSuperBytes / 2, part), ToFloats(bytes));
+    } else if constexpr (kTraits.params == PackedParams::kHalvesZero) {
+      return Multiply(Scale(half), HalfFloats(params + (2 + half) * kPanelRows * 2, part));
+    } else {
+      return HalfFloats(params + kPanelRows * 2, part);
+    }
+  }
+  CAUSEWAY_INLINE void StoreUnpacked(float* to) const {
+    CAUSEWAY_UNROLL for (int i = 0; i < kScales; ++i) { StoreFloats(to + i * kPanelRows, part, Scale(i)); }
+    CAUSEWAY_UNROLL for (int i = 0; i < kMinima; ++i) {
+      StoreFloats(to + (kScales + i) * kPanelRows, part, Minimum(i));
+    }
+  }
+
+  // The sum of x's codes times what is to be taken off the weight's: an offset, or zero points.
+  template <int kHalf>
+  CAUSEWAY_INLINE Ints OffsetSum(const XGroup& group) const {
+    constexpr int kOffset = OffsetLeft(kTraits);
+    if constexpr (kTraits.zero()) {
+      return TimesMinusSum(ZerosAt<IsSigned(kTraits) ? 128 : 0>(params + kPanelRows * 4, part), group);
+    } else if constexpr (kOffset == 0) {
+      return AllInts(0);
+    } else if constexpr (kTraits.halves()) {
+      return TimesMinusHalf<kOffset, kHalf>(group);
+    } else {
+      return TimesMinusSum<kOffset>(group);
+    }
+  }
+};
+
+template <PackedKind kKind>
+void UnpackParams(const std::byte* params, const std::byte* super, std::byte* to) {
+  for (int64_t part = 0; part < kParts; ++part) {
+    PartParams<kKind>{params, super, nullptr, part}.StoreUnpacked(reinterpret_cast<float*>(to));
+  }
+}
+
+// Where what tiles read of a panel lies: as it is packed, or where it was unpacked.
+template <PackedKind kKind, bool kUnpacked>
+struct PanelParts {
+  static constexpr PackedTraits kTraits = TraitsOf(kKind);
+  static constexpr bool kCodesMade = kUnpacked && kTraits.unpacks_codes();
+  static constexpr bool kParamsMade = kUnpacked && kTraits.unpacks_params();
+  static constexpr int64_t kCodeBytes = kCodesMade ? kTraits.unpacked_code_bytes() : kTraits.code_bytes();
+  template <int P>
+  using Params = PartParams<kKind, kParamsMade>[P];
+
+  int64_t params, supers, made;
+  int param_shift, super_shift;
+
+  // Of panels of `groups` groups.
+  PanelParts(const PanelShape& shape, int64_t groups)
+      : params(shape.params),
+        supers(shape.supers),
+        made(groups * kTraits.unpacked_code_bytes()),
+        param_shift(ShiftOf(shape.param_groups)),
+        super_shift(ShiftOf(kTraits.supers() ? kSuperGroups : shape.super_groups)) {}
+
+  // Of group `g` of x.
+  CAUSEWAY_INLINE PartParams<kKind, kParamsMade> ParamsAt(const std::byte* panel, const std::byte* unpacked, int64_t g,
+                                                          int64_t part) const {
+    const int64_t param_group = kTraits.float_scale() && !kTraits.wide ? g >> param_shift : g;
+    const std::byte* const numbers = kParamsMade ? unpacked + made + g * kTraits.unpacked_param_bytes() : nullptr;
+    return {panel + params + param_group * kTraits.param_bytes(), panel + supers + (g >> super_shift) * kSuperBytes,
+            reinterpret_cast<const float*>(numbers), part};
+  }
+
+ private:
+  static int ShiftOf(int64_t power) { return __builtin_ctzll(static_cast<uint64_t>(power)); }
+};
+
+}  // namespace
+}  // namespace causeway::kernels::CAUSEWAY_ISA
