@@ -1,4 +1,13 @@
 // Quads of a panel's groups as they are multiplied. Included by int8_params.h only.
+//
+// Beside its operations, int8_vec_*.h says of an instruction set
+//   kParts, kRegisters  registers that four k of a panel's sixteen rows take, and all there are
+//   kSignedBytes        bytes and numbers of tables are multiplied as signed numbers
+//   kStartsFromOffset   sums of products start from what the offset takes off: it costs nothing there
+//   PairedQuads         quads whose products add up in pairs of 16 bits; 0: all do in 32
+//   kLongInTwoSums      halves of long numbers are multiplied side by side, in sums of their own
+//   kLongInTwoPasses    or one after the other, in one sum; else AddLongProducts takes both
+//   kMaxHeight, WidthOf how many rows of x and panels a tile has
 #pragma once
 
 #include <utility>

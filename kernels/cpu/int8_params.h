@@ -59,7 +59,7 @@ struct PartParams {
   CAUSEWAY_INLINE Ints OffsetSum(const XGroup& group) const {
     constexpr int kOffset = OffsetLeft(kTraits);
     if constexpr (kTraits.zero()) {
-      return TimesMinusSum(ZerosAt<IsSigned(kTraits) ? 128 : 0>(params + kPanelRows * 4, part), group);
+      return TimesMinusSum(ZerosAt < IsSigned(kTraits) ? 128 : 0 > (params + kPanelRows * 4, part), group);
     } else if constexpr (kOffset == 0) {
       return AllInts(0);
     } else if constexpr (kTraits.halves()) {

@@ -1,5 +1,5 @@
-// The integer tile: R panels times C rows of x. A panel's sixteen rows, four k of each, take kParts registers, and so do
-// their sums; registers of all panels of a tile are its parts. What differs between instruction sets is the vector
+// The integer tile: R panels times C rows of x. A panel's sixteen rows, four k of each, take kParts registers, and so
+// do their sums; registers of all panels of a tile are its parts. What differs between instruction sets is the vector
 // operations of int8_vec_*.h, and there how many panels and rows of x a tile takes. Included by linear_int8.cc only.
 #pragma once
 
@@ -11,7 +11,8 @@ namespace {
 
 constexpr bool kCanUnpack = true;
 
-// sums += what was scaled with the weight's scales, scaled with that of x.
+// sums += what was scaled with the weight's scales, scaled with that of x. Where a tile has more of them than
+// registers, the sums, touched once in 128 products, leave those to the others.
 template <int P, int C>
 CAUSEWAY_INLINE void JoinScales(const Floats (&scaled)[P][C], const XGroup* const (&groups)[C],
                                 Sums (&sums)[P / kParts][C]) {
@@ -20,7 +21,9 @@ CAUSEWAY_INLINE void JoinScales(const Floats (&scaled)[P][C], const XGroup* cons
     CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
       Floats& sum = sums[p / kParts][c].part[p % kParts];
       sum = FusedMultiplyAdd(scaled[p][c], x_scale, sum);
-      KeepInMemory(sum);
+      if constexpr (3 * P * C > kRegisters) {
+        asm volatile("" : "+m"(sum));
+      }
     }
   }
 }

@@ -2,11 +2,9 @@
 // read of x. Included by int8_codes.h only.
 #pragma once
 
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/int8_sums_avx2.h"
 #include "kernels/packed.h"
 #include "kernels/quantized_x.h"
-
-#include <immintrin.h>
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
@@ -19,10 +17,9 @@ constexpr bool kHasVnni = false;
 constexpr int kMaxHeight = 6;                                                        // rows of x in a tile
 constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1; }  // panels in a tile
 
-constexpr int kParts = 2;
 // Without VNNI, products of codes of up to six bits add up in 16 bits over a few quads (31 * 2 * 127 * 4 < 32768);
-// longer ones give the sign of the weight to x, so that the unsigned operand is |code| <= 128 and a pair fits (2 * 128 *
-// 127 < 32768). With it all codes are unsigned and add up in 32 bits, from the offset on, which is added anyway.
+// longer ones give the sign of the weight to x, so that the unsigned operand is |code| <= 128 and a pair fits (2 * 128
+// * 127 < 32768). With it all codes are unsigned and add up in 32 bits, from the offset on, which is added anyway.
 constexpr bool kSignedBytes = !kHasVnni;
 constexpr bool kStartsFromOffset = kHasVnni;
 constexpr bool kLongInTwoSums = false;
@@ -33,55 +30,6 @@ constexpr int PairedQuads(const PackedTraits& traits, bool is_signed) {
 
 using Bytes = __m256i;
 using Ints = __m256i;
-using Floats = __m256;
-struct Sums {  // one panel's outputs of a row of x
-  Floats part[kParts];
-};
-using LaneMask = int64_t;  // how many of a panel's rows there are
-
-inline LaneMask MaskOf(int64_t valid) { return valid; }
-inline void ClearSums(Sums& sums) { sums.part[0] = sums.part[1] = _mm256_setzero_ps(); }
-inline void AddBias(const float* p, LaneMask valid, Sums& sums) {
-  alignas(32) float values[kPanelRows] = {};
-  std::memcpy(values, p, static_cast<size_t>(valid) * sizeof(float));
-  sums.part[0] = _mm256_add_ps(sums.part[0], _mm256_load_ps(values));
-  sums.part[1] = _mm256_add_ps(sums.part[1], _mm256_load_ps(values + 8));
-}
-inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
-  alignas(32) float values[kPanelRows];
-  float* const to = valid < kPanelRows ? values : p;
-  _mm256_storeu_ps(to, sums.part[0]);
-  _mm256_storeu_ps(to + 8, sums.part[1]);
-  if (valid < kPanelRows) {
-    std::memcpy(p, values, static_cast<size_t>(valid) * sizeof(float));
-  }
-}
-// A whole panel's outputs past the caches, to a multiple of 64 bytes. Others may read them after EndStreaming.
-inline void StreamSums(float* p, const Sums& sums) {
-  _mm256_stream_ps(p, sums.part[0]);
-  _mm256_stream_ps(p + 8, sums.part[1]);
-}
-inline void EndStreaming() { _mm_sfence(); }
-// kLanes values, already whole numbers in [-127, 127].
-#if defined(CAUSEWAY_EMULATE_AVX512)
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  float values[kLanes];
-  Store(values, rounded);
-  for (int i = 0; i < kLanes; ++i) {
-    p[i] = static_cast<int8_t>(values[i]);
-  }
-}
-#elif defined(CAUSEWAY_ISA_AVX512)
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(rounded)));
-}
-#else
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  const __m256i whole = _mm256_cvtps_epi32(rounded);
-  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
-}
-#endif
 
 inline Bytes LoadBytes(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline void StoreBytes(std::byte* p, Bytes bytes) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes); }
@@ -124,7 +72,6 @@ inline void StoreFloats(float* p, int64_t part, Floats floats) { _mm256_storeu_p
 inline Floats AllLanes(float x) { return _mm256_set1_ps(x); }
 inline Floats Multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 inline Floats FusedMultiplyAdd(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
-inline void KeepInMemory(Floats& sum) { asm volatile("" : "+m"(sum)); }
 
 inline Ints AllInts(int32_t x) { return _mm256_set1_epi32(x); }
 inline Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
@@ -170,8 +117,7 @@ inline void KeepInRegister(Ints& sum) { asm volatile("" : "+v"(sum)); }
 template <int kLess>
 inline Ints ZerosAt(const std::byte* p, int64_t part) {
   const Ints bytes = BytesAt(p, part);  // as pairs of 16 bits, the upper ones 0
-  return kLess == 0 ? bytes
-                    : _mm256_and_si256(_mm256_sub_epi32(bytes, AllInts(kLess)), AllInts(0xffff));
+  return kLess == 0 ? bytes : _mm256_and_si256(_mm256_sub_epi32(bytes, AllInts(kLess)), AllInts(0xffff));
 }
 // The sums of x, whole and of the second half, as pairs of 16 bits in all lanes.
 inline __m256i MinusSums(const XGroup& group) {

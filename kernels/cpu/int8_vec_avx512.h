@@ -2,7 +2,7 @@
 // products with a broadcast four of x. SIMDe lacks VNNI and masked forms: spelt out. Included by int8_codes.h only.
 #pragma once
 
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/int8_sums_avx512.h"
 #include "kernels/packed.h"
 #include "kernels/quantized_x.h"
 
@@ -13,7 +13,6 @@ constexpr int kMaxHeight = 6;  // rows of x in a tile
 // Panels in a tile: about a dozen sums of integers keep the multipliers busy.
 constexpr int WidthOf(int height) { return height <= 2 ? 1 : height <= 4 ? 3 : 2; }
 
-constexpr int kParts = 1;
 constexpr bool kSignedBytes = false;      // weights are vpdpbusd's unsigned operand
 constexpr bool kStartsFromOffset = true;  // the integers: it is added to anyway
 constexpr bool kLongInTwoSums = true;
@@ -22,44 +21,6 @@ constexpr int PairedQuads(const PackedTraits&, bool) { return 0; }
 
 using Bytes = __m512i;
 using Ints = __m512i;
-using Floats = __m512;
-struct Sums {  // one panel's outputs of a row of x
-  Floats part[kParts];
-};
-using LaneMask = __mmask16;
-
-inline LaneMask MaskOf(int64_t valid) { return static_cast<LaneMask>((1U << valid) - 1); }
-inline void ClearSums(Sums& sums) { sums.part[0] = _mm512_setzero_ps(); }
-#if defined(CAUSEWAY_EMULATE_AVX512)
-// SIMDe lacks the masked forms: the mask's set bits are the first lanes.
-inline void AddBias(const float* p, LaneMask mask, Sums& sums) {
-  float values[kLanes] = {};
-  std::memcpy(values, p, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
-  sums.part[0] = Add(sums.part[0], Load(values));
-}
-inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
-  float values[kLanes];
-  Store(values, sums.part[0]);
-  std::memcpy(p, values, static_cast<size_t>(__builtin_popcount(mask)) * sizeof(float));
-}
-inline void StreamSums(float* p, const Sums& sums) { Store(p, sums.part[0]); }
-inline void EndStreaming() {}
-#else
-inline void AddBias(const float* p, LaneMask mask, Sums& sums) {
-  sums.part[0] = Add(sums.part[0], _mm512_maskz_loadu_ps(mask, p));
-}
-// Masked stores are slow, and most panels are whole.
-inline void StoreSums(float* p, LaneMask mask, const Sums& sums) {
-  if (mask == 0xffff) {
-    _mm512_storeu_ps(p, sums.part[0]);
-  } else {
-    _mm512_mask_storeu_ps(p, mask, sums.part[0]);
-  }
-}
-// A whole panel's outputs past the caches, to a multiple of 64 bytes. Others may read them after EndStreaming.
-inline void StreamSums(float* p, const Sums& sums) { _mm512_stream_ps(p, sums.part[0]); }
-inline void EndStreaming() { _mm_sfence(); }
-#endif
 
 inline Bytes LoadBytes(const std::byte* p) { return _mm512_loadu_si512(p); }
 inline void StoreBytes(std::byte* p, Bytes bytes) { _mm512_storeu_si512(p, bytes); }
@@ -133,13 +94,6 @@ inline Floats SignedFloats(const std::byte* p, int64_t /*part*/) {
   }
   return Load(values);
 }
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  float values[kLanes];
-  Store(values, rounded);
-  for (int i = 0; i < kLanes; ++i) {
-    p[i] = static_cast<int8_t>(values[i]);
-  }
-}
 #else
 // Numbers of the rows of a part; bytes are unsigned.
 inline Ints BytesAt(const std::byte* p, int64_t /*part*/) {
@@ -151,10 +105,6 @@ inline Floats SignedFloats(const std::byte* p, int64_t /*part*/) {
 }
 // Pairs of 16 bits: the sum of both products, a lane of 32.
 inline __m512i MultiplyPairs(__m512i a, __m512i b) { return _mm512_madd_epi16(a, b); }
-// kLanes values, already whole numbers in [-127, 127].
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(ToInt(rounded)));
-}
 inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) { return _mm512_dpbusd_epi32(acc, u, s); }
 #endif
 
@@ -164,8 +114,6 @@ inline Floats HalfFloats(const std::byte* p, int64_t /*part*/) { return LoadF16(
 inline Floats AllLanes(float x) { return Set1(x); }
 inline Floats Multiply(Floats a, Floats b) { return Mul(a, b); }
 inline Floats FusedMultiplyAdd(Floats a, Floats b, Floats sum) { return Fma(a, b, sum); }
-// Sums that are touched once in 128 products leave the registers to the others.
-inline void KeepInMemory(Floats& sum) { asm volatile("" : "+m"(sum)); }
 
 inline Ints AllInts(int32_t x) { return _mm512_set1_epi32(x); }
 inline Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }

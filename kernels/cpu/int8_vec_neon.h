@@ -2,7 +2,7 @@
 // signed bytes and add up in 32 bits, from what the weights' offset takes off on. Included by int8_codes.h only.
 #pragma once
 
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/int8_sums_neon.h"
 #include "kernels/packed.h"
 #include "kernels/quantized_x.h"
 
@@ -12,7 +12,6 @@ namespace {
 constexpr int kMaxHeight = 4;                                      // rows of x in a tile: 16 of 32 registers add up
 constexpr int WidthOf(int height) { return height == 1 ? 2 : 1; }  // panels in a tile: eight chains for one row
 
-constexpr int kParts = 4;
 constexpr bool kSignedBytes = true;  // codes of at most six bits are signed numbers as they are
 constexpr bool kStartsFromOffset = true;
 constexpr bool kLongInTwoSums = false;
@@ -21,40 +20,6 @@ constexpr int PairedQuads(const PackedTraits&, bool) { return 0; }
 
 using Bytes = uint8x16_t;
 using Ints = int32x4_t;
-using Floats = float32x4_t;
-struct Sums {  // one panel's outputs of a row of x
-  Floats part[kParts];
-};
-using LaneMask = int64_t;  // how many of a panel's rows there are
-
-inline LaneMask MaskOf(int64_t valid) { return valid; }
-inline void ClearSums(Sums& sums) {
-  CAUSEWAY_UNROLL for (int i = 0; i < kParts; ++i) { sums.part[i] = vdupq_n_f32(0.0F); }
-}
-inline void AddBias(const float* p, LaneMask valid, Sums& sums) {
-  float values[kPanelRows] = {};
-  std::memcpy(values, p, static_cast<size_t>(valid) * sizeof(float));
-  CAUSEWAY_UNROLL for (int i = 0; i < kParts; ++i) {
-    sums.part[i] = vaddq_f32(sums.part[i], vld1q_f32(values + i * 4));
-  }
-}
-inline void StoreSums(float* p, LaneMask valid, const Sums& sums) {
-  float values[kPanelRows];
-  float* const to = valid < kPanelRows ? values : p;
-  CAUSEWAY_UNROLL for (int i = 0; i < kParts; ++i) { vst1q_f32(to + i * 4, sums.part[i]); }
-  if (valid < kPanelRows) {
-    std::memcpy(p, values, static_cast<size_t>(valid) * sizeof(float));
-  }
-}
-// Long runs of stores go past the caches on their own.
-inline void StreamSums(float* p, const Sums& sums) { StoreSums(p, kPanelRows, sums); }
-inline void EndStreaming() {}
-// kLanes values, already whole numbers in [-127, 127].
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  const int16x4_t low = vmovn_s32(vcvtq_s32_f32(rounded.low));
-  const int16x4_t high = vmovn_s32(vcvtq_s32_f32(rounded.high));
-  vst1_s8(p, vmovn_s16(vcombine_s16(low, high)));
-}
 
 inline const uint8_t* AsBytes(const std::byte* p) { return reinterpret_cast<const uint8_t*>(p); }
 inline Bytes LoadBytes(const std::byte* p) { return vld1q_u8(AsBytes(p)); }
@@ -100,7 +65,6 @@ inline void StoreFloats(float* p, int64_t part, Floats floats) { vst1q_f32(p + p
 inline Floats AllLanes(float x) { return vdupq_n_f32(x); }
 inline Floats Multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
 inline Floats FusedMultiplyAdd(Floats a, Floats b, Floats sum) { return vfmaq_f32(sum, a, b); }
-inline void KeepInMemory(Floats& /*sum*/) {}  // there are registers enough
 
 inline Ints AllInts(int32_t x) { return vdupq_n_s32(x); }
 inline Ints AddInts(Ints a, Ints b) { return vaddq_s32(a, b); }

@@ -2,8 +2,9 @@
 // add up exactly as integers inside a group of x, groups as float32.
 //
 // The order of every output's sum, whatever the batch: from zero, groups ascending, each one fused multiply-add of the
-// group's integer with (weight scale * x scale), then one that takes the minimum off; then the bias. Where halves of a
-// group have their own scales: of both integers, each times its scale, their sum with x scale, then both minima.
+// group's integer with (weight scale * x scale), then one that takes the minimum off; then the bias. Where a scale of x
+// meets several of the weight (of halves of a group, of the groups of a super-block): each integer times the weight's
+// scale, less its minimum, adds up so on its own, from zero, and one fused multiply-add with the scale of x joins it.
 //
 // A few panels stay in the near caches while all rows of x pass, and the ones behind them come from memory. Each thread
 // reads a stretch of its own from front to end.

@@ -89,8 +89,8 @@ bool QuantizeFour(const float* x, const XShape& shape, std::byte* to) {
   ReduceAdd4(sums[0], halves[0]);
   ReduceAdd4(sums[1], halves[1]);
   for (int g = 0; g < 4; ++g) {
-    const XGroup group = shape.MakeGroup(XScale(maxima[g], true), static_cast<int>(halves[0][g]),
-                                         static_cast<int>(halves[1][g]));
+    const XGroup group =
+        shape.MakeGroup(XScale(maxima[g], true), static_cast<int>(halves[0][g]), static_cast<int>(halves[1][g]));
     std::memcpy(to + g * shape.group_bytes() + kGroup, &group, sizeof(group));
   }
   return true;
