@@ -1,6 +1,6 @@
 // Small floats as integers and as scales. What a vector of e4m3 codes stands for, 32 times, is (mantissa * 2048 * power
 // + 16384) >> 15 (kernels/packed_numbers.h), which one instruction computes for pairs of bytes. Included by
-// int8_codes_*.h only.
+// int8_codes.h only.
 #pragma once
 
 #include "kernels/packed.h"
