@@ -265,6 +265,24 @@ TEST_P(PackedTest, IsCloseToFloatActivations) {
   }
 }
 
+// Beside a value 1000 times as large, under the same scale, one is rounded away; under a scale of its own it is not.
+TEST_P(PackedTest, ValuesOfXShareAScaleWhereTheirShapeSaysSo) {
+  constexpr int64_t kK = 256;
+  for (const FormatId id : PackedFormats()) {
+    const Weight& weight = MakeWeight(id, 19, kK);
+    for (const int64_t at : {31, 40, 127, 128, 255}) {
+      std::vector<float> x(kK, 0.0F);
+      x[0] = 1000.0F;
+      const auto without = Run(ops(), stream(), weight.panels, x, {}, 0, 1);
+      x[static_cast<size_t>(at)] = 1.0F;
+      const auto with = Run(ops(), stream(), weight.panels, x, {}, 0, 1);
+      EXPECT_EQ(with == without, at < XShapeOf(PackingOf(id)).scale_values()) << FormatOf(id).name << " k=" << at;
+    }
+  }
+  EXPECT_EQ(XShapeOf(PackingOf(FormatId::kQ8_0)).scale_values(), 32);
+  EXPECT_EQ(XShapeOf(PackingOf(FormatId::kQ6_K)).scale_values(), 128);
+}
+
 // One-hot rows: a code of 127 under the scale 1 / 127 of x gives back each weight.
 TEST_P(PackedTest, OneHotRowsGiveTheWeights) {
   for (const FormatId id : PackedFormats()) {
