@@ -83,7 +83,7 @@ struct PackedTraits {
     return params == PackedParams::kSixBit || params == PackedParams::kHalves || params == PackedParams::kHalvesMin;
   }
   // Whether kWideGroups groups of x share a scale: beside as many of the weight, or within super-blocks of 256, which
-  // everyone multiplies with x in groups of 256.
+  // llama.cpp and its forks multiply with x in groups of 256.
   constexpr bool wide_x() const { return wide || supers(); }
   // Whether one scale of x meets several of the weight: they are multiplied first, the scale of x then joins once.
   constexpr bool x_joins_late() const { return supers() || halves(); }
@@ -95,15 +95,13 @@ struct PackedTraits {
     return kPanelRows * kBytes[static_cast<int>(params)];
   }
 
-  // What takes so long to make of the packed bytes that many rows of x had better find it made (linear_int8.cc): codes
-  // that are small floats, and scales of bytes or of halves of a group.
-  constexpr bool unpacks_codes() const { return table == PackedTable::kE4M3; }
+  // What takes so long to make of the packed bytes that many rows of x had better find it made (linear_int8.cc): scales
+  // of bytes or of halves of a group, codes that are small floats, others by instruction set.
   constexpr bool unpacks_params() const { return supers() || halves(); }
+  constexpr bool small_floats() const { return table == PackedTable::kE4M3; }
   // Of a group then: quads as they are multiplied, of long numbers the high halves and then the low ones; float32
   // scales, then minima, of each half.
-  constexpr int64_t unpacked_code_bytes() const {
-    return unpacks_codes() ? kPanelRows * kGroup * (long_numbers() ? 2 : 1) : 0;
-  }
+  constexpr int64_t unpacked_code_bytes() const { return kPanelRows * kGroup * (long_numbers() ? 2 : 1); }
   constexpr int64_t unpacked_param_bytes() const {
     const bool minima = minimum() || half_minima();
     return unpacks_params() ? kPanelRows * int64_t{sizeof(float)} * (halves() ? 2 : 1) * (minima ? 2 : 1) : 0;

@@ -4,6 +4,7 @@
 //   kParts, kRegisters  registers that four k of a panel's sixteen rows take, and all there are
 //   kSignedBytes        bytes and numbers of tables are multiplied as signed numbers
 //   kStartsFromOffset   sums of products start from what the offset takes off: it costs nothing there
+//   kUnpacksFields      codes that share a byte are worth unpacking for many rows of x
 //   PairedQuads         quads whose products add up in pairs of 16 bits; 0: all do in 32
 //   kLongInTwoSums      halves of long numbers are multiplied side by side, in sums of their own
 //   kLongInTwoPasses    or one after the other, in one sum; else AddLongProducts takes both
@@ -34,6 +35,11 @@ constexpr bool IsSigned(const PackedTraits& traits) {
 }
 // What is still to be taken off the codes then.
 constexpr int OffsetLeft(const PackedTraits& traits) { return IsSigned(traits) ? 0 : traits.offset; }
+
+// Whether many rows of x had better find the codes unpacked: those that are put together from two planes, in any case.
+constexpr bool UnpacksCodes(const PackedTraits& traits) {
+  return traits.small_floats() || traits.high_bits() > 0 || (kUnpacksFields && traits.bits < 8);
+}
 
 // The order that quads are taken in: low and high nibbles of the same bytes one after the other.
 constexpr int QuadAt(const PackedTraits& traits, int i) {

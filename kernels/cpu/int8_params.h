@@ -81,7 +81,7 @@ void UnpackParams(const std::byte* params, const std::byte* super, std::byte* to
 template <PackedKind kKind, bool kUnpacked>
 struct PanelParts {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
-  static constexpr bool kCodesMade = kUnpacked && kTraits.unpacks_codes();
+  static constexpr bool kCodesMade = kUnpacked && UnpacksCodes(kTraits);
   static constexpr bool kParamsMade = kUnpacked && kTraits.unpacks_params();
   static constexpr int64_t kCodeBytes = kCodesMade ? kTraits.unpacked_code_bytes() : kTraits.code_bytes();
   template <int P>
@@ -94,7 +94,7 @@ struct PanelParts {
   PanelParts(const PanelShape& shape, int64_t groups)
       : params(shape.params),
         supers(shape.supers),
-        made(groups * kTraits.unpacked_code_bytes()),
+        made(kCodesMade ? groups * kTraits.unpacked_code_bytes() : 0),
         param_shift(ShiftOf(shape.param_groups)),
         super_shift(ShiftOf(kTraits.supers() ? kSuperGroups : shape.super_groups)) {}
 

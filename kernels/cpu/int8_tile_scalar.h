@@ -138,6 +138,7 @@ inline float GroupProduct(const std::byte* codes, const RowParams& params, int o
 }
 
 constexpr bool kCanUnpack = false;
+constexpr bool UnpacksCodes(const PackedTraits&) { return false; }
 template <PackedKind kKind, int... kQuad>
 void UnpackCodes(const std::byte*, std::byte*, std::integer_sequence<int, kQuad...>) {}
 template <PackedKind kKind>

@@ -22,6 +22,7 @@ constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1
 // * 127 < 32768). With it all codes are unsigned and add up in 32 bits, from the offset on, which is added anyway.
 constexpr bool kSignedBytes = !kHasVnni;
 constexpr bool kStartsFromOffset = kHasVnni;
+constexpr bool kUnpacksFields = !kHasVnni;
 constexpr bool kLongInTwoSums = false;
 constexpr bool kLongInTwoPasses = kHasVnni;
 constexpr int PairedQuads(const PackedTraits& traits, bool is_signed) {

@@ -53,7 +53,8 @@ struct Job {
 // Of a panel, once unpacked.
 int64_t UnpackedBytes(const Job& job) {
   const PackedTraits& traits = TraitsOf(job.kind);
-  return job.target.weight.columns / kGroup * (traits.unpacked_code_bytes() + traits.unpacked_param_bytes());
+  const int64_t code_bytes = UnpacksCodes(traits) ? traits.unpacked_code_bytes() : 0;
+  return job.target.weight.columns / kGroup * (code_bytes + traits.unpacked_param_bytes());
 }
 
 // R panels from `panel` on times C rows of x from `row` on. All arguments travel in registers: read back from memory in
@@ -101,13 +102,11 @@ constexpr int kHeight = 2;
 constexpr int kHeight = kMaxHeight;  // rows of x in the highest tile
 #endif
 
-// Rows of x from which on panels are unpacked once for all of them: two tiles pay for codes, four for scales. Tiles are
-// then no lower than so much.
-constexpr int64_t UnpackedRows(const PackedTraits& traits) {
-  return traits.unpacks_codes() ? kHeight + 2 : 4 * kHeight;
-}
-constexpr int LeastUnpackedHeight(const PackedTraits& traits) { return kHeight - (traits.unpacks_codes() ? 2 : 1); }
-constexpr bool Unpacks(const PackedTraits& traits) { return traits.unpacks_codes() || traits.unpacks_params(); }
+// Rows of x from which on panels are unpacked once for all of them: two tiles pay for small floats, four for all else.
+// Tiles are then no lower than so much.
+constexpr int64_t UnpackedRows(const PackedTraits& traits) { return traits.small_floats() ? kHeight + 2 : 4 * kHeight; }
+constexpr int LeastUnpackedHeight(const PackedTraits& traits) { return kHeight - (traits.small_floats() ? 2 : 1); }
+constexpr bool Unpacks(const PackedTraits& traits) { return UnpacksCodes(traits) || traits.unpacks_params(); }
 
 // Tiles of one kind and height: by their width, from 1 to kMaxWidth; null: a width that height is not run with.
 constexpr int kMaxWidth = 4;
@@ -142,7 +141,7 @@ struct KindCode {
 template <PackedKind kKind>
 void UnpackPanel(const std::byte* panel, const PanelShape& shape, int64_t groups, std::byte* to) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
-  if constexpr (kTraits.unpacks_codes()) {
+  if constexpr (UnpacksCodes(kTraits)) {
     for (int64_t g = 0; g < groups; ++g, to += kTraits.unpacked_code_bytes()) {
       UnpackCodes<kKind>(panel + g * kTraits.code_bytes(), to, std::make_integer_sequence<int, kQuads>());
     }
