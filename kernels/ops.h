@@ -57,7 +57,7 @@ struct LinearArgs {
   int64_t x_stride;
   int64_t m;
   std::span<const LinearTarget> targets;
-  // What the next call will multiply, if it is known: threads that wait meanwhile bring the beginning near.
+  // A hint: what the next call will multiply. Of weights in panels, threads that wait bring the beginning near.
   std::span<const WeightView* const> next = {};
 };
 

@@ -8,7 +8,6 @@
 #include <charconv>
 #include <cmath>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
