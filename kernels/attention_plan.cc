@@ -176,9 +176,16 @@ AttentionPlan PlanAttention(const AttentionArgs& args, int threads, Scratch& scr
   }
   for (AttentionTile& tile : all.first(split)) {
     tile.task_heads = TaskHeads(args, tile, tile.partitions, threads);
-    tile.wave = std::min(tile.partitions, DivideUp(kTasksOfAThread * threads, tile.HeadTasks(args.layer.kv_heads)));
+    // Waves of nearly equal length: a short one behind the others would leave threads without work.
+    const int64_t least = DivideUp(kTasksOfAThread * threads, tile.HeadTasks(args.layer.kv_heads));
+    tile.wave = DivideUp(tile.partitions, std::max<int64_t>(1, tile.partitions / least));
   }
-  return {.split = all.first(split), .whole = all.subspan(split)};
+  int64_t whole_tasks = 0;
+  for (AttentionTile& tile : all.subspan(split)) {
+    tile.first_task = whole_tasks;
+    whole_tasks += tile.HeadTasks(args.layer.kv_heads);
+  }
+  return {.split = all.first(split), .whole = all.subspan(split), .whole_tasks = whole_tasks};
 }
 
 void GroupBySegments(std::span<KvSequence> sequences, int32_t first_group) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <span>
 
 #include "kernels/ops.h"
@@ -44,6 +45,7 @@ struct AttentionTile {
   int64_t rows = 0;        // of all pieces
   int64_t task_heads = 1;  // kv heads of a task
   int64_t wave = 0;        // of a split tile: partitions that run at once, before they are merged: bounds the scratch
+  int64_t first_task = 0;  // of a whole one: the number of its first task
 
   int64_t HeadTasks(int64_t kv_heads) const { return DivideUp(kv_heads, task_heads); }
 };
@@ -51,6 +53,13 @@ struct AttentionTile {
 struct AttentionPlan {
   std::span<const AttentionTile> split;  // each partition is a task: long tiles where there are few
   std::span<const AttentionTile> whole;
+  int64_t whole_tasks = 0;
+
+  // The tile of a whole one's task.
+  const AttentionTile& TileOf(int64_t task) const {
+    const auto starts_behind = [](int64_t of, const AttentionTile& tile) { return of < tile.first_task; };
+    return *std::prev(std::upper_bound(whole.begin(), whole.end(), task, starts_behind));
+  }
 };
 
 // `scratch.Plan` holds the result: valid until the next call.

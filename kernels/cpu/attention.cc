@@ -13,9 +13,10 @@
 // share (cascade). Each query still absorbs its blocks one by one in ascending order, so sharing shows in no bit.
 #include <algorithm>
 
+#include "base/parallel_runs.h"
 #include "kernels/attention_plan.h"
-#include "kernels/cpu/attention_ahead.h"
 #include "kernels/cpu/attention_block.h"
+#include "kernels/cpu/attention_reach.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/scratch.h"
 
@@ -213,28 +214,32 @@ BlockRows PrepareBlock(const CacheBlock& cached, const Dims& dims, int64_t head,
 // Takes queries over a sequence's positions.
 class BlockRunner {
  public:
-  BlockRunner(const AttentionArgs& args, const Dims& dims, const Workspace& work)
-      : args_(args), dims_(dims), work_(work), scale_(args) {}
+  // `asked`: someone has asked for the first block.
+  BlockRunner(const AttentionArgs& args, const Dims& dims, const Workspace& work, bool asked)
+      : args_(args), dims_(dims), work_(work), scale_(args), asked_(asked) {}
 
-  // Over positions [from, to); those behind, below `end`, are what this thread takes next.
-  void Run(const KvSequence& sequence, int64_t from, int64_t to, int64_t end, const Queries& queries) {
-    if (from >= to) {
+  // Over the positions of `reach`; `next` is what this thread goes over after them.
+  void Run(const Reach& reach, const Reach& next, const Queries& queries) {
+    if (reach.empty()) {
       return;
     }
+    CacheBlock block = reach.BlockAt(args_.layer, reach.first_block());
+    if (!asked_) {
+      BlockAhead(block, reach.kv_heads.count * dims_.head_bytes(), 1).Next().AskAll<1>();
+      asked_ = true;
+    }
     Pack(queries);
-    const auto block_at = [&](int64_t first, int64_t limit) {
-      return CacheBlock(args_.layer, sequence, queries.kv_heads.first, first, from, limit);
-    };
-    int64_t first = from / kBlock * kBlock;
-    for (CacheBlock block = block_at(first, to); first < to; first += kBlock) {
-      const CacheBlock next = block_at(first + kBlock, first + kBlock < to ? to : end);
-      BlockAhead ahead(next, queries.kv_heads.count * dims_.head_bytes(), Asks(queries));
+    for (bool goes_on = true; goes_on;) {
+      goes_on = block.first + kBlock < reach.to;
+      const Reach& from = goes_on ? reach : next;
+      const CacheBlock following = from.BlockAt(args_.layer, goes_on ? block.first + kBlock : next.first_block());
+      BlockAhead ahead(following, from.kv_heads.count * dims_.head_bytes(), Asks(queries));
       switch (args_.layer.format) {
         case KvFormat::kF16: Absorb<KvFormat::kF16>(block, queries, ahead); break;
         case KvFormat::kBF16: Absorb<KvFormat::kBF16>(block, queries, ahead); break;
         case KvFormat::kF32: Absorb<KvFormat::kF32>(block, queries, ahead); break;
       }
-      block = next;
+      block = following;
     }
   }
 
@@ -286,29 +291,24 @@ class BlockRunner {
   const Dims& dims_;
   const Workspace& work_;
   const ScoreScale scale_;
+  bool asked_;
   const float* const* packed_ = nullptr;
   int64_t packed_rows_ = 0;
 };
 
 // Runs a tile's queries over one partition: all of them over what they share, then each piece's over its own rest.
-// `goes_on`: this thread takes the next partition too.
+// This thread then goes over `next`.
 void RunPartition(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, int64_t partition,
-                  bool goes_on, BlockRunner& runner, const Queries& queries) {
-  const int64_t begin = partition * kAttentionPartition;
-  const int64_t end = begin + kAttentionPartition;
-  const auto run = [&](const KvSequence& sequence, int64_t from, int64_t last, const Queries& own) {
-    const int64_t to = std::min(end, last);
-    runner.Run(sequence, std::max(begin, from), to, goes_on ? last : to, own);
+                  const Reach& next, BlockRunner& runner, const Queries& queries) {
+  const auto run = [&](size_t index, const Queries& own) {
+    const Reach after = ReachFrom(args, tile, queries.kv_heads, partition, index + 1);
+    runner.Run(ReachOf(args, tile, queries.kv_heads, partition, index), after.empty() ? next : after, own);
   };
-  if (begin < tile.shared) {
-    const int64_t first = *std::min_element(queries.positions, queries.positions + queries.rows);
-    run(*tile.prefix, FirstKey(args, first), tile.shared, queries);
-  }
+  run(0, queries);
   Queries own = queries;
-  for (const AttentionPiece& piece : tile.pieces) {
-    own.rows = piece.end - piece.begin;
-    const int64_t first = std::max(tile.shared, FirstKey(args, own.positions[0]));
-    run(*piece.sequence, first, own.positions[own.rows - 1] + 1, own);
+  for (size_t i = 0; i < tile.pieces.size(); ++i) {
+    own.rows = tile.pieces[i].end - tile.pieces[i].begin;
+    run(i + 1, own);
     own.positions += own.rows;
     own.values += own.rows;
     own.states = own.states.From(own.rows * dims.group);
@@ -333,10 +333,15 @@ void WriteTile(const AttentionArgs& args, const Dims& dims, const AttentionTile&
   });
 }
 
-void RunTile(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, Heads kv_heads,
-             std::byte* memory) {
-  const Workspace work(memory, dims);
-  BlockRunner runner(args, dims, work);
+// The kv heads of the `part`-th of a tile's tasks.
+Heads HeadsOf(const AttentionArgs& args, const AttentionTile& tile, int64_t part) {
+  const int64_t first = part * tile.task_heads;
+  return {first, std::min(tile.task_heads, args.layer.kv_heads - first)};
+}
+
+// A tile that is not split, some kv heads; this thread then goes over `next`.
+void RunTile(const AttentionArgs& args, const Dims& dims, const AttentionTile& tile, Heads kv_heads, const Reach& next,
+             BlockRunner& runner, const Workspace& work) {
   int64_t positions[kAttentionTileRows];
   const float* values[kAttentionTileRows];
   const int64_t count = kv_heads.count * tile.rows * dims.group;
@@ -347,14 +352,15 @@ void RunTile(const AttentionArgs& args, const Dims& dims, const AttentionTile& t
     whole[query].Clear();
   }
   // The first partition needs no state of its own: merging with an empty one changes no bit.
-  RunPartition(args, dims, tile, tile.first_partition, true, runner, queries);
-  queries.states = part;
-  for (int64_t p = 1; p < tile.partitions; ++p) {
-    for (int64_t query = 0; query < count; ++query) {
+  for (int64_t p = 0; p < tile.partitions; ++p) {
+    for (int64_t query = 0; p > 0 && query < count; ++query) {
       part[query].Clear();
     }
-    RunPartition(args, dims, tile, tile.first_partition + p, true, runner, queries);
-    for (int64_t query = 0; query < count; ++query) {
+    queries.states = p == 0 ? whole : part;
+    const int64_t partition = tile.first_partition + p;
+    const Reach after = p + 1 < tile.partitions ? ReachFrom(args, tile, kv_heads, partition + 1, 0) : next;
+    RunPartition(args, dims, tile, partition, after, runner, queries);
+    for (int64_t query = 0; p > 0 && query < count; ++query) {
       whole[query].Merge(part[query]);
     }
   }
@@ -363,10 +369,21 @@ void RunTile(const AttentionArgs& args, const Dims& dims, const AttentionTile& t
   }
 }
 
-// The kv heads of the `part`-th of a tile's tasks.
-Heads HeadsOf(const AttentionArgs& args, const AttentionTile& tile, int64_t part) {
-  const int64_t first = part * tile.task_heads;
-  return {first, std::min(tile.task_heads, args.layer.kv_heads - first)};
+// Where tasks of whole tiles begin.
+Reach FirstReach(const AttentionArgs& args, const AttentionPlan& plan, int64_t task) {
+  const AttentionTile& tile = plan.TileOf(task);
+  return ReachFrom(args, tile, HeadsOf(args, tile, task - tile.first_task), tile.first_partition, 0);
+}
+
+void RunWhole(Stream& stream, const AttentionArgs& args, const Dims& dims, const AttentionPlan& plan) {
+  ParallelRuns(stream.pool, plan.whole_tasks, [&](int64_t task, int worker) {
+    const AttentionTile& tile = plan.TileOf(task);
+    const PlaceInRun place(task, plan.whole_tasks, stream.pool.threads());
+    const Workspace work(stream.scratch.Worker(worker, Workspace::Bytes(dims)), dims);
+    BlockRunner runner(args, dims, work, !place.first);
+    RunTile(args, dims, tile, HeadsOf(args, tile, task - tile.first_task),
+            place.last ? Reach{} : FirstReach(args, plan, task + 1), runner, work);
+  });
 }
 
 // A long tile where there are few: one task a partition, in waves that are merged before the next. States lie side by
@@ -384,19 +401,25 @@ void RunSplit(Stream& stream, const AttentionArgs& args, const Dims& dims, const
   }
   for (int64_t begin = 0; begin < tile.partitions; begin += wave) {
     const int64_t partitions = std::min(wave, tile.partitions - begin);
-    stream.pool.ParallelFor(tile.HeadTasks(kv_heads) * partitions, [&](int64_t task, int worker) {
+    const int64_t tasks = tile.HeadTasks(kv_heads) * partitions;
+    const auto reach_of = [&](int64_t task) {
+      return ReachFrom(args, tile, HeadsOf(args, tile, task / partitions),
+                       tile.first_partition + begin + task % partitions, 0);
+    };
+    ParallelRuns(stream.pool, tasks, [&](int64_t task, int worker) {
       const Heads heads = HeadsOf(args, tile, task / partitions);
       const int64_t p = task % partitions;
+      const PlaceInRun place(task, tasks, stream.pool.threads());
       const Workspace work(stream.scratch.Worker(worker, Workspace::Bytes(dims)), dims);
-      BlockRunner runner(args, dims, work);
+      BlockRunner runner(args, dims, work, !place.first);
       int64_t positions[kAttentionTileRows];
       const float* values[kAttentionTileRows];
       const States part = states.From((p * kv_heads + heads.first) * count);
       for (int64_t query = 0; query < heads.count * count; ++query) {
         part[query].Clear();
       }
-      RunPartition(args, dims, tile, tile.first_partition + begin + p, false, runner,
-                   FindQueries(args, dims, tile, heads, positions, values, part));
+      RunPartition(args, dims, tile, tile.first_partition + begin + p, place.last ? Reach{} : reach_of(task + 1),
+                   runner, FindQueries(args, dims, tile, heads, positions, values, part));
     });
     stream.pool.ParallelFor(kv_heads, [&](int64_t kv_head, int) {
       for (int64_t p = 0; p < partitions; ++p) {
@@ -418,15 +441,7 @@ void Attention(Stream& stream, const AttentionArgs& args) {
   for (const AttentionTile& tile : plan.split) {
     RunSplit(stream, args, dims, tile);
   }
-  // A tile has at most one task a kv head; those that it does not need are empty.
-  const auto tiles = static_cast<int64_t>(plan.whole.size());
-  stream.pool.ParallelFor(tiles * args.layer.kv_heads, [&](int64_t task, int worker) {
-    const AttentionTile& tile = plan.whole[static_cast<size_t>(task / args.layer.kv_heads)];
-    const Heads heads = HeadsOf(args, tile, task % args.layer.kv_heads);
-    if (heads.count > 0) {
-      RunTile(args, dims, tile, heads, stream.scratch.Worker(worker, Workspace::Bytes(dims)));
-    }
-  });
+  RunWhole(stream, args, dims, plan);
 }
 
 }  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -23,6 +23,9 @@ struct CacheBlock {
   RowRuns k;
   RowRuns v;
 
+  // No rows.
+  explicit CacheBlock(const KvLayerView& layer) : CacheBlock(layer, {}, 0, 0, 0, 0) {}
+
   // The block at `first`, of which positions [from, to) may be read.
   CacheBlock(const KvLayerView& layer, const KvSequence& sequence, int64_t kv_head, int64_t first_position,
              int64_t from, int64_t to)

@@ -6,24 +6,28 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-// What a tile asks memory for while it computes: `each` lines a group of x from `next` on; nothing by default. Into the
-// nearest cache where its own panels meet no second tile, for then there is room.
+// What a tile asks memory for while it computes: from `next` on `pace` lines, in fixed point, a group of x; nothing by
+// default. Rounded up to whole lines a group, a panel would be asked for in leaps with pauses between them: one row of
+// x read 1 to 2 % less. Into the nearest cache where its own panels meet no second tile, for then there is room.
 struct Ahead {
+  static constexpr int kFraction = 16;  // bits
+
   const std::byte* next = nullptr;
-  int32_t each = 0;
+  int32_t pace = 0;
   bool near = false;
+
+  const std::byte* Before(int64_t group) const { return next + (group * pace >> kFraction) * 64; }
 };
 static_assert(sizeof(Ahead) == 16);  // two registers
 
 CAUSEWAY_INLINE void AskAhead(const Ahead& ahead, int64_t group) {
-  const std::byte* const from = ahead.next + group * ahead.each * 64;
-  const std::byte* const end = from + ahead.each * int64_t{64};
+  const std::byte* const end = ahead.Before(group + 1);
   if (ahead.near) {
-    for (const std::byte* line = from; line < end; line += 64) {
+    for (const std::byte* line = ahead.Before(group); line < end; line += 64) {
       __builtin_prefetch(line, 0, 3);
     }
   } else {
-    for (const std::byte* line = from; line < end; line += 64) {
+    for (const std::byte* line = ahead.Before(group); line < end; line += 64) {
       __builtin_prefetch(line, 0, 2);
     }
   }

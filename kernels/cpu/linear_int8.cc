@@ -184,15 +184,22 @@ struct Stretch {
   int64_t bytes = 0;
 };
 
-// What a tile asks for of what comes next: its share of the lines, evenly over its groups.
+// What a tile asks for of what comes next: its share of the lines, evenly over its groups. Several tiles, which do not
+// wait for memory, take whole lines a group: a loop of always the same length.
 Ahead ShareOf(const Stretch& next, const QuantizedX& x, int64_t tile, int64_t tiles) {
   const int64_t lines = next.bytes / 64;
-  const int64_t each = (lines + tiles * x.per_row - 1) / (tiles * x.per_row);
-  const int64_t first = tile * x.per_row * each;
+  const int64_t groups = tiles * x.per_row;
+  const int64_t whole = int64_t{1} << Ahead::kFraction;
+  const int64_t pace = (lines * whole + groups - 1) / groups;
+  if (tiles == 1) {
+    return {next.data, static_cast<int32_t>(pace), true};
+  }
+  const int64_t rounded = (pace + whole - 1) / whole;
+  const int64_t first = tile * x.per_row * rounded;
   if (first >= lines) {  // others have asked for all, or there are none
     return {};
   }
-  return {next.data + first * 64, static_cast<int32_t>(each), tiles == 1};
+  return {next.data + first * 64, static_cast<int32_t>(rounded * whole), false};
 }
 
 // A few panels at a time over all rows of x; meanwhile the next ones come from memory, after the last ones `after`.
@@ -298,8 +305,7 @@ class Split {
     return {nullptr, 0, 0};
   }
   // What a worker begins with, once ParallelRuns has dealt tasks out.
-  Task FirstOf(int worker) const { return (*this)[tasks_ * worker / threads_]; }
-  bool EndsRun(int64_t task, int worker) const { return task + 1 == tasks_ * (worker + 1) / threads_; }
+  Task FirstOf(int worker) const { return (*this)[BeginOfRun(tasks_, RunsOf(threads_), worker % RunsOf(threads_))]; }
 
   Stretch StretchOf(const Task& task) const {
     if (task.target == nullptr) {
@@ -343,7 +349,7 @@ void RunTargets(Stream& stream, const LinearArgs& args, const XShape& shape) {
   const Split<const WeightView*> next(args.next, shape, args.m, stream);
   ParallelRuns(stream.pool, split.tasks(), [&](int64_t index, int worker) {
     const auto task = split[index];
-    const bool ends = split.EndsRun(index, worker);
+    const bool ends = PlaceInRun(index, split.tasks(), stream.pool.threads()).last;
     const Stretch after = ends ? next.StretchOf(next.FirstOf(worker)) : split.StretchOf(split[index + 1]);
     RunPanels(Job(*task.target, args.m), x, split.blocks(), task.begin, task.end, after, stream.scratch, worker);
     if (ends) {

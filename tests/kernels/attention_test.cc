@@ -434,8 +434,9 @@ TEST_P(AttentionTest, ALongCascadeIsSplitAndMergedInWaves) {
   if (ops().name == "ref") {
     GTEST_SKIP() << "the reference has nothing to split";
   }
-  const int64_t shared = 6800;  // 14 partitions; three threads and one kv head take 12 in a wave
-  CascadeBatch batch(ops(), stream(), {2, 1, 8, 0}, shared, {{0, shared, 1}, {0, shared + 500, 2}, {0, 7000, 1}});
+  const int64_t shared = 13600;  // 27 partitions; three threads and one kv head take at least 12 in a wave
+  CascadeBatch batch(ops(), stream(), {2, 1, 8, 0}, shared,
+                     {{0, shared, 1}, {0, shared + 500, 2}, {0, shared + 200, 1}});
   Scratch scratch(3);
   const AttentionPlan plan = PlanAttention(batch.Args(batch.aliases()), 3, scratch);
   ASSERT_EQ(plan.split.size(), 1U);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <numeric>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -51,6 +52,27 @@ TEST(ParallelRunsTest, CoverEveryTaskOnceAndGoOnWhereTheyStopped) {
           turns += of_one[i] < of_one[i - 1] ? 1 : 0;
         }
         EXPECT_LT(turns, threads);
+      }
+    }
+  }
+}
+
+// Of every run that is not empty one task is the first and one the last, and they are where a worker begins and ends.
+TEST(ParallelRunsTest, TasksKnowTheirPlaceInARun) {
+  for (const int threads : {1, 2, 3, 70}) {
+    for (const int64_t tasks : {1, 2, 5, 64, 1000}) {
+      const int runs = RunsOf(threads);
+      std::set<int64_t> begins, ends;
+      for (int run = 0; run < runs; ++run) {
+        if (BeginOfRun(tasks, runs, run) < BeginOfRun(tasks, runs, run + 1)) {
+          begins.insert(BeginOfRun(tasks, runs, run));
+          ends.insert(BeginOfRun(tasks, runs, run + 1) - 1);
+        }
+      }
+      for (int64_t task = 0; task < tasks; ++task) {
+        const PlaceInRun place(task, tasks, threads);
+        EXPECT_EQ(place.first, begins.contains(task)) << task << " of " << tasks << ", " << threads << " threads";
+        EXPECT_EQ(place.last, ends.contains(task)) << task << " of " << tasks << ", " << threads << " threads";
       }
     }
   }
