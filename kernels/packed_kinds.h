@@ -18,7 +18,7 @@ inline constexpr int64_t kSuperBytes = 64;
 enum class PackedParams : uint8_t {
   kScale,       // half: scale * (code - offset)
   kMinimum,     // two halves: scale * code - minimum
-  kSixBit,      // two bytes, signed and not: (d * scale) * (code - offset) - (dmin * minimum)
+  kSixBit,      // two bytes, signed and not: (d * scale) * (code - offset) - (dmin * minimum); of a table no minimum
   kHalves,      // two signed bytes, of the first and of the second sixteen k: (d * scale) * (code - offset)
   kHalvesMin,   // the same and two bytes: (d * scale) * code - (dmin * minimum)
   kZero,        // float32, and a byte: scale * (code - zero)
@@ -77,7 +77,9 @@ struct PackedTraits {
   constexpr bool half_minima() const {
     return params == PackedParams::kHalvesMin || params == PackedParams::kHalvesZero;
   }
-  constexpr bool minimum() const { return params == PackedParams::kMinimum || params == PackedParams::kSixBit; }
+  constexpr bool minimum() const {
+    return params == PackedParams::kMinimum || (params == PackedParams::kSixBit && table == PackedTable::kNone);
+  }
   // Whether bytes are multiplied with d (and dmin) of a super-block.
   constexpr bool supers() const {
     return params == PackedParams::kSixBit || params == PackedParams::kHalves || params == PackedParams::kHalvesMin;
@@ -99,13 +101,8 @@ struct PackedTraits {
   // of bytes or of halves of a group, codes that are small floats, others by instruction set.
   constexpr bool unpacks_params() const { return supers() || halves(); }
   constexpr bool small_floats() const { return table == PackedTable::kE4M3; }
-  // Of a group then: quads as they are multiplied, of long numbers the high halves and then the low ones; float32
-  // scales, then minima, of each half.
+  // Of a group then: quads as they are multiplied, of long numbers the high halves and then the low ones.
   constexpr int64_t unpacked_code_bytes() const { return kPanelRows * kGroup * (long_numbers() ? 2 : 1); }
-  constexpr int64_t unpacked_param_bytes() const {
-    const bool minima = minimum() || half_minima();
-    return unpacks_params() ? kPanelRows * int64_t{sizeof(float)} * (halves() ? 2 : 1) * (minima ? 2 : 1) : 0;
-  }
 };
 inline constexpr PackedTraits kPackedTraits[] = {
     {PackedKind::kNone, 8, PackedParams::kScale, 0},

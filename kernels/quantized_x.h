@@ -14,7 +14,10 @@ namespace causeway::kernels {
 // What follows the codes of a group: its scale, and its codes' sum as kernels need it to take a weight's offset, zero
 // point or minimum off.
 struct XGroup {
-  float scale;
+  union {
+    float scale;            // of all groups that share it, the last one's
+    int16_t minus_pair[2];  // of the others at even places: -sum, and that of the next one
+  };
   float minus_scaled_sum;     // scale * -sum; -sum, where groups share a scale
   int32_t minus_eight_sums;   // -8 * sum
   int16_t minus_sum;          // -sum
@@ -48,7 +51,10 @@ struct XShape {
   XGroup MakeGroup(float scale, int first_sum, int second_sum) const {
     const int minus_sum = -(first_sum + second_sum);
     const float of_sum = scale_groups == 1 ? scale : 1.0F;
-    return {scale, of_sum * static_cast<float>(minus_sum), 8 * minus_sum, static_cast<int16_t>(minus_sum),
+    return {{scale},
+            of_sum * static_cast<float>(minus_sum),
+            8 * minus_sum,
+            static_cast<int16_t>(minus_sum),
             static_cast<int16_t>(-second_sum)};
   }
 };

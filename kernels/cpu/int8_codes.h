@@ -5,6 +5,7 @@
 //   kSignedBytes        bytes and numbers of tables are multiplied as signed numbers
 //   kStartsFromOffset   sums of products start from what the offset takes off: it costs nothing there
 //   kUnpacksFields      codes that share a byte are worth unpacking for many rows of x
+//   kScalesIntegers     scales of super-blocks, whole numbers, are best multiplied with integers
 //   PairedQuads         quads whose products add up in pairs of 16 bits; 0: all do in 32
 //   kLongInTwoSums      halves of long numbers are multiplied side by side, in sums of their own
 //   kLongInTwoPasses    or one after the other, in one sum; else AddLongProducts takes both
@@ -35,6 +36,10 @@ constexpr bool IsSigned(const PackedTraits& traits) {
 }
 // What is still to be taken off the codes then.
 constexpr int OffsetLeft(const PackedTraits& traits) { return IsSigned(traits) ? 0 : traits.offset; }
+
+// Whether sums of products are multiplied with their scales as integers, which then add up over all that meets one
+// scale of x.
+constexpr bool ScalesIntegers(const PackedTraits& traits) { return kScalesIntegers && traits.supers(); }
 
 // Whether many rows of x had better find the codes unpacked: those that are put together from two planes, in any case.
 constexpr bool UnpacksCodes(const PackedTraits& traits) {

@@ -8,6 +8,14 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
+// Where a tile has more numbers than registers: those touched seldom leave them to the others.
+template <int kNumbers, typename Number>
+CAUSEWAY_INLINE void LeaveRegister([[maybe_unused]] Number& sum) {
+  if constexpr (kNumbers > kRegisters) {
+    asm volatile("" : "+m"(sum));
+  }
+}
+
 // The integers of P parts and C rows of x: of all that shares a scale of the weight.
 template <PackedKind kKind, int P, int C, bool kUnpacked>
 struct Dots {
@@ -20,8 +28,10 @@ struct Dots {
   static constexpr bool kTwoSums = kTraits.long_numbers() && kLongInTwoSums;
   // Quads whose products add up in pairs of 16 bits; 0: in 32 bits at once.
   static constexpr int kPairedQuads = PairedQuads(kTraits, IsSigned(kTraits));
+  static constexpr bool kScaled = ScalesIntegers(kTraits);
   Ints whole[P][C];
   Ints low[P][C];  // of long numbers' low halves, where those have sums of their own
+  Ints scales[P];  // as pairs of 16 bits, where integers are multiplied with them
 
   template <int kHalf>
   CAUSEWAY_INLINE void Start(const Params& params, const Groups& groups) {
@@ -48,11 +58,24 @@ struct Dots {
       }
       AddEach<kFirst, kLow>(codes, x, pairs, std::make_integer_sequence<int, kStep>());
       CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
-        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { whole[p][c] = AddInts(whole[p][c], WidenPairs(pairs[p][c])); }
+        CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { AddPairs(whole[p][c], pairs[p][c], p); }
       }
       if constexpr (kStep < kCount) {
         AddQuads<kFirst + kStep, kCount - kStep>(codes, x);
       }
+    }
+  }
+
+  // Of a group, times its scales or those of its halves.
+  CAUSEWAY_INLINE void SetScaled(const Codes& codes, const Rows& x, const Params& params) {
+    CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
+      scales[p] = ScalePairs(params[p], 0);
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { whole[p][c] = AllInts(0); }
+    }
+    AddQuads<0, kTraits.halves() ? kQuads / 2 : kQuads>(codes, x);
+    if constexpr (kTraits.halves()) {
+      CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) { scales[p] = ScalePairs(params[p], 1); }
+      AddQuads<kQuads / 2, kQuads / 2>(codes, x);
     }
   }
 
@@ -81,6 +104,14 @@ struct Dots {
   }
 
  private:
+  template <typename Pairs>
+  CAUSEWAY_INLINE void AddPairs(Ints& sum, const Pairs& pairs, int p) const {
+    if constexpr (kScaled) {
+      sum = AddInts(sum, MultiplyPairs(pairs, scales[p]));
+    } else {
+      sum = AddInts(sum, WidenPairs(pairs));
+    }
+  }
   template <bool kLow>
   CAUSEWAY_INLINE void AddWhole(const Codes& from, const Rows& x) {
     Codes codes;
@@ -109,6 +140,8 @@ struct Dots {
       CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
         if constexpr (kTraits.long_numbers() && !kLongInTwoSums && !kLongInTwoPasses) {
           to[p][c] = AddLongProducts(to[p][c], weights[p].high, weights[p].low, four);
+        } else if constexpr (kScaled && IsSigned(kTraits)) {
+          AddPairs(to[p][c], MultiplySigned(weights[p].high, four), p);
         } else {
           to[p][c] = AddProducts<IsSigned(kTraits)>(to[p][c], kLow ? weights[p].low : weights[p].high, four);
         }

@@ -7,21 +7,36 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
+// Scales and minima of a group, and whether it has a minimum or an offset to take off.
+constexpr int ScalesOf(const PackedTraits& traits) { return traits.halves() ? 2 : 1; }
+constexpr int MinimaOf(const PackedTraits& traits) { return traits.half_minima() ? 2 : traits.minimum() ? 1 : 0; }
+constexpr bool Takes(const PackedTraits& traits) { return MinimaOf(traits) != 0 || OffsetLeft(traits) != 0; }
+
+// What numbers of a group take where they are unpacked: vectors of four bytes for each row of a panel. float32 scales,
+// then minima, of each half; or ScalePairs of each half, then TakenPairs (int8_super.h).
+constexpr int64_t kMadeBytes = kPanelRows * int64_t{sizeof(float)};
+constexpr int64_t UnpackedParamBytes(const PackedTraits& traits) {
+  const int beside = ScalesIntegers(traits) ? (Takes(traits) ? 1 : 0) : MinimaOf(traits);
+  return traits.unpacks_params() ? kMadeBytes * (ScalesOf(traits) + beside) : 0;
+}
+
 // The numbers of a group, of the rows of a panel's register `part`. kMade: from what StoreUnpacked left.
 template <PackedKind kKind, bool kMade = false>
 struct PartParams {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
-  static constexpr int kScales = kTraits.halves() ? 2 : 1;
-  static constexpr int kMinima = kTraits.half_minima() ? 2 : kTraits.minimum() ? 1 : 0;
+  static constexpr int kScales = ScalesOf(kTraits);
+  static constexpr int kMinima = MinimaOf(kTraits);
+  static constexpr bool kIsMade = kMade;
+  static constexpr bool kTakes = Takes(kTraits);
   const std::byte* params;
   const std::byte* super;
-  const float* made;
+  const std::byte* made;
   int64_t part;
 
   // Of all of the group, or of its half `half` where halves have their own.
   CAUSEWAY_INLINE Floats Scale(int half) const {
     if constexpr (kMade) {
-      return FloatsAt(made + half * kPanelRows, part);
+      return MadeFloats(half);
     } else if constexpr (kTraits.float_scale()) {
       return FloatsAt(reinterpret_cast<const float*>(params), part);
     } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
@@ -37,7 +52,7 @@ struct PartParams {
   }
   CAUSEWAY_INLINE Floats Minimum(int half) const {
     if constexpr (kMade) {
-      return FloatsAt(made + (kScales + half) * kPanelRows, part);
+      return MadeFloats(kScales + half);
     } else if constexpr (kTraits.supers()) {
       const Ints bytes = BytesAt(params + (kScales + half) * kPanelRows, part);
       return Multiply(HalfFloats(super + kSuperBytes / 2, part), ToFloats(bytes));
@@ -47,10 +62,20 @@ struct PartParams {
       return HalfFloats(params + kPanelRows * 2, part);
     }
   }
-  CAUSEWAY_INLINE void StoreUnpacked(float* to) const {
-    CAUSEWAY_UNROLL for (int i = 0; i < kScales; ++i) { StoreFloats(to + i * kPanelRows, part, Scale(i)); }
-    CAUSEWAY_UNROLL for (int i = 0; i < kMinima; ++i) {
-      StoreFloats(to + (kScales + i) * kPanelRows, part, Minimum(i));
+  // The nth group behind this one, of the same super-block.
+  CAUSEWAY_INLINE PartParams After(int64_t n) const {
+    return {params + n * kTraits.param_bytes(), super, kMade ? made + n * UnpackedParamBytes(kTraits) : nullptr, part};
+  }
+
+  CAUSEWAY_INLINE void StoreUnpacked(std::byte* to) const {
+    if constexpr (ScalesIntegers(kTraits)) {
+      CAUSEWAY_UNROLL for (int i = 0; i < kScales; ++i) { StoreInts(to + i * kMadeBytes, part, ScalePairs(*this, i)); }
+      if constexpr (kTakes) {
+        StoreInts(to + kScales * kMadeBytes, part, TakenPairs(*this));
+      }
+    } else {
+      CAUSEWAY_UNROLL for (int i = 0; i < kScales; ++i) { StoreMade(to, i, Scale(i)); }
+      CAUSEWAY_UNROLL for (int i = 0; i < kMinima; ++i) { StoreMade(to, kScales + i, Minimum(i)); }
     }
   }
 
@@ -68,12 +93,19 @@ struct PartParams {
       return TimesMinusSum<kOffset>(group);
     }
   }
-};
 
+ private:
+  CAUSEWAY_INLINE Floats MadeFloats(int i) const {
+    return FloatsAt(reinterpret_cast<const float*>(made + i * kMadeBytes), part);
+  }
+  CAUSEWAY_INLINE void StoreMade(std::byte* to, int i, Floats floats) const {
+    StoreFloats(reinterpret_cast<float*>(to + i * kMadeBytes), part, floats);
+  }
+};
 template <PackedKind kKind>
 void UnpackParams(const std::byte* params, const std::byte* super, std::byte* to) {
   for (int64_t part = 0; part < kParts; ++part) {
-    PartParams<kKind>{params, super, nullptr, part}.StoreUnpacked(reinterpret_cast<float*>(to));
+    PartParams<kKind>{params, super, nullptr, part}.StoreUnpacked(to);
   }
 }
 
@@ -102,9 +134,9 @@ struct PanelParts {
   CAUSEWAY_INLINE PartParams<kKind, kParamsMade> ParamsAt(const std::byte* panel, const std::byte* unpacked, int64_t g,
                                                           int64_t part) const {
     const int64_t param_group = kTraits.float_scale() && !kTraits.wide ? g >> param_shift : g;
-    const std::byte* const numbers = kParamsMade ? unpacked + made + g * kTraits.unpacked_param_bytes() : nullptr;
+    const std::byte* const numbers = kParamsMade ? unpacked + made + g * UnpackedParamBytes(kTraits) : nullptr;
     return {panel + params + param_group * kTraits.param_bytes(), panel + supers + (g >> super_shift) * kSuperBytes,
-            reinterpret_cast<const float*>(numbers), part};
+            numbers, part};
   }
 
  private:

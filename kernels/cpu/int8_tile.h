@@ -4,15 +4,14 @@
 #pragma once
 
 #include "kernels/cpu/int8_ahead.h"
-#include "kernels/cpu/int8_dots.h"
+#include "kernels/cpu/int8_super.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 constexpr bool kCanUnpack = true;
 
-// sums += what was scaled with the weight's scales, scaled with that of x. Where a tile has more of them than
-// registers, the sums, touched once in 128 products, leave those to the others.
+// sums += what was scaled with the weight's scales, scaled with that of x.
 template <int P, int C>
 CAUSEWAY_INLINE void JoinScales(const Floats (&scaled)[P][C], const XGroup* const (&groups)[C],
                                 Sums (&sums)[P / kParts][C]) {
@@ -21,9 +20,7 @@ CAUSEWAY_INLINE void JoinScales(const Floats (&scaled)[P][C], const XGroup* cons
     CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
       Floats& sum = sums[p / kParts][c].part[p % kParts];
       sum = FusedMultiplyAdd(scaled[p][c], x_scale, sum);
-      if constexpr (3 * P * C > kRegisters) {
-        asm volatile("" : "+m"(sum));
-      }
+      LeaveRegister<3 * P * C>(sum);
     }
   }
 }
@@ -37,32 +34,43 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const std::b
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   constexpr XShape kShape = XShapeOf({kKind});
   constexpr int64_t kPacked = kShape.group / kGroup;  // groups of the weight in one of x
+  constexpr bool kScaled = ScalesIntegers(kTraits);
   constexpr int P = kParts * R;
   const Parts parts(shape, x.per_row * kPacked);
   const std::byte* codes[R];
   const std::byte* rows[C];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = Parts::kCodesMade ? unpacked[r] : panels[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
+  typename Parts::template Params<P> params;
   const XGroup* groups[C];
   for (int64_t first = 0; first < x.per_row; first += kShape.scale_groups) {
+    Ints totals[P][C];
     Floats scaled[P][C];
     CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { scaled[p][c] = AllLanes(0.0F); }
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+        totals[p][c] = AllInts(0);
+        scaled[p][c] = AllLanes(0.0F);
+      }
     }
     for (int64_t g = first; g < first + kShape.scale_groups; ++g) {
       AskAhead(ahead, g);
-      typename Parts::template Params<P> params;
       CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
         params[p] = parts.ParamsAt(panels[p / kParts], unpacked[p / kParts], g, p % kParts);
       }
       CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
         groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kShape.group);
       }
-      AddGroup<kKind, kUnpacked>(codes, rows, params, groups, scaled, sums);
+      if constexpr (kScaled) {
+        AddSuperGroup<kKind, kUnpacked>(codes, rows, params, totals);
+      } else {
+        AddGroup<kKind, kUnpacked>(codes, rows, params, groups, scaled, sums);
+      }
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] += kPacked * Parts::kCodeBytes; }
       CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kShape.group_bytes(); }
     }
-    if constexpr (kTraits.x_joins_late()) {
+    if constexpr (kScaled) {
+      FinishSuper(totals, params, groups, sums);
+    } else if constexpr (kTraits.x_joins_late()) {
       JoinScales(scaled, groups, sums);
     }
   }

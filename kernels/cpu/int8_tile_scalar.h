@@ -139,6 +139,7 @@ inline float GroupProduct(const std::byte* codes, const RowParams& params, int o
 
 constexpr bool kCanUnpack = false;
 constexpr bool UnpacksCodes(const PackedTraits&) { return false; }
+constexpr int64_t UnpackedParamBytes(const PackedTraits&) { return 0; }
 template <PackedKind kKind, int... kQuad>
 void UnpackCodes(const std::byte*, std::byte*, std::integer_sequence<int, kQuad...>) {}
 template <PackedKind kKind>

@@ -23,6 +23,7 @@ constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1
 constexpr bool kSignedBytes = !kHasVnni;
 constexpr bool kStartsFromOffset = kHasVnni;
 constexpr bool kUnpacksFields = !kHasVnni;
+constexpr bool kScalesIntegers = !kHasVnni;  // widening pairs multiplies them anyway
 constexpr bool kLongInTwoSums = false;
 constexpr bool kLongInTwoPasses = kHasVnni;
 constexpr int PairedQuads(const PackedTraits& traits, bool is_signed) {
@@ -78,7 +79,9 @@ inline Ints AllInts(int32_t x) { return _mm256_set1_epi32(x); }
 inline Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 // A sum of high halves as that of numbers.
 inline Ints FromHighHalf(Ints sum) { return _mm256_slli_epi32(sum, 7); }
-inline Ints WidenPairs(Ints pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
+// Pairs of 16 bits: the sum of both products, a lane of 32.
+inline Ints MultiplyPairs(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
+inline Ints WidenPairs(Ints pairs) { return MultiplyPairs(pairs, _mm256_set1_epi16(1)); }
 // sum + the products of unsigned bytes with signed ones, four to a lane: what AVX-VNNI does at once.
 inline __m256i DotBytes(__m256i sum, __m256i u, __m256i s) {
 #if defined(CAUSEWAY_ISA_AVX2_VNNI) && !defined(CAUSEWAY_EMULATE_VNNI)
@@ -126,6 +129,11 @@ inline __m256i MinusSums(const XGroup& group) {
   std::memcpy(&both, &group.minus_sum, sizeof(both));
   return _mm256_set1_epi32(both);
 }
+inline __m256i MinusPair(const XGroup& group) {  // of this group and the next
+  int32_t both;
+  std::memcpy(&both, group.minus_pair, sizeof(both));
+  return _mm256_set1_epi32(both);
+}
 inline Ints TimesMinusSum(Ints zeros, const XGroup& group) { return _mm256_madd_epi16(zeros, MinusSums(group)); }
 template <int kOffset>
 inline Ints TimesMinusSum(const XGroup& group) {
@@ -137,6 +145,26 @@ inline Ints TimesMinusHalf(const XGroup& group) {
   constexpr int kBoth = kHalf == 0 ? (kOffset | -kOffset * 65536) : kOffset * 65536;
   return _mm256_madd_epi16(MinusSums(group), AllInts(kBoth));
 }
+
+// Bytes of the rows of a part, those at `first` beside those at `second`, as pairs of 16 bits.
+inline __m128i BytePairs(const std::byte* first, const std::byte* second, int64_t part) {
+  return _mm_unpacklo_epi8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(first + part * 8)),
+                           _mm_loadl_epi64(reinterpret_cast<const __m128i*>(second + part * 8)));
+}
+inline Ints SignedPairs(const std::byte* first, const std::byte* second, int64_t part) {
+  return _mm256_cvtepi8_epi16(BytePairs(first, second, part));
+}
+inline Ints UnsignedPairs(const std::byte* first, const std::byte* second, int64_t part) {
+  return _mm256_cvtepu8_epi16(BytePairs(first, second, part));
+}
+// Of numbers of both halves what MinusSums, of which the first holds all, is multiplied with.
+inline Ints ForMinusSums(Ints halves) { return _mm256_sub_epi16(halves, _mm256_slli_epi32(halves, 16)); }
+template <int kTimes>
+inline Ints ShiftPairsLeft(Ints pairs) {
+  return _mm256_slli_epi16(pairs, __builtin_ctz(static_cast<unsigned>(kTimes)));
+}
+inline Ints IntsAt(const std::byte* p, int64_t part) { return LoadBytes(p + part * 32); }
+inline void StoreInts(std::byte* p, int64_t part, Ints ints) { StoreBytes(p + part * 32, ints); }
 
 // Pairs of bytes, and lanes of 32 bits, as small floats are made of them.
 inline Bytes Xor(Bytes a, Bytes b) { return _mm256_xor_si256(a, b); }

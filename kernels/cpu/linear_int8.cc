@@ -54,7 +54,7 @@ struct Job {
 int64_t UnpackedBytes(const Job& job) {
   const PackedTraits& traits = TraitsOf(job.kind);
   const int64_t code_bytes = UnpacksCodes(traits) ? traits.unpacked_code_bytes() : 0;
-  return job.target.weight.columns / kGroup * (code_bytes + traits.unpacked_param_bytes());
+  return job.target.weight.columns / kGroup * (code_bytes + UnpackedParamBytes(traits));
 }
 
 // R panels from `panel` on times C rows of x from `row` on. All arguments travel in registers: read back from memory in
@@ -147,7 +147,7 @@ void UnpackPanel(const std::byte* panel, const PanelShape& shape, int64_t groups
     }
   }
   if constexpr (kTraits.unpacks_params()) {
-    for (int64_t g = 0; g < groups; ++g, to += kTraits.unpacked_param_bytes()) {
+    for (int64_t g = 0; g < groups; ++g, to += UnpackedParamBytes(kTraits)) {
       UnpackParams<kKind>(panel + shape.params + g / shape.param_groups * kTraits.param_bytes(),
                           panel + shape.supers + g / shape.super_groups * kSuperBytes, to);
     }

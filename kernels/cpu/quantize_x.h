@@ -23,6 +23,18 @@ inline Vec StoreRounded(const float* x, int64_t count, float inverse, int8_t* co
   return sum;
 }
 
+// Beside super-blocks: the sums of two neighbours together, once all that shares a scale is there.
+inline void PairSums(const XShape& shape, std::byte* to) {
+  for (int64_t g = 0; g + 1 < shape.scale_groups; g += 2) {
+    std::byte* const first = to + g * shape.group_bytes() + shape.group;
+    const std::byte* const sums[] = {first, first + shape.group_bytes()};
+    for (int64_t i = 0; i < 2; ++i) {
+      std::memcpy(first + offsetof(XGroup, minus_pair) + i * int64_t{sizeof(int16_t)},
+                  sums[i] + offsetof(XGroup, minus_sum), sizeof(int16_t));
+    }
+  }
+}
+
 // All that shares a scale; returns how many groups that are.
 int64_t QuantizeGroups(const float* x, const XShape& shape, std::byte* to) {
   Vec largest = Zero();
@@ -35,6 +47,7 @@ int64_t QuantizeGroups(const float* x, const XShape& shape, std::byte* to) {
   const float maximum = ReduceMax(largest);
   const bool finite = ReduceAdd(difference) == 0.0F;
   const float inverse = InverseXScale(maximum, finite);
+  std::byte* const first = to;
   for (int64_t g = 0; g < shape.scale_groups; ++g, x += shape.group, to += shape.group_bytes()) {
     auto* const codes = reinterpret_cast<int8_t*>(to);
     int sums[2] = {};
@@ -49,6 +62,7 @@ int64_t QuantizeGroups(const float* x, const XShape& shape, std::byte* to) {
     const XGroup group = shape.MakeGroup(XScale(maximum, finite), sums[0], sums[1]);
     std::memcpy(to + shape.group, &group, sizeof(group));
   }
+  PairSums(shape, first);
   return shape.scale_groups;
 }
 
@@ -93,6 +107,7 @@ bool QuantizeFour(const float* x, const XShape& shape, std::byte* to) {
         shape.MakeGroup(XScale(maxima[g], true), static_cast<int>(halves[0][g]), static_cast<int>(halves[1][g]));
     std::memcpy(to + g * shape.group_bytes() + kGroup, &group, sizeof(group));
   }
+  PairSums(shape, to);
   return true;
 }
 
