@@ -5,6 +5,8 @@
 // group's integer with (weight scale * x scale), then one that takes the minimum off; then the bias. Where a scale of x
 // meets several of the weight (of halves of a group, of the groups of a super-block): each integer times the weight's
 // scale, less its minimum, adds up so on its own, from zero, and one fused multiply-add with the scale of x joins it.
+// Where ScalesIntegers says so, scales and minima of super-blocks are multiplied as the whole numbers they are: exact
+// sums of all that a scale of x meets; one times d, less the other times dmin, joins with the scale of x.
 //
 // A few panels stay in the near caches while all rows of x pass, and the ones behind them come from memory. Each thread
 // reads a stretch of its own from front to end.
