@@ -18,7 +18,8 @@ Result<int64_t> ReadGroup(const Config& config) {
   if (bits != 4) {
     return MakeError(ErrorCode::kUnsupported, fmt::format("bits {} are not served; known: 4", bits));
   }
-  ASSIGN_OR_RETURN(const std::string format, config.Text("checkpoint_format", "gemm"));  // GPTQModel's word for it
+  ASSIGN_OR_RETURN(const std::string alias, config.Text("format", "gemm"));  // GPTQModel's words for it
+  ASSIGN_OR_RETURN(const std::string format, config.Text("checkpoint_format", alias));
   ASSIGN_OR_RETURN(const std::string version, config.Text("version", format));
   if (version != "gemm" && version != "GEMM") {
     return MakeError(ErrorCode::kUnsupported, fmt::format("version '{}' is not served; known: gemm", version));
@@ -121,6 +122,8 @@ Result<void> ReadModule(int64_t group, const std::string& module, TensorSource& 
 Result<void> ReadAwq(const Config& config, TensorSource& source) {
   ASSIGN_OR_RETURN(const int64_t group, ReadGroup(config));
   for (const std::string& module : source.Modules(".qweight")) {
+    // As in GPTQ some writers add biases of zeros to modules that have none.
+    source.conventions().biases_as_found = source.conventions().biases_as_found || source.Has(module + ".bias");
     TRY(ReadModule(group, module, source));
   }
   return {};

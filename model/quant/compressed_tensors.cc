@@ -100,31 +100,14 @@ Result<void> ReadPacked(const Scheme& scheme, const std::string& module, TensorS
 // ---- Four-bit floats -----------------------------------------------------------------------------------
 
 Result<void> ReadFloat4(const std::string& module, TensorSource& source) {
-  const bool nvfp4 = source.Has(module + ".weight_global_scale");
-  const int64_t run = nvfp4 ? 16 : 32;
-  ASSIGN_OR_RETURN(const Tensor codes, source.Take(module + ".weight_packed", {"U8"}, {-1, -1}));
-  CodedMatrix matrix;
-  matrix.code = nvfp4 ? GroupCode::kNVFP4 : GroupCode::kMXFP4;
-  matrix.rows = codes.shape[0];
-  matrix.columns = codes.shape[1] * 2;
-  if (matrix.columns % run != 0) {
-    return Wrong(module + ".weight_packed", fmt::format("{} columns are no multiple of {}", matrix.columns, run));
-  }
-  const std::vector<int64_t> wanted = {matrix.rows, matrix.columns / run};
-  ASSIGN_OR_RETURN(const Tensor fine, nvfp4 ? source.Take(module + ".weight_scale", {"F8_E4M3"}, wanted)
-                                            : source.Take(module + ".weight_scale", {"U8", "F8_E8M0"}, wanted));
-  matrix.fine = {reinterpret_cast<const uint8_t*>(fine.data.data()), fine.data.size()};
-  matrix.row_run = matrix.rows;
-  matrix.run = matrix.columns;
-  matrix.scales = {1.0F};
+  const std::string global_name = module + ".weight_global_scale";
+  const bool nvfp4 = source.Has(global_name);
+  ASSIGN_OR_RETURN(CodedMatrix matrix, TakeE2M1(nvfp4 ? GroupCode::kNVFP4 : GroupCode::kMXFP4,
+                                                module + ".weight_packed", module + ".weight_scale", source));
   if (nvfp4) {
-    ASSIGN_OR_RETURN(const Tensor global, source.Take(module + ".weight_global_scale", kFloats));
-    TRY(SetScales(module + ".weight_global_scale", global, matrix.rows, matrix.columns, matrix));
+    ASSIGN_OR_RETURN(const Tensor global, source.Take(global_name, kFloats));
+    TRY(SetScales(global_name, global, matrix.rows, matrix.columns, matrix));
   }
-  matrix.source = codes.data;
-  matrix.read = [data = codes.data.data(), columns = matrix.columns](int64_t begin, int64_t end, uint8_t* target) {
-    UnpackHalves(data + begin * columns / 2, (end - begin) * columns / 2, true, target);
-  };
   return source.Put(module, std::move(matrix));
 }
 
@@ -222,6 +205,31 @@ Result<void> Expand(const std::string& module, TensorSource& source) {
 }
 
 }  // namespace
+
+Result<CodedMatrix> TakeE2M1(GroupCode code, const std::string& codes_name, const std::string& scales_name,
+                             TensorSource& source) {
+  const int64_t run = kernels::FineRun(code);
+  ASSIGN_OR_RETURN(const Tensor codes, source.Take(codes_name, {"U8"}, {-1, -1}));
+  CodedMatrix matrix;
+  matrix.code = code;
+  matrix.rows = codes.shape[0];
+  matrix.columns = codes.shape[1] * 2;
+  if (matrix.columns % run != 0) {
+    return Wrong(codes_name, fmt::format("{} columns are no multiple of {}", matrix.columns, run));
+  }
+  const std::vector<int64_t> wanted = {matrix.rows, matrix.columns / run};
+  ASSIGN_OR_RETURN(const Tensor fine, code == GroupCode::kNVFP4 ? source.Take(scales_name, {"F8_E4M3"}, wanted)
+                                                                : source.Take(scales_name, {"U8", "F8_E8M0"}, wanted));
+  matrix.fine = {reinterpret_cast<const uint8_t*>(fine.data.data()), fine.data.size()};
+  matrix.row_run = matrix.rows;
+  matrix.run = matrix.columns;
+  matrix.scales = {1.0F};
+  matrix.source = codes.data;
+  matrix.read = [data = codes.data.data(), columns = matrix.columns](int64_t begin, int64_t end, uint8_t* target) {
+    UnpackHalves(data + begin * columns / 2, (end - begin) * columns / 2, true, target);
+  };
+  return matrix;
+}
 
 Result<std::pair<int64_t, int64_t>> ShapeIn(const std::string& name, const Tensor& tensor) {
   constexpr int64_t kMaxSize = int64_t{1} << 31;

@@ -34,14 +34,13 @@ Result<void> PutBlocks(const std::string& module, const std::string& name, const
   return source.Put(module, std::move(matrix));
 }
 
-// One scale for the tensor or for each row.
+}  // namespace
+
 Result<void> PutWhole(const std::string& module, const std::string& name, const Tensor& scales, TensorSource& source) {
   ASSIGN_OR_RETURN(CodedMatrix matrix, TakeE4M3(module, source));
   TRY(SetScales(name, scales, scales.elements() == 1 ? matrix.rows : 1, matrix.columns, matrix));
   return source.Put(module, std::move(matrix));
 }
-
-}  // namespace
 
 Result<CodedMatrix> TakeE4M3(const std::string& module, TensorSource& source) {
   ASSIGN_OR_RETURN(const Tensor weight, source.Take(module + ".weight", {"F8_E4M3"}, {-1, -1}));
@@ -58,7 +57,8 @@ Result<CodedMatrix> TakeE4M3(const std::string& module, TensorSource& source) {
 
 Result<void> ReadFp8(const Config& config, TensorSource& source) {
   ASSIGN_OR_RETURN(const std::vector<int64_t> block, ReadBlock(config));
-  source.Drop({".input_scale", ".input_scale_ub", ".activation_scale", ".k_scale", ".v_scale"});
+  source.Drop({".input_scale", ".input_scale_ub", ".activation_scale", ".output_scale"});
+  source.Drop({".k_scale", ".v_scale", ".kv_scale", ".q_scale", ".prob_scale"});  // of a cache and products in fp8
   for (const std::string& module : source.Modules(".weight_scale_inv")) {
     const std::string name = module + ".weight_scale_inv";
     ASSIGN_OR_RETURN(const Tensor scales, source.Take(name, {"F32", "F16", "BF16", "F8_E8M0"}));

@@ -39,7 +39,9 @@ Result<Settings> ReadSettings(const Config& config) {
     return MakeError(ErrorCode::kUnsupported, fmt::format("pack_dtype '{}' is not served; known: int32", pack));
   }
   ASSIGN_OR_RETURN(const bool marlin, config.Flag("is_marlin_format", false));
-  ASSIGN_OR_RETURN(const std::string format, config.Text("checkpoint_format", marlin ? "marlin" : "gptq"));
+  ASSIGN_OR_RETURN(const std::string alias,
+                   config.Text("format", marlin ? "marlin" : "gptq"));  // GPTQModel writes both
+  ASSIGN_OR_RETURN(const std::string format, config.Text("checkpoint_format", alias));
   if (format != "gptq" && format != "gptq_v2") {
     return MakeError(ErrorCode::kUnsupported,
                      fmt::format("checkpoint_format '{}' is not served; known: gptq, gptq_v2", format));

@@ -21,11 +21,56 @@ constexpr Dialect kDialects[] = {
     {"spqr", ReadSpqr},
     {"fp8", ReadFp8},
     {"fbgemm_fp8", ReadFp8},
+    {"modelopt", ReadModelOpt},
 };
 
-// Where the first versions of two packers wrote their settings, which do not name the method.
-constexpr std::pair<const char*, const char*> kOlderFiles[] = {{"quantize_config.json", "gptq"},
-                                                               {"quant_config.json", "awq"}};
+// Where packers, or their first versions, wrote their settings, which do not name the method.
+constexpr std::pair<const char*, const char*> kOlderFiles[] = {
+    {"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}, {"hf_quant_config.json", "modelopt"}};
+
+// AutoRound writes the layouts of others. Its packing_format tells whose, and of GPTQ's two which.
+struct AutoRoundPacking {
+  std::string_view name;
+  const char* method;
+  const char* checkpoint_format;
+};
+constexpr AutoRoundPacking kAutoRoundPackings[] = {
+    {"auto_round:auto_gptq", "gptq", "gptq"},    {"auto_round:gptq", "gptq", "gptq"},
+    {"auto_round:gptqmodel", "gptq", "gptq_v2"}, {"auto_round", "gptq", "gptq_v2"},
+    {"auto_round:auto_awq", "awq", "gemm"},      {"auto_round:awq", "awq", "gemm"},
+};
+
+Result<Json> TranslateAutoRound(Json settings) {
+  ASSIGN_OR_RETURN(const std::string name, Config(settings).Text("packing_format"));
+  std::string known;
+  for (const AutoRoundPacking& packing : kAutoRoundPackings) {
+    if (packing.name == name) {
+      settings["quant_method"] = packing.method;
+      settings["checkpoint_format"] = packing.checkpoint_format;
+      settings["dynamic"] = settings.value("extra_config", Json());  // bits and groups by module
+      return settings;
+    }
+    known += (known.empty() ? "" : ", ") + std::string(packing.name);
+  }
+  return MakeError(ErrorCode::kUnsupported, fmt::format("packing_format '{}' is not served; known: {}", name, known));
+}
+
+// Settings with their quant_method as the registry has it. bitsandbytes is told by its flags, as transformers does:
+// its first files did not name a method. GPTQModel says `method` too.
+Result<Json> NameMethod(Json settings) {
+  const auto is_set = [&](const char* flag) {
+    const auto it = settings.find(flag);
+    return it != settings.end() && it->is_boolean() && it->get<bool>();
+  };
+  if (is_set("load_in_4bit") || is_set("load_in_8bit")) {
+    settings["quant_method"] = "bitsandbytes";
+  } else if (!settings.contains("quant_method") && settings.contains("method")) {
+    settings["quant_method"] = settings["method"];
+  }
+  const auto method = settings.find("quant_method");
+  const bool auto_round = method != settings.end() && (*method == "auto-round" || *method == "intel/auto-round");
+  return auto_round ? TranslateAutoRound(std::move(settings)) : Result<Json>(std::move(settings));
+}
 
 Result<const Dialect*> FindDialect(const Config& settings) {
   ASSIGN_OR_RETURN(const std::string method, settings.Text("quant_method"));
@@ -105,7 +150,8 @@ Result<void> Translate(const Json& quantization, Checkpoint& checkpoint, const P
     if (!quantization.is_object()) {
       return MakeError(ErrorCode::kInvalidArgument, "it is no object");
     }
-    const Config settings(quantization);
+    ASSIGN_OR_RETURN(Json named, NameMethod(quantization));
+    const Config settings(std::move(named));
     ASSIGN_OR_RETURN(const Dialect* const dialect, FindDialect(settings));
     TensorSource source(checkpoint, progress, when);
     TRY(dialect->read(settings, source));

@@ -14,7 +14,8 @@
 namespace causeway::model::quant {
 
 // config.json of a folder. Where it does not speak of quantization and an older writer's own file does
-// (quantize_config.json of AutoGPTQ, quant_config.json of AutoAWQ), that is its quantization_config.
+// (quantize_config.json of AutoGPTQ, quant_config.json of AutoAWQ, hf_quant_config.json of ModelOpt), that is its
+// quantization_config.
 Result<Json> ReadModelConfig(ModelFiles& files);
 
 // The quantization_config (or older compression_config) of a config.json or of its text model; null if it has none.
@@ -34,9 +35,13 @@ Result<void> CheckNotQuantized(const TensorMap& tensors);
 // "gptq, awq, ...": the names in quant_method that are served.
 std::string KnownMethods();
 
-// What readers share: a module's e4m3 weight without its scales; int8 codes plus 128, values [begin, end); the two
-// sizes that a tensor holds.
+// What readers share: a module's e4m3 weight without its scales; one with a scale for the tensor or for each row; e2m1
+// codes, the low half of a byte first, with the fine scales of `code` and a scale of one for the whole; int8 codes plus
+// 128, values [begin, end); the two sizes that a tensor holds.
 Result<CodedMatrix> TakeE4M3(const std::string& module, TensorSource& source);
+Result<void> PutWhole(const std::string& module, const std::string& name, const Tensor& scales, TensorSource& source);
+Result<CodedMatrix> TakeE2M1(kernels::GroupCode code, const std::string& codes, const std::string& scales,
+                             TensorSource& source);
 void ReadSigned(std::span<const std::byte> data, int64_t begin, int64_t end, uint8_t* codes);
 Result<std::pair<int64_t, int64_t>> ShapeIn(const std::string& name, const Tensor& tensor);
 
@@ -47,5 +52,6 @@ Result<void> ReadCompressedTensors(const Config& settings, TensorSource& source)
 Result<void> ReadBitsAndBytes(const Config& settings, TensorSource& source);
 Result<void> ReadSpqr(const Config& settings, TensorSource& source);
 Result<void> ReadFp8(const Config& settings, TensorSource& source);
+Result<void> ReadModelOpt(const Config& settings, TensorSource& source);
 
 }  // namespace causeway::model::quant

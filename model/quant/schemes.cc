@@ -1,6 +1,11 @@
 #include "model/quant/schemes.h"
 
 #include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <system_error>
+#include <tuple>
+#include <utility>
 
 #include "fmt/format.h"
 
@@ -14,6 +19,14 @@ constexpr std::string_view kFormats[] = {
     "dense",           "pack-quantized",       "int-quantized",        "float-quantized",
     "naive-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized",
     "mixed-precision"};
+
+// A word of an enumeration, which the library reads in any case.
+Result<std::string> Word(const Config& config, const char* name, std::string otherwise) {
+  ASSIGN_OR_RETURN(std::string word, config.Text(name, std::move(otherwise)));
+  std::transform(word.begin(), word.end(), word.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return word;
+}
 
 Result<void> CheckFormat(const Config& config) {
   ASSIGN_OR_RETURN(const std::string format, config.Text("format", "dense"));
@@ -51,13 +64,38 @@ Result<Strategy> ReadStrategy(const std::string& name) {
                                name));
 }
 
+// Rows and columns: [128, 128], or "128x128" in older files.
+Result<std::pair<int64_t, int64_t>> ReadBlock(const Config& weights) {
+  std::vector<int64_t> block;
+  const Json* const json = weights.Find("block_structure");
+  if (json != nullptr && json->is_string()) {
+    const auto& text = json->get_ref<const std::string&>();
+    const char* at = text.data();
+    const char* const end = text.data() + text.size();
+    for (int64_t size = 0; block.size() < 2; ++at) {
+      const auto read = std::from_chars(at, end, size);
+      if (read.ec != std::errc() || (block.empty() ? read.ptr == end || *read.ptr != 'x' : read.ptr != end)) {
+        break;
+      }
+      block.push_back(size);
+      at = read.ptr;
+    }
+  } else {
+    ASSIGN_OR_RETURN(block, weights.IntList("block_structure"));
+  }
+  if (block.size() != 2 || block[0] < 1 || block[1] < 1) {
+    return MakeError(ErrorCode::kInvalidArgument, "block_structure must be two positive numbers");
+  }
+  return std::pair(block[0], block[1]);
+}
+
 Result<Scheme> ReadScheme(const Json& json) {
   if (!json.is_object()) {
     return MakeError(ErrorCode::kInvalidArgument, "weights is no object");
   }
   const Config weights(json);
   Scheme scheme;
-  ASSIGN_OR_RETURN(const std::string type, weights.Text("type", "int"));
+  ASSIGN_OR_RETURN(const std::string type, Word(weights, "type", "int"));
   if (type != "int" && type != "float") {
     return MakeError(ErrorCode::kUnsupported, fmt::format("type '{}' is not served; known: int, float", type));
   }
@@ -71,28 +109,24 @@ Result<Scheme> ReadScheme(const Json& json) {
   ASSIGN_OR_RETURN(scheme.symmetric, weights.Flag("symmetric", true));
   constexpr int64_t kMaxSize = int64_t{1} << 24;
   ASSIGN_OR_RETURN(const int64_t group, weights.Int("group_size", -1, kMaxSize, -1));
-  ASSIGN_OR_RETURN(const std::string strategy,
-                   weights.Text("strategy", group > 0                                  ? "group"
-                                            : group == -1 && weights.Has("group_size") ? "channel"
-                                                                                       : "tensor"));
+  ASSIGN_OR_RETURN(const std::string strategy, Word(weights, "strategy",
+                                                    group > 0                                  ? "group"
+                                                    : group == -1 && weights.Has("group_size") ? "channel"
+                                                                                               : "tensor"));
   ASSIGN_OR_RETURN(scheme.strategy, ReadStrategy(strategy));
   scheme.group = group;
   if (scheme.strategy == Strategy::kGroup && group < 1) {
     return MakeError(ErrorCode::kInvalidArgument, "group_size must be positive where strategy is 'group'");
   }
   if (scheme.strategy == Strategy::kBlock) {
-    ASSIGN_OR_RETURN(const std::vector<int64_t> block, weights.IntList("block_structure"));
-    if (block.size() != 2 || block[0] < 1 || block[1] < 1) {
-      return MakeError(ErrorCode::kInvalidArgument, "block_structure must be two positive numbers");
-    }
-    scheme.block_rows = block[0];
-    scheme.group = block[1];
+    ASSIGN_OR_RETURN(const auto block, ReadBlock(weights));
+    std::tie(scheme.block_rows, scheme.group) = block;
   }
   return scheme;
 }
 
-// Inputs of 8 bits; anything finer than that is served with inputs as they are, and so is one scale for all rows of a
-// batch, by which a row's values would depend on others.
+// Inputs of 8 bits. Anything coarser is served with inputs as they are, and so are scales that are powers of two
+// (mxfp8) and one scale for all rows of a batch, by which a row's values would depend on others.
 Result<void> ReadInputs(const Config& group, Scheme& scheme) {
   const Json* const json = group.Find("input_activations");
   if (json == nullptr) {
@@ -104,12 +138,14 @@ Result<void> ReadInputs(const Config& group, Scheme& scheme) {
   const Config inputs(*json);
   ASSIGN_OR_RETURN(const int64_t bits, inputs.Int("num_bits", 1, 32, 8));
   ASSIGN_OR_RETURN(const bool symmetric, inputs.Flag("symmetric", true));
-  ASSIGN_OR_RETURN(const std::string type, inputs.Text("type", "int"));
-  ASSIGN_OR_RETURN(const std::string strategy, inputs.Text("strategy", "tensor"));
+  ASSIGN_OR_RETURN(const std::string type, Word(inputs, "type", "int"));
+  ASSIGN_OR_RETURN(const std::string strategy, Word(inputs, "strategy", "tensor"));
   ASSIGN_OR_RETURN(const int64_t run, inputs.Int("group_size", -1, int64_t{1} << 24, 0));
   const Json* const dynamic = inputs.Find("dynamic");
   scheme.inputs_static = dynamic == nullptr || (dynamic->is_boolean() && !dynamic->get<bool>());
-  const bool by_group = strategy == "group" && run > 0 && !scheme.inputs_static;
+  ASSIGN_OR_RETURN(const std::string scales, inputs.Text("scale_dtype", ""));
+  const bool powers = type == "float" && run == 32 && scales.ends_with("uint8");
+  const bool by_group = strategy == "group" && run > 0 && !scheme.inputs_static && !powers;
   const bool known = strategy == "tensor" || strategy == "token" || by_group;
   const bool integers = type != "float";
   if (bits == 8 && (symmetric || integers) && known && (scheme.inputs_static || strategy != "tensor")) {
@@ -123,11 +159,7 @@ Result<void> ReadInputs(const Config& group, Scheme& scheme) {
 
 Result<Scheme> ReadGroup(const Config& group) {
   TRY(CheckFormat(group));
-  const Json* const weights = group.Find("weights");
-  if (weights == nullptr) {
-    return MakeError(ErrorCode::kUnsupported, "only its inputs are quantized; it has no weights");
-  }
-  ASSIGN_OR_RETURN(Scheme scheme, ReadScheme(*weights));
+  ASSIGN_OR_RETURN(Scheme scheme, ReadScheme(*group.Find("weights")));
   TRY(ReadInputs(group, scheme));
   return scheme;
 }
@@ -175,6 +207,9 @@ Result<Schemes> Schemes::Read(const Config& config) {
         return MakeError(ErrorCode::kInvalidArgument, "it is no object");
       }
       const Config group(json);
+      if (!group.Has("weights")) {
+        return {};  // queries, keys and values of attention in 8 bits: here they are floats
+      }
       ASSIGN_OR_RETURN(schemes.schemes_.emplace_back(), ReadGroup(group));
       return schemes.AddTargets(group);
     };

@@ -93,6 +93,7 @@ TEST(GgufReaderTest, RefusesWrongTensors) {
       error([](auto& b) { b.TensorAt("t", {16}, 19, 0); }),
       ::testing::EndsWith("IQ1_S is not served; known: F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, "
                           "Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16, MXFP4"));
+  EXPECT_THAT(error([](auto& b) { b.TensorAt("t", {16}, 31, 0); }), HasSubstr("type Q4_0_4_4 is not served"));
   EXPECT_THAT(error([](auto& b) { b.TensorAt("t", {16}, 200, 0); }), HasSubstr("number 200 is not served"));
   EXPECT_THAT(error([](auto& b) { b.TensorAt("t", {33}, 2, 0); }), HasSubstr("no whole blocks of Q4_0"));
   EXPECT_THAT(error([&](auto& b) { b.TensorAt("t", {huge, huge}, 0, 0); }), HasSubstr("overflow"));
