@@ -185,6 +185,12 @@ Result<ModelPlace> PlaceIn(const std::string& folder) {
       names.insert(gguf::FirstOfSet(name));
     }
   }
+  if (names.empty() && fs::exists(fs::path(folder) / "adapter_config.json", ignored) &&
+      !fs::exists(fs::path(folder) / "config.json", ignored)) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     folder + " holds a LoRA adapter and no model; serve its base, and this with --lora-modules",
+                     "model");
+  }
   if (names.size() > 1) {
     return MakeError(ErrorCode::kInvalidArgument,
                      fmt::format("{} holds several models; give the path of one: {}", folder, fmt::join(names, ", ")),

@@ -237,7 +237,12 @@ Result<TensorMap> LoadTensors(ModelFiles& files) {
   if (!files.Has(names[0])) {
     const std::string index_name = stem + std::string(kIndexEnding);
     if (!files.Has(index_name)) {
-      return MakeError(ErrorCode::kNotFound, fmt::format("no {} and no {} in {}", names[0], index_name, files.path()));
+      const bool pickled = files.Has("pytorch_model.bin") || files.Has("pytorch_model.bin.index.json");
+      return MakeError(ErrorCode::kNotFound,
+                       fmt::format("no {} and no {} in {}{}", names[0], index_name, files.path(),
+                                   pickled ? "; pytorch_model.bin can run code when it is read: save the model as "
+                                             "safetensors"
+                                           : ""));
     }
     ASSIGN_OR_RETURN(names, ShardNames(files, index_name, places));
   }

@@ -86,8 +86,9 @@ Result<void> FillLayerTypes(const File& file, int64_t default_period, Json& conf
 Result<void> FillWithoutWindow(const File& file, Json& config) {
   config["sliding_window"] = nullptr;
   ASSIGN_OR_RETURN(const int64_t window, WindowOf(file));
-  return window > 0 ? Unsupported(file, "attention.sliding_window", "this architecture is served without windows")
-                    : Result<void>();
+  const bool slides = window > 0 && window < config["max_position_embeddings"].get<int64_t>();
+  return slides ? Unsupported(file, "attention.sliding_window", "this architecture is served without windows")
+                : Result<void>();
 }
 
 Result<void> FillMistral3(const File& file, Json& config) {

@@ -30,8 +30,8 @@ Result<void> CheckAlgorithm(const Config& config) {
 
 // The two scales are a product here and a quotient in the format: its divisor is rounded once more.
 Result<void> ReadNvfp4(const std::string& module, TensorSource& source) {
-  ASSIGN_OR_RETURN(CodedMatrix matrix, TakeE2M1(kernels::GroupCode::kNVFP4, module + ".weight",
-                                                module + ".weight_scale", source));
+  ASSIGN_OR_RETURN(CodedMatrix matrix,
+                   TakeE2M1(kernels::GroupCode::kNVFP4, module + ".weight", module + ".weight_scale", source));
   const std::string name = module + ".weight_scale_2";
   ASSIGN_OR_RETURN(const Tensor factor, source.Take(name, {"F32"}));
   if (factor.elements() != 1) {

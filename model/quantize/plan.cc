@@ -47,7 +47,10 @@ class Planner {
     for (const SourceTensor& tensor : source_.tensors) {
       TensorPlan one;
       one.source = &tensor;
-      if (tensor.shape.size() == 2) {
+      if (kernels::FindFormat(tensor.stored.dtype) == nullptr) {  // integers beside the text model
+        one.verbatim = true;
+        one.parts = {{tensor.name, tensor.stored.dtype, tensor.shape, std::ssize(tensor.stored.data)}};
+      } else if (tensor.shape.size() == 2) {
         TRY(PlanMatrix(tensor, one));
       } else {
         PlanFloats(tensor, gguf() ? FormatId::kF32 : FloatOf(tensor), one);

@@ -2,8 +2,11 @@
 // readable row by row as float32 in the words of the destination.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,9 +37,10 @@ struct SourceTensor {
   // Row i is row network_rows[i] of the network's weight, which GGUF files reorder; empty: i.
   std::vector<int64_t> network_rows = {};
 
-  int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
+  // Of more than two dimensions (convolutions of vision towers) all but the last count rows.
+  int64_t rows() const { return elements() / std::max<int64_t>(columns(), 1); }
   int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
-  int64_t elements() const { return rows() * columns(); }
+  int64_t elements() const { return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()); }
 };
 
 // Rows [begin, end) as float32, [end - begin, columns]. Any thread.

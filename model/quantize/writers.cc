@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "fmt/format.h"
+#include "model/config.h"
 #include "model/gguf/export.h"
 #include "model/gguf/to_hub.h"
 #include "model/gguf/writer.h"
@@ -64,6 +65,18 @@ Result<void> WritePadded(FileWriter& file, std::span<const std::byte> bytes) {
 
 std::string ModuleOf(std::string_view tensor) { return std::string(tensor.substr(0, tensor.rfind('.'))); }
 
+// Of a wrapper's parts beside its text model: the pattern of all their modules, whatever prefix a reader has for them.
+// Empty for modules of the text model.
+std::string PatternBesideText(const Source& source, std::string_view module) {
+  constexpr std::string_view kPrefix = "model.";
+  if (!UnwrapText(source.config).wrapped || module.find("language_model") != std::string_view::npos ||
+      module.ends_with("lm_head")) {
+    return {};
+  }
+  module.remove_prefix(module.starts_with(kPrefix) ? kPrefix.size() : 0);
+  return fmt::format("re:.*{}.*", module.substr(0, module.find('.')));
+}
+
 // A group for each scheme. The recipe's own takes all linear layers that are left; others name their modules.
 Json QuantizationConfig(const Source& source, const Plan& plan, const PlanOptions& options, bool act_order) {
   std::vector<std::pair<const CompressedScheme*, Json>> groups;
@@ -71,9 +84,10 @@ Json QuantizationConfig(const Source& source, const Plan& plan, const PlanOption
   for (const TensorPlan& tensor : plan.tensors) {
     const std::string module = ModuleOf(tensor.source->name);
     if (tensor.codec == nullptr) {
-      const bool linear = tensor.source->role || module.ends_with("lm_head");
+      const std::string beside = PatternBesideText(source, module);
+      const bool linear = tensor.source->role || module.ends_with("lm_head") || !beside.empty();
       if (linear && tensor.source->shape.size() == 2) {
-        ignored.insert(module);
+        ignored.insert(beside.empty() ? module : beside);
       }
       continue;
     }

@@ -103,6 +103,14 @@ TEST(HubCacheTest, TheErrorSaysWhereItLooked) {
   EXPECT_THAT(error, HasSubstr("nothing is downloaded"));
 }
 
+TEST(HubCacheTest, AnAdapterAloneIsNoModel) {
+  const TestFolder folder;
+  folder.Write("adapter_config.json", "{}");
+  EXPECT_THAT(Find(folder.path(), {}), HasSubstr("holds a LoRA adapter and no model"));
+  folder.Write("config.json", "{}");  // saved beside its base
+  EXPECT_EQ(Find(folder.path(), {}), folder.path());
+}
+
 TEST(HubCacheTest, AFolderGoesBeforeTheCache) {
   const TestFolder folder;
   EXPECT_EQ(Find(folder.path(), {folder.path()}), folder.path());

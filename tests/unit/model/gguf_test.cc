@@ -292,7 +292,8 @@ TEST(GgufTranslateTest, RefusesByName) {
   EXPECT_THAT(error("llama", [](auto& b) { b.Uint("llama.expert_count", 8); }), HasSubstr("mixtures of experts"));
   EXPECT_THAT(error("llama", [](auto& b) { b.Uint("llama.attention.value_length", 2); }), HasSubstr("value_length"));
   EXPECT_THAT(error("llama", [](auto& b) { b.Uint("llama.rope.dimension_count", 2); }), HasSubstr("dimension_count"));
-  EXPECT_THAT(error("olmo2", [](auto& b) { b.Uint("olmo2.attention.sliding_window", 2); }), HasSubstr("windows"));
+  EXPECT_THAT(error("olmo2", [](auto& b) { b.Uint("olmo2.attention.sliding_window", 63); }), HasSubstr("windows"));
+  EXPECT_EQ(error("olmo2", [](auto& b) { b.Uint("olmo2.attention.sliding_window", 64); }), "none");  // sees all
   EXPECT_THAT(error("llama", [](auto& b) { b.Text("general.type", "adapter"); }),
               HasSubstr("'adapter': the file holds"));
   GgufBuilder empty;

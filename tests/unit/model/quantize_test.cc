@@ -18,6 +18,8 @@
 #include "model/quantize/output.h"
 #include "model/quantize/recipe.h"
 #include "model/rope.h"
+#include "model/safetensors.h"
+#include "model/safetensors_writer.h"
 #include "model/sequence_runner.h"
 #include "model/tokenizer/tokenizer.h"
 #include "tests/support/model_folders.h"
@@ -177,6 +179,46 @@ TEST_F(QuantizeTest, SchemesOfSeveralKindsInOneFolder) {
   EXPECT_EQ(format(network.layers[1].attention.o), "u4g32");
   EXPECT_EQ(format(network.layers[1].mlp.down), "u8g32");
   EXPECT_EQ(format(network.head), "e4m3g128");
+}
+
+// The model as the text part of a wrapper, beside a convolution and a linear layer of a vision tower.
+void WriteWrapper(const std::string& from, const std::string& to) {
+  const auto files = OpenFolder(from);
+  ASSERT_TRUE(files.ok());
+  const Json text = *ReadJsonObject(**files, "config.json");
+  const auto tensors = ParseSafetensors(*(*files)->Open("model.safetensors"));
+  ASSERT_TRUE(tensors.ok());
+  std::vector<TensorToWrite> header;
+  std::string data;
+  const auto add = [&](const std::string& name, const Tensor& tensor) {
+    header.push_back({name, tensor.dtype, tensor.shape, static_cast<int64_t>(tensor.data.size())});
+    data.append(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size());
+  };
+  for (const auto& [name, tensor] : *tensors) {
+    add(name.starts_with("model.") ? "model.language_model." + name.substr(6) : name, tensor);
+  }
+  const std::vector<std::byte> zeros(static_cast<size_t>(4 * 3 * 2 * 2) * sizeof(float));
+  add("model.vision_tower.patch.weight", {"F32", {4, 3, 2, 2}, zeros});
+  add("model.vision_tower.layers.0.q_proj.weight", {"F32", {6, 8}, zeros});
+  add("model.vision_tower.position_ids", {"I64", {1, 24}, zeros});
+  fs::create_directories(to);
+  const Json config = {{"model_type", "mistral3"}, {"text_config", text}, {"vision_config", Json::object()}};
+  std::ofstream(to + "/config.json") << config.dump();
+  std::ofstream(to + "/model.safetensors") << SafetensorsHeader(header) << data;
+}
+
+TEST_F(QuantizeTest, WrappersKeepWhatIsBesideTheirText) {
+  WriteWrapper(source(), At("wrapper"));
+  const QuantizeOptions options = Options("w4a16", At("wrapper"), At("quantized"));
+  ASSERT_EQ(ErrorOf(options), "done");
+  const auto files = OpenFolder(options.destination);
+  const auto tensors = ParseSafetensors(*(*files)->Open("model.safetensors"));
+  ASSERT_TRUE(tensors.ok());
+  EXPECT_EQ(tensors->at("model.vision_tower.patch.weight").shape, (std::vector<int64_t>{4, 3, 2, 2}));
+  EXPECT_EQ(tensors->at("model.vision_tower.position_ids").dtype, "I64");
+  EXPECT_TRUE(tensors->contains("model.language_model.layers.0.mlp.up_proj.weight_packed"));
+  const Json config = *ReadJsonObject(**files, "config.json");
+  EXPECT_EQ(config["quantization_config"]["ignore"], (Json{"lm_head", "re:.*vision_tower.*"}));
 }
 
 TEST_F(QuantizeTest, MistakesAreNamedAndNothingIsLeftBehind) {

@@ -89,7 +89,8 @@ TEST(QuantizedWritersTest, BiasesAreAsFound) {
 
 Tensors Fp8Module(const std::string& scale) {
   Tensors tensors;
-  tensors.Add("a.k_proj.weight", "F8_E4M3", {2, 32}, std::vector<uint8_t>(64, 0x38))  // 1.0
+  tensors
+      .Add("a.k_proj.weight", "F8_E4M3", {2, 32}, std::vector<uint8_t>(64, 0x38))  // 1.0
       .Add("a.k_proj." + scale, "F32", {}, std::vector<float>{0.25F});
   for (const char* const name :
        {"a.k_proj.input_scale", "a.k_proj.output_scale", "a.kv_scale", "a.k_scale", "a.q_scale", "a.prob_scale"}) {
@@ -118,7 +119,8 @@ TEST(QuantizedWritersTest, ModelOpt) {
   settings = *FindQuantization(*ReadModelConfig(**OpenFolder(folder.path())));
   const auto nvfp4 = [] {
     Tensors tensors;
-    tensors.Add("a.weight", "U8", {1, 16}, std::vector<uint8_t>(16, 0x62))            // 1.0, then 4.0
+    tensors
+        .Add("a.weight", "U8", {1, 16}, std::vector<uint8_t>(16, 0x62))              // 1.0, then 4.0
         .Add("a.weight_scale", "F8_E4M3", {1, 2}, std::vector<uint8_t>{0x38, 0x40})  // 1.0, 2.0
         .Add("a.weight_scale_2", "F32", {}, std::vector<float>{0.5F});
     return tensors;
@@ -136,8 +138,7 @@ TEST(QuantizedWritersTest, ModelOpt) {
 // Words in any case, blocks as a text, groups of attention without weights.
 TEST(QuantizedWritersTest, CompressedTensorsOfOlderVersions) {
   Json group = {{"targets", {"Linear"}},
-                {"weights",
-                 {{"num_bits", 8}, {"type", "FLOAT"}, {"strategy", "Block"}, {"block_structure", "2x32"}}}};
+                {"weights", {{"num_bits", 8}, {"type", "FLOAT"}, {"strategy", "Block"}, {"block_structure", "2x32"}}}};
   const auto settings = [&] {
     return Json{{"quant_method", "compressed-tensors"},
                 {"config_groups",
@@ -164,7 +165,7 @@ TEST(QuantizedWritersTest, CompressedTensorsOfOlderVersions) {
 TEST(QuantizedWritersTest, InputsOfMxfp8StayFloats) {
   for (const char* const scales : {"torch.uint8", "torch.float32"}) {
     Json group = Packed("Linear", 4);
-    group["input_activations"] = {{"num_bits", 8},    {"type", "float"},     {"strategy", "group"},
+    group["input_activations"] = {{"num_bits", 8},    {"type", "float"}, {"strategy", "group"},
                                   {"group_size", 32}, {"dynamic", true}, {"scale_dtype", scales}};
     Tensors tensors;
     tensors.Add("a.weight_packed", "I32", {1, 4}, std::vector<uint32_t>(4))

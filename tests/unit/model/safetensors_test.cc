@@ -137,6 +137,8 @@ TEST(SafetensorsTest, NamesThatAutoGptqGives) {
   EXPECT_EQ(load({{"quantize_config.json", settings}, {"x.safetensors", one}}), none);
   EXPECT_EQ(load({{"quantize_config.json", R"({"bits": "4"})"}, {"gptq_model-4bit-128g.safetensors", one}}), none);
   EXPECT_EQ(load({{"quantize_config.json", "["}, {"x.safetensors", one}}), none);
+  EXPECT_EQ(load({{"pytorch_model.bin", one}}),
+            std::string(none) + "; pytorch_model.bin can run code when it is read: save the model as safetensors");
 }
 
 }  // namespace
