@@ -8,14 +8,6 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-// Where a tile has more numbers than registers: those touched seldom leave them to the others.
-template <int kNumbers, typename Number>
-CAUSEWAY_INLINE void LeaveRegister([[maybe_unused]] Number& sum) {
-  if constexpr (kNumbers > kRegisters) {
-    asm volatile("" : "+m"(sum));
-  }
-}
-
 // The integers of P parts and C rows of x: of all that shares a scale of the weight.
 template <PackedKind kKind, int P, int C, bool kUnpacked>
 struct Dots {
@@ -63,19 +55,6 @@ struct Dots {
       if constexpr (kStep < kCount) {
         AddQuads<kFirst + kStep, kCount - kStep>(codes, x);
       }
-    }
-  }
-
-  // Of a group, times its scales or those of its halves.
-  CAUSEWAY_INLINE void SetScaled(const Codes& codes, const Rows& x, const Params& params) {
-    CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
-      scales[p] = ScalePairs(params[p], 0);
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { whole[p][c] = AllInts(0); }
-    }
-    AddQuads<0, kTraits.halves() ? kQuads / 2 : kQuads>(codes, x);
-    if constexpr (kTraits.halves()) {
-      CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) { scales[p] = ScalePairs(params[p], 1); }
-      AddQuads<kQuads / 2, kQuads / 2>(codes, x);
     }
   }
 

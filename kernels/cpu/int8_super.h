@@ -7,6 +7,14 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
+// Where a tile has more numbers than registers: those touched seldom leave them to the others.
+template <int kNumbers, typename Number>
+CAUSEWAY_INLINE void LeaveRegister([[maybe_unused]] Number& sum) {
+  if constexpr (kNumbers > kRegisters) {
+    asm volatile("" : "+m"(sum));
+  }
+}
+
 // Integer scales of a group or of its half, each as a pair of 16 bits.
 template <typename Part>
 CAUSEWAY_INLINE Ints ScalePairs(const Part& params, int half) {
@@ -65,8 +73,17 @@ CAUSEWAY_INLINE void TakeOff(const Part (&params)[P], const Group* group, Ints (
 template <PackedKind kKind, bool kUnpacked, int P, int C>
 CAUSEWAY_INLINE void AddSuperGroup(const std::byte* const (&codes)[P / kParts], const std::byte* const (&rows)[C],
                                    const typename Dots<kKind, P, C, kUnpacked>::Params& params, Ints (&totals)[P][C]) {
+  constexpr bool kHalves = TraitsOf(kKind).halves();
   Dots<kKind, P, C, kUnpacked> dots;
-  dots.SetScaled(codes, rows, params);
+  CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
+    dots.scales[p] = ScalePairs(params[p], 0);
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { dots.whole[p][c] = AllInts(0); }
+  }
+  dots.template AddQuads<0, kHalves ? kQuads / 2 : kQuads>(codes, rows);
+  if constexpr (kHalves) {
+    CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) { dots.scales[p] = ScalePairs(params[p], 1); }
+    dots.template AddQuads<kQuads / 2, kQuads / 2>(codes, rows);
+  }
   CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
       totals[p][c] = AddInts(totals[p][c], dots.whole[p][c]);
