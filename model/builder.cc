@@ -161,7 +161,7 @@ std::vector<float> WeightSource::OnePlusVector(const std::string& name, int64_t 
   return values;
 }
 
-void WeightSource::IgnorePrefixed(std::initializer_list<std::string_view> prefixes) {
+void WeightSource::IgnorePrefixed(std::span<const std::string_view> prefixes) {
   for (const auto& [name, tensor] : tensors_) {
     for (const std::string_view prefix : prefixes) {
       if (name.starts_with(prefix)) {

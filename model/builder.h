@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,7 +47,7 @@ class WeightSource {
   // Marks as used without looking: buffers that carry no weights.
   void Ignore(const std::string& name) { used_.insert(Full(name)); }
   // The same for every tensor whose full name starts so: parts of a multimodal model that text never uses.
-  void IgnorePrefixed(std::initializer_list<std::string_view> prefixes);
+  void IgnorePrefixed(std::span<const std::string_view> prefixes);
 
   // What the views point into beside the files. To be kept for as long as they are used.
   std::vector<std::vector<std::byte>> TakeOwned() { return std::move(owned_); }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,10 @@
 #include "model/safetensors.h"
 
 namespace causeway::model {
+
+// How modules of multimodal wrappers begin that are no part of the text model. They are passed over.
+inline constexpr std::string_view kBesideText[] = {"vision_tower.", "multi_modal_projector.", "model.vision_tower.",
+                                                   "model.multi_modal_projector."};
 
 // Where writers of weights differ.
 struct WeightConventions {

@@ -79,8 +79,7 @@ Result<std::unique_ptr<const Network>> BuildNetwork(Checkpoint checkpoint, bool 
   const Config config(WithDefaults(checkpoint.config, architecture->defaults));
   WeightSource weights(checkpoint);
   if (wrapped) {  // text is all that is served
-    weights.IgnorePrefixed(
-        {"vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."});
+    weights.IgnorePrefixed(kBesideText);
   }
   auto network = std::make_unique<Network>();
   network->family = architecture->model_type;

@@ -222,16 +222,22 @@ class Builder {
       ours.push_back(name);
       theirs.push_back(names.Theirs(name));
     }
+    theirs.insert(theirs.end(), grouped.beside.begin(), grouped.beside.end());  // targets may name them alone
     ASSIGN_OR_RETURN(const auto choices, adapter::ChooseModules(config, theirs, kHead));
     std::map<std::string, const Choice*> chosen;
     for (const Choice& choice : choices) {
-      chosen[ours[choice.module]] = &choice;
+      if (choice.module < ours.size()) {
+        chosen[ours[choice.module]] = &choice;
+      }
     }
     for (const auto& [name, pair] : pairs) {
       TRY(Add(name, names.Ours(name), pair, chosen));
     }
     if (!chosen.empty()) {
       return Bad(fmt::format("target_modules names {}, which has no tensors", names.Theirs(chosen.begin()->first)));
+    }
+    if (placed_.empty()) {
+      return Bad("the adapter has no terms for the text model");
     }
     content_.base_model = config.base_model;
     return Finish();

@@ -1,8 +1,10 @@
 #include "model/adapter/tensors.h"
 
+#include <algorithm>
 #include <string_view>
 
 #include "fmt/format.h"
+#include "model/checkpoint.h"
 
 namespace causeway::model::adapter {
 namespace {
@@ -72,6 +74,11 @@ Result<Tensors> PairTensors(const TensorMap& tensors) {
     const Place place = PlaceOf(name);
     if (place.matrix == 0) {
       TRY(Refuse(name));
+    }
+    if (std::any_of(std::begin(kBesideText), std::end(kBesideText),
+                    [&](std::string_view prefix) { return place.module.starts_with(prefix); })) {
+      out.beside.insert(place.module);
+      continue;
     }
     Pair& pair = pairs[place.module];
     const Tensor*& slot = place.matrix == 'A' ? pair.a : pair.b;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "base/result.h"
@@ -16,6 +17,7 @@ struct Pair {
 
 struct Tensors {
   std::map<std::string, Pair> pairs;
+  std::set<std::string> beside;  // modules of a wrapper beside its text model: their terms change no text
   const Tensor* head = nullptr;  // a copy of the base's: PEFT adds it where the head is a target
 };
 

@@ -184,6 +184,23 @@ TEST_F(AdapterTest, NamesAndTypesAsPeopleWriteThem) {
   EXPECT_EQ(Error(wrapped), "made");
 }
 
+// Trained on a multimodal model by targets that its vision tower has too, or alone.
+TEST_F(AdapterTest, TermsBesideTheTextAreOfNoConcern) {
+  AdapterFiles files = OneModule();
+  files.config["target_modules"].push_back("fc1");
+  Expect(Error(files), "'fc1' matches nothing");
+  for (const char* const module : {"vision_tower.encoder.fc1", "model.multi_modal_projector.fc1"}) {
+    files.Add(module, 4, 8, 6, 1);
+  }
+  const auto made = files.Make(*model_->network);
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  EXPECT_EQ((*made)->digest(), (*OneModule().Make(*model_->network))->digest());
+  AdapterFiles vision;
+  vision.config["target_modules"] = {"fc1"};
+  vision.Add("model.vision_tower.encoder.fc1", 4, 8, 6, 1);
+  Expect(Error(vision), "no terms for the text model");
+}
+
 TEST_F(AdapterTest, DigestsTellContentApart) {
   const auto digest = [&](const AdapterFiles& files) { return (*files.Make(*model_->network).value()).digest(); };
   const AdapterFiles one = OneModule();
