@@ -234,6 +234,9 @@ class Quantizer {
                        fmt::format("this format has no words for a part of the model: {}", difference));
     }
     const bool to_gguf = options_.plan.recipe.container == Container::kGguf;
+    if (!to_gguf && source_.model->info.family == "gpt2") {
+      report_.notes.push_back("compressed-tensors' own library knows no Conv1D, which GPT-2's layers are there");
+    }
     if (source_.model->tokenizer != nullptr && (to_gguf || source_.container == Container::kGguf)) {
       ASSIGN_OR_RETURN(const auto before, source_.model->tokenizer->Encode(kSampleText, {}));
       ASSIGN_OR_RETURN(const auto after, model.tokenizer->Encode(kSampleText, {}));

@@ -336,6 +336,12 @@ TEST_F(QuantizeTest, FamiliesKeepTheirLogitsInGguf) {
   EXPECT_GE(written, 8);
 }
 
+TEST_F(QuantizeTest, WhatOtherReadersDoNotKnowIsNoted) {
+  const auto report = Quantize(Options("w8a16", "tests/golden/models/gpt2", At("gpt2")), ops_, pool_);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_THAT(report->notes, ::testing::Contains(HasSubstr("Conv1D")));
+}
+
 double LargestDifference(const std::vector<float>& a, const std::vector<float>& b) {
   EXPECT_EQ(a.size(), b.size());
   double difference = 0;
