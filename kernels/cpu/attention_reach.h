@@ -33,8 +33,7 @@ inline Reach ReachOf(const AttentionArgs& args, const AttentionTile& tile, Heads
   if (index > 0) {
     const AttentionPiece& piece = tile.pieces[index - 1];
     const int64_t from = std::max(tile.shared, FirstKey(args, first_row(piece)));
-    return {piece.sequence, kv_heads, std::max(begin, from),
-            std::min(end, piece.sequence->first_position + piece.end)};
+    return {piece.sequence, kv_heads, std::max(begin, from), std::min(end, piece.sequence->first_position + piece.end)};
   }
   if (begin >= tile.shared) {
     return {};
