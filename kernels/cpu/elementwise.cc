@@ -1,23 +1,10 @@
 // Embedding rows, rotary embedding, activations, residual adds, logit scaling: one pass over rows each.
+#include "kernels/cpu/for_rows.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/vec.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
-
-constexpr int64_t kTaskValues = 16384;  // below this a fork-join costs more than it saves
-
-// Calls body(row) for each row, in parallel when there is enough to do. Rows are independent.
-template <typename Body>
-void ForRows(Stream& stream, int64_t rows, int64_t dim, Body body) {
-  const int64_t per_task = dim >= kTaskValues ? 1 : kTaskValues / (dim + 1) + 1;
-  stream.pool.ParallelFor((rows + per_task - 1) / per_task, [&](int64_t task, int) {
-    const int64_t end = (task + 1) * per_task < rows ? (task + 1) * per_task : rows;
-    for (int64_t row = task * per_task; row < end; ++row) {
-      body(row);
-    }
-  });
-}
 
 // Calls step(offset, count) for whole vectors, then once for the rest.
 template <typename Whole, typename Part>

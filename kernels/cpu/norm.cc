@@ -2,13 +2,12 @@
 // fixed tree of ReduceAdd.
 #include <cmath>
 
+#include "kernels/cpu/for_rows.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/vec.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
-
-constexpr int64_t kRowsPerTask = 8;
 
 // sum of f(x[i]) over a row; f(0) need not be 0: lanes behind the end are not counted.
 template <typename F>
@@ -59,20 +58,10 @@ void LayerNormRow(const LayerNormArgs& args, int64_t row) {
            [&](Vec v, Vec w, Vec b) { return Fma(Mul(Sub(v, Set1(mean)), Set1(scale)), w, b); });
 }
 
-template <typename Body>
-void ForRows(Stream& stream, int64_t rows, Body body) {
-  stream.pool.ParallelFor((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
-    const int64_t end = (task + 1) * kRowsPerTask < rows ? (task + 1) * kRowsPerTask : rows;
-    for (int64_t row = task * kRowsPerTask; row < end; ++row) {
-      body(row);
-    }
-  });
-}
-
 }  // namespace
 
 void RmsNorm(Stream& stream, const RmsNormArgs& args) {
-  ForRows(stream, args.m, [&](int64_t row) {
+  ForRows(stream, args.m, args.groups * args.dim, [&](int64_t row) {
     for (int64_t group = 0; group < args.groups; ++group) {
       RmsNormRow(args.x + row * args.x_stride + group * args.dim, args.weight, args.eps,
                  args.y + row * args.y_stride + group * args.dim, args.dim);
@@ -81,7 +70,7 @@ void RmsNorm(Stream& stream, const RmsNormArgs& args) {
 }
 
 void LayerNorm(Stream& stream, const LayerNormArgs& args) {
-  ForRows(stream, args.m, [&](int64_t row) { LayerNormRow(args, row); });
+  ForRows(stream, args.m, args.dim, [&](int64_t row) { LayerNormRow(args, row); });
 }
 
 }  // namespace causeway::kernels::CAUSEWAY_ISA
