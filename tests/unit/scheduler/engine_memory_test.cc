@@ -159,7 +159,10 @@ TEST_F(EngineMemoryTest, AnIdleEngineGivesMemoryBack) {
   EXPECT_EQ(mocked.cache->Stats().cached_pages, 5);
 }
 
+// Eight prompts of a client take more pages than there are, so that each one comes back from the tier, whether clients
+// are served side by side or one after the other.
 TEST_F(EngineMemoryTest, TierAndThreadsServeAPoolThatIsTooSmall) {
+  constexpr int kPrompts = 8;
   memory::KvCacheParts parts;
   parts.tier = std::make_unique<memory::FakeTier>(4096);
   parts.control = std::make_unique<memory::MemoryControl>();
@@ -171,7 +174,7 @@ TEST_F(EngineMemoryTest, TierAndThreadsServeAPoolThatIsTooSmall) {
       CountingWaker own;
       for (int round = 0; round < 20; ++round) {
         GenerateRequest request = MakeTestRequest((2 + round % 4) * kPage + 3, 30, 7);
-        request.prompt[0] = static_cast<Token>(client);
+        request.prompt[0] = static_cast<Token>(client * kPrompts + round % kPrompts);
         Ticket ticket = engine->Submit(request, own).value();
         Answer answer;
         answer.TakeAll(ticket, own, 1);
