@@ -34,13 +34,14 @@ Result<void> PutBlocks(const std::string& module, const std::string& name, const
   return source.Put(module, std::move(matrix));
 }
 
-}  // namespace
-
+// One scale for the tensor or for each row.
 Result<void> PutWhole(const std::string& module, const std::string& name, const Tensor& scales, TensorSource& source) {
   ASSIGN_OR_RETURN(CodedMatrix matrix, TakeE4M3(module, source));
   TRY(SetScales(name, scales, scales.elements() == 1 ? matrix.rows : 1, matrix.columns, matrix));
   return source.Put(module, std::move(matrix));
 }
+
+}  // namespace
 
 Result<CodedMatrix> TakeE4M3(const std::string& module, TensorSource& source) {
   ASSIGN_OR_RETURN(const Tensor weight, source.Take(module + ".weight", {"F8_E4M3"}, {-1, -1}));
@@ -55,6 +56,15 @@ Result<CodedMatrix> TakeE4M3(const std::string& module, TensorSource& source) {
   return matrix;
 }
 
+Result<void> PutWholes(TensorSource& source) {
+  for (const std::string& module : source.Modules(".weight_scale")) {
+    const std::string name = module + ".weight_scale";
+    ASSIGN_OR_RETURN(const Tensor scales, source.Take(name, kFloats));
+    TRY(PutWhole(module, name, scales, source));
+  }
+  return {};
+}
+
 Result<void> ReadFp8(const Config& config, TensorSource& source) {
   ASSIGN_OR_RETURN(const std::vector<int64_t> block, ReadBlock(config));
   source.Drop({".input_scale", ".input_scale_ub", ".activation_scale", ".output_scale"});
@@ -64,12 +74,7 @@ Result<void> ReadFp8(const Config& config, TensorSource& source) {
     ASSIGN_OR_RETURN(const Tensor scales, source.Take(name, {"F32", "F16", "BF16", "F8_E8M0"}));
     TRY(block[0] == 0 ? PutWhole(module, name, scales, source) : PutBlocks(module, name, scales, block, source));
   }
-  for (const std::string& module : source.Modules(".weight_scale")) {
-    const std::string name = module + ".weight_scale";
-    ASSIGN_OR_RETURN(const Tensor scales, source.Take(name, kFloats));
-    TRY(PutWhole(module, name, scales, source));
-  }
-  return {};
+  return PutWholes(source);
 }
 
 }  // namespace causeway::model::quant

@@ -49,12 +49,7 @@ Result<void> ReadModelOpt(const Config& config, TensorSource& source) {
   for (const std::string& module : source.Modules(".weight_scale_2")) {
     TRY(ReadNvfp4(module, source));
   }
-  for (const std::string& module : source.Modules(".weight_scale")) {
-    const std::string name = module + ".weight_scale";
-    ASSIGN_OR_RETURN(const Tensor scales, source.Take(name, kFloats));
-    TRY(PutWhole(module, name, scales, source));
-  }
-  return {};
+  return PutWholes(source);
 }
 
 }  // namespace causeway::model::quant

@@ -35,11 +35,11 @@ Result<void> CheckNotQuantized(const TensorMap& tensors);
 // "gptq, awq, ...": the names in quant_method that are served.
 std::string KnownMethods();
 
-// What readers share: a module's e4m3 weight without its scales; one with a scale for the tensor or for each row; e2m1
-// codes, the low half of a byte first, with the fine scales of `code` and a scale of one for the whole; int8 codes plus
-// 128, values [begin, end); the two sizes that a tensor holds.
+// What readers share: a module's e4m3 weight without its scales; all modules' whose weight_scale is one for the tensor
+// or for each row; e2m1 codes, the low half of a byte first, with the fine scales of `code` and a scale of one for the
+// whole; int8 codes plus 128, values [begin, end); the two sizes that a tensor holds.
 Result<CodedMatrix> TakeE4M3(const std::string& module, TensorSource& source);
-Result<void> PutWhole(const std::string& module, const std::string& name, const Tensor& scales, TensorSource& source);
+Result<void> PutWholes(TensorSource& source);
 Result<CodedMatrix> TakeE2M1(kernels::GroupCode code, const std::string& codes, const std::string& scales,
                              TensorSource& source);
 void ReadSigned(std::span<const std::byte> data, int64_t begin, int64_t end, uint8_t* codes);
