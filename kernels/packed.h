@@ -26,7 +26,7 @@
 namespace causeway::kernels {
 
 // Of what is described above. Any change of the packed bytes raises it: caches of older ones are then packed anew.
-inline constexpr uint32_t kPackedVersion = 4;
+inline constexpr uint32_t kPackedVersion = 5;
 
 // What a format is packed as.
 struct Packing {

@@ -207,6 +207,8 @@ void SetScales(const GroupScale& shared, const uint8_t* codes, int64_t chunk, So
   if constexpr (kCode == GroupCode::kUniform) {
     out.wide_scale = shared.scale;
     out.zero = shared.zero;
+  } else if constexpr (kCode == GroupCode::kSigned) {
+    out.wide_scale = shared.scale;
   } else if constexpr (kCode == GroupCode::kInt8) {
     constexpr float kOver127 = 1.0F / 127.0F;
     out.wide_scale = shared.scale * kOver127;
@@ -305,7 +307,9 @@ constexpr PackedFormat kPackedFormats[] = {
     Group<GroupCode::kUniform, 2, 128>(FormatId::kU2G128, kPairsWide),
     Group<GroupCode::kUniform, 2, 64>(FormatId::kU2G64, kPairsZero),
     Group<GroupCode::kUniform, 2, 32>(FormatId::kU2G32, kPairsZero),
-    Group<GroupCode::kInt8, 8, 128>(FormatId::kLLM_INT8G128, kBytesWide),
+    Group<GroupCode::kSigned, 8, 128>(FormatId::kI8G128, kBytesWideSigned),
+    Group<GroupCode::kSigned, 4, 128>(FormatId::kI4G128, kNibblesWideSigned),
+    Group<GroupCode::kInt8, 8, 128>(FormatId::kLLM_INT8G128, kBytesWideSigned),
     Group<GroupCode::kInt8, 8, 32>(FormatId::kLLM_INT8G32, kBytesZero),
     Group<GroupCode::kE4M3, 8, 128>(FormatId::kE4M3G128, kTableE4M3Wide),
     Group<GroupCode::kE4M3, 8, 32>(FormatId::kE4M3G32, kTableE4M3),

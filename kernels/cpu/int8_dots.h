@@ -97,7 +97,7 @@ struct Dots {
     Rows rows;
     CAUSEWAY_UNROLL for (int r = 0; r < P / kParts; ++r) { codes[r] = from[r]; }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x[c]; }
-    for (int64_t i = 0; i < (kTraits.wide ? kWideGroups : 1); ++i) {
+    CAUSEWAY_UNROLL for (int64_t i = 0; i < (kTraits.wide ? kWideGroups : 1); ++i) {
       AddQuads<0, kQuads, kLow>(codes, rows);
       CAUSEWAY_UNROLL for (int r = 0; r < P / kParts; ++r) { codes[r] += Parts::kCodeBytes; }
       CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kGroup; }

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kMaxHeight = 4;
 constexpr int WidthOf(int) { return 1; }
+constexpr bool kScalesIntegers = false;
 using Sums = std::array<float, kPanelRows>;
 using LaneMask = int64_t;
 

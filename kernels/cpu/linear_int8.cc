@@ -25,7 +25,7 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
-constexpr int64_t kTasksPerThread = 16;
+constexpr int64_t kTasksPerThread = 16;       // and block of x
 constexpr int64_t kFetchedBytes = 256 << 10;  // of the next call's weights, by each thread that waits for it
 constexpr int64_t kSerialX = 16384;           // below this quantizing wakes no one
 // Outputs that no near cache keeps until they are read: written past all of them, they need not be fetched first, nor
@@ -194,14 +194,14 @@ Ahead ShareOf(const Stretch& next, const QuantizedX& x, int64_t tile, int64_t ti
   const int64_t whole = int64_t{1} << Ahead::kFraction;
   const int64_t pace = (lines * whole + groups - 1) / groups;
   if (tiles == 1) {
-    return {next.data, static_cast<int32_t>(pace), true};
+    return {next.data, pace};
   }
   const int64_t rounded = (pace + whole - 1) / whole;
   const int64_t first = tile * x.per_row * rounded;
   if (first >= lines) {  // others have asked for all, or there are none
     return {};
   }
-  return {next.data + first * 64, static_cast<int32_t>(rounded * whole), false};
+  return {next.data + first * 64, rounded * whole};
 }
 
 // A few panels at a time over all rows of x; meanwhile the next ones come from memory, after the last ones `after`.
@@ -240,17 +240,11 @@ struct Blocks {
   Heights operator[](int64_t i) const { return {Begin(i), Begin(i + 1)}; }
 };
 
-void RunPanels(const Job& job, const QuantizedX& x, const Blocks& blocks, int64_t begin, int64_t end,
+void RunPanels(const Job& job, const QuantizedX& x, const Heights& heights, int64_t begin, int64_t end,
                const Stretch& after, Scratch& scratch, int worker) {
-  const bool can_unpack = CodeFor(job.kind).unpack != nullptr;
-  for (int64_t i = 0; i < blocks.count; ++i) {
-    const Heights heights = blocks[i];
-    const bool unpacks = can_unpack && heights.rows >= UnpackedRows(TraitsOf(job.kind));
-    std::byte* const room = unpacks ? scratch.Worker(worker, heights.width * UnpackedBytes(job)) : nullptr;
-    const bool last = i + 1 == blocks.count;  // the others begin anew
-    const Stretch again{job.target.weight.data + begin * job.shape.bytes, (end - begin) * job.shape.bytes};
-    RunRows(job, x, heights, begin, end, last ? after : again, room);
-  }
+  const bool unpacks = CodeFor(job.kind).unpack != nullptr && heights.rows >= UnpackedRows(TraitsOf(job.kind));
+  std::byte* const room = unpacks ? scratch.Worker(worker, heights.width * UnpackedBytes(job)) : nullptr;
+  RunRows(job, x, heights, begin, end, after, room);
   EndStreaming();
 }
 
@@ -264,14 +258,16 @@ bool TakesGroups(const WeightView& weight, const XShape& shape) {
   return weight.layout == WeightLayout::kPanels && XShapeOf(PackingOf(weight.format)) == shape;
 }
 
-// How a call falls into tasks: the targets that take x in groups of one shape, each cut into stretches of panels.
+// How a call falls into tasks: the targets that take x in groups of one shape, each cut into stretches of panels, for
+// one block of x after the other: it then comes into the near caches once, and panels, which are asked for ahead, again
+// from far away.
 template <typename Target>
 class Split {
  public:
-  // A task: panels [begin, end) of a target.
+  // A task: panels [begin, end) of a target times a block of x.
   struct Task {
     const Target* target;
-    int64_t begin, end;
+    int64_t begin, end, block;
   };
 
   Split(std::span<const Target> targets, const XShape& shape, int64_t m, const Stream& stream)
@@ -288,26 +284,28 @@ class Split {
     const int64_t share = panels / (threads_ * kTasksPerThread);
     task_panels_ = (share + width - 1) / width * width + (share == 0 ? width : 0);
     for (const Target& target : targets) {
-      tasks_ += TasksOf(target);
+      block_tasks_ += TasksOf(target);
     }
   }
 
-  int64_t tasks() const { return tasks_; }
+  int64_t tasks() const { return block_tasks_ * blocks_.count; }
   int64_t columns() const { return columns_; }  // 0 if there are no tasks
   const Blocks& blocks() const { return blocks_; }
 
   Task operator[](int64_t task) const {
+    const int64_t block = block_tasks_ == 0 ? 0 : task / block_tasks_;
+    task -= block * block_tasks_;
     for (const Target& target : targets_) {
       if (task < TasksOf(target)) {
         const int64_t begin = task * task_panels_;
-        return {&target, begin, Least(PanelsOf(WeightOf(target)), begin + task_panels_)};
+        return {&target, begin, Least(PanelsOf(WeightOf(target)), begin + task_panels_), block};
       }
       task -= TasksOf(target);
     }
-    return {nullptr, 0, 0};
+    return {nullptr, 0, 0, 0};
   }
   // What a worker begins with, once ParallelRuns has dealt tasks out.
-  Task FirstOf(int worker) const { return (*this)[BeginOfRun(tasks_, RunsOf(threads_), worker % RunsOf(threads_))]; }
+  Task FirstOf(int worker) const { return (*this)[BeginOfRun(tasks(), RunsOf(threads_), worker % RunsOf(threads_))]; }
 
   Stretch StretchOf(const Task& task) const {
     if (task.target == nullptr) {
@@ -329,7 +327,7 @@ class Split {
   Blocks blocks_{1, 1};
   int64_t columns_ = 0;
   int64_t task_panels_ = 1;
-  int64_t tasks_ = 0;
+  int64_t block_tasks_ = 0;
 };
 
 // Runs the targets that take x in groups of this shape.
@@ -353,7 +351,8 @@ void RunTargets(Stream& stream, const LinearArgs& args, const XShape& shape) {
     const auto task = split[index];
     const bool ends = PlaceInRun(index, split.tasks(), stream.pool.threads()).last;
     const Stretch after = ends ? next.StretchOf(next.FirstOf(worker)) : split.StretchOf(split[index + 1]);
-    RunPanels(Job(*task.target, args.m), x, split.blocks(), task.begin, task.end, after, stream.scratch, worker);
+    RunPanels(Job(*task.target, args.m), x, split.blocks()[task.block], task.begin, task.end, after, stream.scratch,
+              worker);
     if (ends) {
       stream.pool.FetchWhileWaiting(worker, after.data, Least(after.bytes, kFetchedBytes));
     }

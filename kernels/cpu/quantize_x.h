@@ -23,9 +23,10 @@ inline Vec StoreRounded(const float* x, int64_t count, float inverse, int8_t* co
   return sum;
 }
 
-// Beside super-blocks: the sums of two neighbours together, once all that shares a scale is there.
+// Beside super-blocks whose scales are multiplied as integers: the sums of two neighbours together, once all that
+// shares a scale is there.
 inline void PairSums(const XShape& shape, std::byte* to) {
-  for (int64_t g = 0; g + 1 < shape.scale_groups; g += 2) {
+  for (int64_t g = 0; kScalesIntegers && g + 1 < shape.scale_groups; g += 2) {
     std::byte* const first = to + g * shape.group_bytes() + shape.group;
     const std::byte* const sums[] = {first, first + shape.group_bytes()};
     for (int64_t i = 0; i < 2; ++i) {

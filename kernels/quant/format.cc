@@ -69,6 +69,8 @@ constexpr WeightFormat kFormats[] = {
     Block(FormatId::kU2G128, "u2g128", "U2G128", 128, 37, {CodeKind::kZeroPoint, 2, 128}, DecodeU2G128, EncodeU2G128),
     Block(FormatId::kU2G64, "u2g64", "U2G64", 64, 21, {CodeKind::kZeroPoint, 2, 64}, DecodeU2G64, EncodeU2G64),
     Block(FormatId::kU2G32, "u2g32", "U2G32", 32, 13, {CodeKind::kZeroPoint, 2, 32}, DecodeU2G32, EncodeU2G32),
+    Block(FormatId::kI8G128, "i8g128", "I8G128", 128, 132, {CodeKind::kSigned, 8, 128}, DecodeI8G128, EncodeI8G128),
+    Block(FormatId::kI4G128, "i4g128", "I4G128", 128, 68, {CodeKind::kSigned, 4, 128}, DecodeI4G128, EncodeI4G128),
     Block(FormatId::kLLM_INT8G128, "llm_int8g128", "LLM_INT8G128", 128, 132, {CodeKind::kZeroPoint, 8, 128},
           DecodeLLM_INT8G128, EncodeLLM_INT8G128),
     Block(FormatId::kLLM_INT8G32, "llm_int8g32", "LLM_INT8G32", 32, 36, {CodeKind::kZeroPoint, 8, 32},

@@ -37,6 +37,8 @@ enum class FormatId : uint8_t {
   kU2G128,
   kU2G64,
   kU2G32,
+  kI8G128,
+  kI4G128,
   kLLM_INT8G128,
   kLLM_INT8G32,
   kE4M3G128,

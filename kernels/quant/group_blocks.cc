@@ -55,9 +55,12 @@ constexpr std::array<float, 256> MakeE4M3() {
 }
 constexpr std::array<float, 256> kE4M3 = MakeE4M3();
 
+// The zero of kSigned.
+constexpr int MiddleOf(int bits) { return 1 << (bits - 1); }
+
 template <GroupCode kCode>
 inline float ValueOf(uint8_t code, float scale, int zero) {
-  if constexpr (kCode == GroupCode::kUniform) {
+  if constexpr (kCode == GroupCode::kUniform || kCode == GroupCode::kSigned) {
     return static_cast<float>(code - zero) * scale;
   } else if constexpr (kCode == GroupCode::kInt8) {
     return static_cast<float>(code - 128) * scale * kOneOver127;
@@ -103,7 +106,7 @@ void DecodeGroups(const std::byte* source, float* values, int64_t count) {
         }
       }
     } else {
-      const int zero = kCode == GroupCode::kUniform ? bytes[At::kScaleBytes] : 0;
+      const int zero = kCode == GroupCode::kUniform ? bytes[At::kScaleBytes] : MiddleOf(kBits);
       for (int j = 0; j < kElements; ++j) {
         values[i + j] = ValueOf<kCode>(codes[j], scale, zero);
       }
@@ -150,12 +153,21 @@ double UniformError(std::span<const float> x, const GroupScale& scale, int high,
   return error;
 }
 
-// The better of a scale about the middle code and one for the range from the least to the largest value.
+// A scale about the middle code.
+GroupScale FitEven(std::span<const float> x, int bits) {
+  const int middle = MiddleOf(bits);
+  return {FitScale(x, {EqualImportance(), x.size()}, -middle, middle - 1), static_cast<uint8_t>(middle), nullptr};
+}
+GroupScale EncodeSigned(std::span<const float> x, int bits, uint8_t* codes) {
+  const GroupScale even = FitEven(x, bits);
+  UniformError(x, even, (1 << bits) - 1, codes);
+  return even;
+}
+
+// The better of such a scale and one for the range from the least to the largest value.
 GroupScale EncodeUniform(std::span<const float> x, int bits, uint8_t* codes) {
   const int high = (1 << bits) - 1;
-  const int middle = 1 << (bits - 1);
-  const GroupScale even{FitScale(x, {EqualImportance(), x.size()}, -middle, high - middle),
-                        static_cast<uint8_t>(middle), nullptr};
+  const GroupScale even = FitEven(x, bits);
   const auto [lowest, highest] = std::minmax_element(x.begin(), x.end());
   GroupScale range{(std::max(*highest, 0.0F) - std::min(*lowest, 0.0F)) / static_cast<float>(high), 0, nullptr};
   range.zero = static_cast<uint8_t>(NearestCode(-*lowest * Inverse(range.scale), 0, high));
@@ -194,6 +206,8 @@ GroupScale EncodeOne(std::span<const float> x, int bits, uint8_t* codes, uint8_t
   const float largest = LargestMagnitude(x);
   if constexpr (kCode == GroupCode::kUniform) {
     return EncodeUniform(x, bits, codes);
+  } else if constexpr (kCode == GroupCode::kSigned) {
+    return EncodeSigned(x, bits, codes);
   } else if constexpr (kCode == GroupCode::kInt8) {
     for (size_t i = 0; i < x.size(); ++i) {
       codes[i] = static_cast<uint8_t>(NearestCode(127.0F * x[i] * Inverse(largest), -127, 127) + 128);
@@ -256,6 +270,7 @@ const GroupBlock* FindGroupBlock(GroupCode code, int bits, int64_t run) {
 float DecodeCode(GroupCode code, uint8_t stored, float scale, uint8_t zero) {
   switch (code) {
     case GroupCode::kUniform: return ValueOf<GroupCode::kUniform>(stored, scale, zero);
+    case GroupCode::kSigned: return ValueOf<GroupCode::kSigned>(stored, scale, zero);
     case GroupCode::kInt8: return ValueOf<GroupCode::kInt8>(stored, scale, zero);
     case GroupCode::kE4M3: return ValueOf<GroupCode::kE4M3>(stored, scale, zero);
     case GroupCode::kNF4: return ValueOf<GroupCode::kNF4>(stored, scale, zero);

@@ -14,6 +14,7 @@ namespace causeway::kernels {
 // What a code stands for, in the order in which float32 computes it.
 enum class GroupCode : uint8_t {
   kUniform,  // (code - zero) * scale
+  kSigned,   // (code - 2^(bits - 1)) * scale
   kInt8,     // ((code - 128) * scale) * (1 / 127 in float32): LLM.int8, the scale the row's largest magnitude
   kE4M3,     // e4m3(code) * scale
   kNF4,      // table[code] * scale: bitsandbytes' sixteen quantiles of the normal distribution
@@ -41,7 +42,8 @@ struct GroupBlock {
 // The longest block for such codes that divides `run`, the neighbours in a row that share a scale; null if none does.
 const GroupBlock* FindGroupBlock(GroupCode code, int bits, int64_t run);
 
-// What one code stands for. Of kMXFP4 and kNVFP4 the scale is that of FineScale.
+// What one code stands for; `zero` is that of kUniform and of kSigned. Of kMXFP4 and kNVFP4 the scale is that of
+// FineScale.
 float DecodeCode(GroupCode code, uint8_t stored, float scale, uint8_t zero);
 // The scale of the codes under one `fine` byte.
 float FineScale(GroupCode code, uint8_t fine, float scale);

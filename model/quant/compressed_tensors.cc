@@ -69,6 +69,7 @@ Result<void> ReadPacked(const Scheme& scheme, const std::string& module, TensorS
   CodedMatrix matrix;
   matrix.bits = scheme.bits;
   matrix.zero = static_cast<uint8_t>(1 << (scheme.bits - 1));
+  matrix.about_middle = scheme.symmetric;
   ASSIGN_OR_RETURN(std::tie(matrix.rows, matrix.columns), ShapeIn(module + ".weight_shape", shape));
   const int64_t words = codes.shape[1];
   const auto packing = IntPacking::For(scheme.bits, matrix.columns, words);
@@ -128,6 +129,7 @@ Result<CodedMatrix> TakeInt8(const std::string& module, TensorSource& source) {
 
 Result<void> ReadPlain(const Scheme& scheme, const std::string& module, TensorSource& source) {
   ASSIGN_OR_RETURN(CodedMatrix matrix, scheme.is_float ? TakeE4M3(module, source) : TakeInt8(module, source));
+  matrix.about_middle = scheme.symmetric;
   const std::string name = module + ".weight_scale";
   ASSIGN_OR_RETURN(const Tensor scales, source.Take(name, {"F32", "F16", "BF16", "U8", "F8_E8M0"}));
   TRY(SetSchemeScales(name, scales, scheme, matrix));

@@ -66,6 +66,15 @@ Result<int> BitsOf(const std::string& name, const Settings& settings, int64_t ou
                fmt::format("{} words a row do not hold {} zero points of {} bits", words, outputs, settings.bits));
 }
 
+// Whether all zero points are 2^(bits - 1), as symmetric quantization has them. Of four and eight bits.
+bool AreAboutMiddle(const Tensor& zeros, int bits, bool less_one) {
+  const uint32_t stored = (1U << (bits - 1)) - (less_one ? 1 : 0);
+  const uint32_t word = bits == 4 ? stored * 0x11111111U : stored * 0x01010101U;
+  const std::vector<int32_t> words = IntsOf(zeros);
+  return (bits == 4 || bits == 8) &&
+         std::all_of(words.begin(), words.end(), [&](int32_t one) { return static_cast<uint32_t>(one) == word; });
+}
+
 // Scales and zero points come [groups, out], a matrix has them [out, groups].
 void FillRuns(const Tensor& scales, const Tensor& zeros, const IntPacking& packing, bool zeros_less_one,
               CodedMatrix& matrix) {
@@ -117,6 +126,7 @@ Result<void> ReadModule(const Settings& settings, const std::string& module, Ten
   if (!run_of.empty()) {
     TRY(SetOrder(module + ".g_idx", std::move(run_of), matrix));
   }
+  matrix.about_middle = AreAboutMiddle(zeros, matrix.bits, settings.zeros_less_one);
   matrix.complete = [scales, zeros, packing = *IntPacking::For(matrix.bits, matrix.rows, zeros.shape[1]),
                      less_one = settings.zeros_less_one](CodedMatrix& whole) {
     FillRuns(scales, zeros, packing, less_one, whole);

@@ -28,7 +28,8 @@ constexpr int64_t kSerialBytes = int64_t{1} << 22;  // below this threads cost m
 // The formats have 2, 3, 4 and 8 bits.
 int BitsOfFormat(const CodedMatrix& matrix) {
   switch (matrix.code) {
-    case GroupCode::kUniform: return matrix.bits > 4 ? 8 : matrix.bits;
+    case GroupCode::kUniform:
+    case GroupCode::kSigned: return matrix.bits > 4 ? 8 : matrix.bits;
     case GroupCode::kInt8:
     case GroupCode::kE4M3: return 8;
     default: return 4;
@@ -64,9 +65,21 @@ int64_t SharedStretch(const CodedMatrix& matrix) {
   return stretch;
 }
 
+// Uniform codes about the middle need no zero points, where a block without them is as long.
+const GroupBlock* FindBlock(const CodedMatrix& matrix) {
+  const int bits = BitsOfFormat(matrix);
+  const int64_t stretch = SharedStretch(matrix);
+  const GroupBlock* const block = kernels::FindGroupBlock(matrix.code, bits, stretch);
+  if (matrix.code == GroupCode::kUniform && matrix.about_middle && block != nullptr && bits == matrix.bits) {
+    const GroupBlock* const about_middle = kernels::FindGroupBlock(GroupCode::kSigned, bits, stretch);
+    return about_middle != nullptr && about_middle->elements == block->elements ? about_middle : block;
+  }
+  return block;
+}
+
 ColumnPlan PlanColumns(const CodedMatrix& matrix) {
   ColumnPlan plan;
-  plan.block = kernels::FindGroupBlock(matrix.code, BitsOfFormat(matrix), SharedStretch(matrix));
+  plan.block = FindBlock(matrix);
   if (plan.block == nullptr) {
     return plan;
   }

@@ -36,6 +36,7 @@ struct CodedMatrix {
   std::vector<float> scales;      // [ceil(rows / row_run), ceil(columns / run)]
   std::vector<uint8_t> zeros;     // like scales; empty: `zero` everywhere
   uint8_t zero = 0;               // of kUniform
+  bool about_middle = false;      // of kUniform: all zeros are 2^(bits - 1)
   std::span<const uint8_t> fine;  // kMXFP4, kNVFP4: [rows, columns / 32 or 16]
   // Act-order: the run that each column belongs to, [columns], where that is not column / run.
   std::vector<int32_t> run_of;

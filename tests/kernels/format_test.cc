@@ -63,7 +63,8 @@ TEST(FormatTest, EncodingIsAsGoodAsTheBitsAllow) {
       {"u4g32", 0.083},   {"u3g128", 0.21},    {"u3g64", 0.19},          {"u3g32", 0.18},         {"u2g128", 0.4},
       {"u2g64", 0.38},    {"u2g32", 0.36},     {"llm_int8g128", 0.0072}, {"llm_int8g32", 0.0058}, {"e4m3g128", 0.028},
       {"e4m3g32", 0.026}, {"nf4g64", 0.1},     {"nf4g32", 0.093},        {"fp4g64", 0.13},        {"fp4g32", 0.12},
-      {"mxfp4", 0.12},    {"nvfp4g128", 0.11}, {"nvfp4g32", 0.1},        {"spqr3", 0.155}};
+      {"mxfp4", 0.12},    {"nvfp4g128", 0.11}, {"nvfp4g32", 0.1},        {"spqr3", 0.155},        {"i8g128", 0.0072},
+      {"i4g128", 0.13}};
   for (const WeightFormat& format : WeightFormats()) {
     ASSERT_TRUE(allowed.contains(format.name)) << format.name;
     for (const float scale : {1.0F, 0.02F, 30.0F}) {

@@ -181,8 +181,8 @@ TEST_P(PackedTest, CodesArePackedAsTheirBlocksAre) {
   }
   constexpr int64_t kRows = 21, kColumns = 512;
   int formats = 0;
-  for (const GroupCode code : {GroupCode::kUniform, GroupCode::kInt8, GroupCode::kE4M3, GroupCode::kNF4,
-                               GroupCode::kFP4, GroupCode::kMXFP4, GroupCode::kNVFP4}) {
+  for (const GroupCode code : {GroupCode::kUniform, GroupCode::kSigned, GroupCode::kInt8, GroupCode::kE4M3,
+                               GroupCode::kNF4, GroupCode::kFP4, GroupCode::kMXFP4, GroupCode::kNVFP4}) {
     for (const int bits : {2, 3, 4, 8}) {
       for (const int64_t run : {32, 64, 128}) {
         const GroupBlock* const block = FindGroupBlock(code, bits, run);
