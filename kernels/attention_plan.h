@@ -17,10 +17,10 @@ inline constexpr int64_t kAttentionTileRows = 64;       // query rows of a tile,
 inline constexpr int64_t kAttentionTileQueries = 1024;  // rows times heads of one kv head, at most
 inline constexpr int64_t kAttentionTaskQueries = 128;   // of a task of several kv heads, at most: they stay in the L2
 
-// Query rows of a tile with `group` query heads a kv head. Rows share each block, but all go as far as the last one
-// sees: sixteen, and more where heads are too few to be worth the preparing of a block.
+// Query rows of a tile with `group` query heads a kv head. Rows share each block: as many as are worth the preparing of
+// it, and no more, so that many threads have tasks.
 inline int64_t AttentionTileRows(int64_t group) {
-  const int64_t rows = std::max<int64_t>(16, kAttentionTileRows / group);
+  const int64_t rows = std::clamp<int64_t>(128 / group, 16, kAttentionTileRows);
   return std::clamp<int64_t>(kAttentionTileQueries / group, 1, rows);
 }
 

@@ -57,6 +57,7 @@ constexpr int64_t kAgain = 6144;  // bytes behind a request at which a line is a
 // have had time to be answered.
 class BlockAhead {
  public:
+  static constexpr bool kBetweenSteps = true;  // of products
   // The rows of `block`, `part_bytes` of each, in about `asks` portions.
   BlockAhead(const CacheBlock& block, int64_t part_bytes, int64_t asks)
       : block_(block), part_bytes_(part_bytes), row_(block.low) {
@@ -114,6 +115,8 @@ class BlockAhead {
     at_ = stop;
     return {line, stop, begin_};
   }
+
+  void NextPack() {}
 
  private:
   static constexpr int64_t kWhole = 1 << 16;  // a line in fixed point

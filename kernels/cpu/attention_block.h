@@ -39,8 +39,8 @@ struct Pack {
 };
 
 // Adds V for queries that do not all see the same rows: what is common to them together, the rest one by one.
-template <int M, KvFormat kFormat>
-void AddUnlike(const Pack& pack, const float* weights, const bool* weighed, const RowRuns& v, BlockAhead& ahead) {
+template <int M, KvFormat kFormat, typename Ahead>
+void AddUnlike(const Pack& pack, const float* weights, const bool* weighed, const RowRuns& v, Ahead& ahead) {
   Sight common{0, kBlock};
   for (int m = 0; m < M; ++m) {
     common.low = std::max(common.low, pack.sights[m].low);
@@ -64,18 +64,20 @@ void AddUnlike(const Pack& pack, const float* weights, const bool* weighed, cons
 }
 
 // Folds a block into the states of M queries.
-template <int M, KvFormat kFormat>
-void AbsorbPack(const ScoreScale& scale, const BlockRows& block, int64_t head_dim, const Pack& pack,
-                BlockAhead& ahead) {
+template <int M, KvFormat kFormat, typename Ahead>
+void AbsorbPack(const ScoreScale& scale, const BlockRows& block, int64_t head_dim, const Pack& pack, Ahead& ahead) {
   constexpr int kVectors = kVectorsOf<M>;
   constexpr int64_t kBytes = kFormat == KvFormat::kF32 ? 4 : 2;
   alignas(64) float scores[M * kBlock];
-  bool weighed[M];
+  bool weighed[M] = {};
   int64_t low = kBlock;
   int64_t high = 0;
   for (int m = 0; m < M; ++m) {
     low = std::min(low, pack.sights[m].low);
     high = std::max(high, pack.sights[m].high);
+  }
+  if (low >= high) {
+    return;
   }
   constexpr int64_t kStep = kVectors * kLanes;
   for (int64_t key = low / kStep * kStep; key < high; key += kStep) {
@@ -83,9 +85,19 @@ void AbsorbPack(const ScoreScale& scale, const BlockRows& block, int64_t head_di
   }
   bool alike = true;
   for (int m = 0; m < M; ++m) {
-    const Sight& sight = pack.sights[m];
-    weighed[m] = sight.low < sight.high && Weigh(scale, sight.low, sight.high, scores + m * kBlock, pack.StateOf(m));
-    alike = alike && weighed[m] && sight.low == low && sight.high == high;
+    alike = alike && pack.sights[m].low == low && pack.sights[m].high == high;
+  }
+  if (alike) {
+    Weigh<M>(scale, low, high, scores, pack.first, pack.stride, weighed);
+    alike = std::all_of(weighed, weighed + M, [](bool does) { return does; });
+  } else {
+    for (int m = 0; m < M; ++m) {
+      const Sight& sight = pack.sights[m];
+      weighed[m] = false;
+      if (sight.low < sight.high) {
+        Weigh<1>(scale, sight.low, sight.high, scores + m * kBlock, pack.StateOf(m), 0, weighed + m);
+      }
+    }
   }
   if (alike) {
     AddRows<M, kFormat>(scores, block.v, low, high, pack.first, pack.stride, ahead);
@@ -94,11 +106,12 @@ void AbsorbPack(const ScoreScale& scale, const BlockRows& block, int64_t head_di
   }
 }
 
-template <KvFormat kFormat>
+template <KvFormat kFormat, typename Ahead>
 void AbsorbQueries(const ScoreScale& scale, const BlockRows& block, int64_t head_dim, int64_t count, Pack pack,
-                   BlockAhead& ahead) {
+                   Ahead& ahead) {
   for (int64_t left = count; left > 0;) {
     const int64_t m = PackOf(left);
+    ahead.NextPack();
     switch (m) {
 #if defined(CAUSEWAY_ISA_AVX512)
       case 8: AbsorbPack<8, kFormat>(scale, block, head_dim, pack, ahead); break;

@@ -28,8 +28,8 @@ template <int M>
 constexpr int kTimesOf = M == kPack ? 1 : (M == 1 ? 2 : 3);
 
 // Products of M queries, q[dim][M], with kVectors vectors of keys in columns, k[dim][kBlock]: scores[M][kBlock].
-template <int M, int kVectors, KvFormat kFormat>
-inline void Products(const float* q, const std::byte* k, int64_t head_dim, BlockAhead& ahead, float* scores) {
+template <int M, int kVectors, KvFormat kFormat, typename Ahead>
+inline void Products(const float* q, const std::byte* k, int64_t head_dim, Ahead& ahead, float* scores) {
   constexpr int64_t kBytes = kFormat == KvFormat::kF32 ? 4 : 2;
   Vec acc[M][kVectors];
 #pragma GCC unroll 8
@@ -55,14 +55,15 @@ inline void Products(const float* q, const std::byte* k, int64_t head_dim, Block
     }
   };
   int64_t dim = 0;
-  for (; dim + kPortion <= head_dim; dim += kPortion) {
-    BlockAhead::Portion portion = ahead.Next();
+  for (; Ahead::kBetweenSteps && dim + kPortion <= head_dim; dim += kPortion) {
+    typename Ahead::Portion portion = ahead.Next();
 #pragma GCC unroll 8
     for (int64_t i = 0; i < kPortion; ++i) {
       step(dim + i);
-      portion.Ask<kTimesOf<M>>();
+      portion.template Ask<kTimesOf<M>>();
     }
   }
+#pragma GCC unroll 1
   for (; dim < head_dim; ++dim) {
     step(dim);
   }
@@ -77,9 +78,9 @@ inline void Products(const float* q, const std::byte* k, int64_t head_dim, Block
 
 // For M queries, sums[m * stride] += sum over rows [low, high) of weights[m][row] * v[row], rows ascending, of
 // kVectors vectors from `at` on.
-template <int M, int kVectors, KvFormat kFormat>
+template <int M, int kVectors, KvFormat kFormat, typename Ahead>
 inline void AddVectors(const float* weights, const RowRuns& v, int64_t low, int64_t high, int64_t at, float* sums,
-                       int64_t stride, BlockAhead& ahead) {
+                       int64_t stride, Ahead& ahead) {
   constexpr int64_t kBytes = kFormat == KvFormat::kF32 ? 4 : 2;
   Vec acc[M][kVectors];
 #pragma GCC unroll 8
@@ -106,12 +107,18 @@ inline void AddVectors(const float* weights, const RowRuns& v, int64_t low, int6
   };
   for (int64_t row = low; row < high;) {
     const std::byte* from = v.At(row) + at * kBytes;
-    if (row % kPortion == 0 && row + kPortion <= high) {
-      BlockAhead::Portion portion = ahead.Next();
+    if (!Ahead::kBetweenSteps) {
+      const int64_t stop = std::min(high, (row / kKvRun + 1) * kKvRun);
+#pragma GCC unroll 1
+      for (; row < stop; ++row, from += v.row_bytes) {
+        step(from, row);
+      }
+    } else if (row % kPortion == 0 && row + kPortion <= high) {
+      typename Ahead::Portion portion = ahead.Next();
 #pragma GCC unroll 8
       for (int64_t i = 0; i < kPortion; ++i, from += v.row_bytes) {
         step(from, row + i);
-        portion.Ask<kTimesOf<M>>();
+        portion.template Ask<kTimesOf<M>>();
       }
       row += kPortion;
     } else {
@@ -127,9 +134,9 @@ inline void AddVectors(const float* weights, const RowRuns& v, int64_t low, int6
   }
 }
 
-template <int M, KvFormat kFormat>
+template <int M, KvFormat kFormat, typename Ahead>
 void AddRows(const float* weights, const RowRuns& v, int64_t low, int64_t high, const State& first, int64_t stride,
-             BlockAhead& ahead) {
+             Ahead& ahead) {
   constexpr int kVectors = kVectorsOf<M>;
   int64_t at = 0;
   for (; at + kVectors * kLanes <= first.padded; at += kVectors * kLanes) {

@@ -64,19 +64,20 @@ inline void TransposeLanes(Wide (&v)[16 / kValueBytes]) {
   }
 }
 
-// A tile: squares of rows and of dims beside each other. `from`: its first row's first dim.
-template <int kValueBytes>
-inline void TransposeTile(const std::byte* from, int64_t row_bytes, std::byte* to) {
+// A tile: squares of rows and of dims beside each other, to columns `kColumn` values apart. `row(i)`: its i-th row's
+// first dim.
+template <int kValueBytes, int64_t kColumn, typename Row>
+inline void TransposeTile(Row&& row, std::byte* to) {
   constexpr int kSquare = 16 / kValueBytes;  // rows and dims of a lane
   Wide v[kSquare];
 #pragma GCC unroll 8
   for (int i = 0; i < kSquare; ++i) {
-    v[i] = LoadRows(from + i * row_bytes, from + (kSquare + i) * row_bytes);
+    v[i] = LoadRows(row(i), row(kSquare + i));
   }
   TransposeLanes<kValueBytes>(v);
 #pragma GCC unroll 8
   for (int i = 0; i < kSquare; ++i) {
-    StoreColumns(to + i * kBlock * kValueBytes, kSquare * kBlock * kValueBytes, v[i]);
+    StoreColumns(to + i * kColumn * kValueBytes, kSquare * kColumn * kValueBytes, v[i]);
   }
 }
 
@@ -97,7 +98,9 @@ inline void TransposeKeys(const RowRuns& rows, int64_t count, int64_t head_dim, 
     }
     for (int64_t next = 0; next < head_dim; next += kTileDims) {
       const int64_t dim = std::min(next, head_dim - kTileDims);  // the last one may do a few dims again
-      TransposeTile<kValueBytes>(from + dim * kValueBytes, rows.row_bytes, to + dim * kBlock * kValueBytes);
+      const std::byte* const tile = from + dim * kValueBytes;
+      TransposeTile<kValueBytes, kBlock>([&](int row) { return tile + row * rows.row_bytes; },
+                                         to + dim * kBlock * kValueBytes);
       pause();
     }
   }

@@ -463,7 +463,7 @@ struct PlanCase {
 TEST(AttentionPlanTest, IsARuleOfShapesAndThreads) {
   const PlanCase cases[] = {
       {"a group is one tile", 4, 0, 2, 128, {{0, 128, 1}, {0, 200, 1}, {0, 140, 2}}, 1, 0, 128},
-      {"rows beyond a tile open another", 4, 0, 2, 128, {{0, 128, 9}, {0, 200, 9}}, 2, 0, 128},
+      {"rows beyond a tile open another", 4, 0, 2, 128, {{0, 128, 17}, {0, 200, 17}}, 2, 0, 128},
       {"nobody to share with", 4, 0, 2, 128, {{0, 128, 1}, {1, 200, 1}}, 2, 0, 0},
       {"too short to pay", 4, 0, 2, 48, {{0, 128, 1}, {0, 200, 1}}, 2, 0, 0},
       {"out of the window", 4, 100, 2, 128, {{0, 400, 1}, {0, 500, 1}}, 2, 0, 0},
