@@ -168,7 +168,7 @@ template <size_t kIndex>
 constexpr auto PartPackerOf() {
   constexpr PackedTraits kTraits = kPackedTraits[kIndex];
   using Packer = void (*)(const Packing&, const CodedPanel&, std::byte*);
-  if constexpr (kTraits.zero()) {
+  if constexpr (kTraits.zero() || (kTraits.float_scale() && kTraits.table == PackedTable::kNone)) {
     return Packer{PackPart<kTraits.kind>};
   } else {
     return Packer{nullptr};

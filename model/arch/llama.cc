@@ -58,6 +58,9 @@ Result<void> BuildGranite(const Config& config, WeightSource& weights, Network& 
   ASSIGN_OR_RETURN(traits.embedding_scale, config.Number("embedding_multiplier", 1.0));
   ASSIGN_OR_RETURN(traits.residual_multiplier, config.Number("residual_multiplier", 1.0));
   ASSIGN_OR_RETURN(traits.attention_scale, config.Number("attention_multiplier", 1.0));
+  if (!(traits.attention_scale > 0)) {
+    return MakeError(ErrorCode::kInvalidArgument, "config.json: attention_multiplier must be above 0");
+  }
   ASSIGN_OR_RETURN(const double divisor, config.Number("logits_scaling", 1.0));
   if (divisor == 0) {
     return MakeError(ErrorCode::kInvalidArgument, "config.json: logits_scaling must not be 0");

@@ -70,6 +70,7 @@ TEST(LoadTest, EveryFieldThatIsWrongIsNamed) {
       {"gemma2", "query_pre_attn_scalar", "0", "query_pre_attn_scalar"},
       {"gemma3-v5", "sliding_window_pattern", "0", "sliding_window_pattern must be"},
       {"granite", "logits_scaling", "0", "logits_scaling must not be 0"},
+      {"granite", "attention_multiplier", "0", "attention_multiplier must be above 0"},
       {"gpt2", "n_head", "7", "n_embd is no multiple of n_head"},
       {"gpt2", "activation_function", "\"tanh\"", "activation 'tanh' is not served"},
   };
