@@ -8,8 +8,8 @@
 // Where ScalesIntegers says so, scales and minima of super-blocks are multiplied as the whole numbers they are: exact
 // sums of all that a scale of x meets; one times d, less the other times dmin, joins with the scale of x.
 //
-// A few panels stay in the near caches while a block of x passes, and the ones behind them come from memory. Each thread
-// reads a stretch of its own from front to end.
+// A few panels stay in the near caches while a block of x passes, and the ones behind them come from memory. Each
+// thread reads a stretch of its own from front to end.
 #include "base/parallel_runs.h"
 #include "kernels/cpu/linear_tile.h"
 #include "kernels/cpu/ops.h"
