@@ -121,16 +121,15 @@ void PackPanel(const Source& source, int64_t first, int64_t count, std::byte* pa
   SourceGroup group{};
   alignas(64) QuadOfRows quads[kQuads] = {};
   for (int64_t g = 0; g < columns / kGroup; ++g) {
-    std::byte* const params = panel + shape.params + g / shape.param_groups * kTraits.param_bytes();
-    std::byte* const super = panel + shape.supers + g / shape.super_groups * kSuperBytes;
+    const GroupPlace at(shape, g);
     for (int64_t lane = 0; lane < count; ++lane) {
       source.Read(first + lane, g, group);
       for (int64_t j = 0; j < kQuads; ++j) {
         std::memcpy(&quads[j][lane], group.codes + j * 4, sizeof(uint32_t));
       }
-      PackParams(kTraits, group, lane, params, super);
+      PackParams(kTraits, group, lane, panel + at.params, panel + at.super);
     }
-    PackCodes<kKind>(quads, panel + g * kTraits.code_bytes());
+    PackCodes<kKind>(quads, panel + at.codes);
   }
 }
 
@@ -139,15 +138,14 @@ void PackPart(const Packing& packing, const CodedPanel& part, std::byte* panel) 
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   const PanelShape shape = ShapeOfPanel(packing, part.columns);
   const auto* const quads = reinterpret_cast<const QuadOfRows*>(part.quads);
-  std::byte* codes = panel + part.first / kGroup * kTraits.code_bytes();
-  for (int64_t g = 0; g < part.count / kGroup; ++g, codes += kTraits.code_bytes()) {
-    PackCodes<kKind>(quads + g * kQuads, codes);
+  const int64_t first = part.first / kGroup;
+  for (int64_t g = 0; g < part.count / kGroup; ++g) {
+    PackCodes<kKind>(quads + g * kQuads, panel + GroupPlace(shape, first + g).codes);
   }
-  const int64_t block_columns = kGroup * shape.param_groups;
-  const int64_t blocks = part.count / block_columns;
-  std::byte* params = panel + shape.params + part.first / block_columns * kTraits.param_bytes();
+  const int64_t blocks = part.count / (kGroup * shape.param_groups);
   SourceGroup group{};
-  for (int64_t block = 0; block < blocks; ++block, params += kTraits.param_bytes()) {
+  for (int64_t block = 0; block < blocks; ++block) {
+    std::byte* const params = panel + GroupPlace(shape, first + block * shape.param_groups).params;
     for (int64_t lane = 0; lane < kPanelRows; ++lane) {
       const GroupScale& shared = part.blocks[lane * blocks + block];
       group.wide_scale = shared.scale;
@@ -281,10 +279,11 @@ UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group) 
   const PanelShape shape = ShapeOfPanel(packing, packed.columns);
   const int64_t lane = row % kPanelRows;
   const std::byte* const panel = packed.data + row / kPanelRows * shape.bytes;
-  const std::byte* const codes = panel + group * traits.code_bytes();
-  const std::byte* const params = panel + shape.params + group / shape.param_groups * traits.param_bytes();
+  const GroupPlace at(shape, group);
+  const std::byte* const codes = panel + at.codes;
+  const std::byte* const params = panel + at.params;
   UnpackedGroup out{};
-  UnpackParams(traits, params, panel + shape.supers + group / shape.super_groups * kSuperBytes, lane, out);
+  UnpackParams(traits, params, panel + at.super, lane, out);
   const int offset = traits.zero() ? Get<uint8_t>(params + kPanelRows * 4, lane) : traits.offset;
   for (int64_t k = 0; k < kGroup; ++k) {
     const int code = CodeAt(traits, codes, lane, k);

@@ -99,6 +99,9 @@ struct PackedTraits {
     return kPanelRows * kBytes[static_cast<int>(params)];
   }
 
+  // Groups of a chunk of a panel (kernels/packed.h): so many that their params are whole cache lines.
+  constexpr int64_t chunk_groups() const { return wide && zero() ? 16 : 8; }
+
   // What takes so long to make of the packed bytes that many rows of x had better find it made (linear_int8.cc): scales
   // of bytes or of halves of a group, codes that are small floats, others by instruction set.
   constexpr bool unpacks_params() const { return supers() || halves(); }

@@ -265,6 +265,7 @@ void ReadCodes(const uint8_t* codes, const GroupScale* blocks, int64_t group, So
 }
 template <GroupCode kCode, int kBits, int kElements>
 constexpr PackedFormat Group(FormatId format, PackedKind kind) {
+  static_assert(8 % (kElements / kGroup) == 0);  // blocks do not straddle chunks
   return {format, {kind, kElements / kGroup}, ReadGroup<kCode, kBits, kElements>, ReadCodes<kCode, kElements>};
 }
 

@@ -7,9 +7,9 @@ namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
 
 // What a tile asks memory for while it computes: from `next` on `pace` lines, in fixed point, a group of x; nothing by
-// default. Rounded up to whole lines a group, a panel would be asked for in leaps with pauses between them: one row of
-// x read 1 to 2 % less. Into the second cache: the panels of a tile fill the first one (with 32 KiB of it, two to six
-// rows of x lost up to a third when they were asked for there).
+// default. Rounded up to whole lines a group, a panel would be asked for in leaps with pauses between them, which cost
+// 1 to 2 %. Into the second cache: the panels of a tile fill the first one (with 32 KiB of it, two to six rows of x
+// lost up to a third when they were asked for there).
 struct Ahead {
   static constexpr int kFraction = 16;  // bits
 

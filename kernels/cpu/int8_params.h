@@ -119,23 +119,33 @@ struct PanelParts {
   template <int P>
   using Params = PartParams<kKind, kParamsMade>[P];
 
-  int64_t params, supers, made;
-  int param_shift, super_shift;
+  static constexpr int64_t kPacked = XShapeOf({kKind}).group / kGroup;  // groups of the weight in one of x
+  static constexpr int64_t kChunk = kTraits.chunk_groups() / kPacked;   // groups of x beside a chunk
+  int64_t made;                                                         // from where params were unpacked
+  int param_shift, super_shift;                                         // groups of x that share them
+  int64_t first = 0, params = 0, supers = 0, codes = 0;                 // of the chunk entered last
 
-  // Of panels of `groups` groups.
-  PanelParts(const PanelShape& shape, int64_t groups)
-      : params(shape.params),
-        supers(shape.supers),
-        made(kCodesMade ? groups * kTraits.unpacked_code_bytes() : 0),
+  explicit PanelParts(const PanelShape& shape)
+      : made(kCodesMade ? shape.groups * kTraits.unpacked_code_bytes() : 0),
         param_shift(ShiftOf(shape.param_groups)),
         super_shift(ShiftOf(kTraits.supers() ? kSuperGroups : shape.super_groups)) {}
 
-  // Of group `g` of x.
+  // The chunk that begins with group `g` of x.
+  CAUSEWAY_INLINE void Enter(const PanelShape& shape, int64_t g) {
+    const ChunkShape& chunk = shape.Chunk(g / kChunk);
+    first = g;
+    params = g / kChunk * shape.whole.bytes;
+    supers = params + chunk.supers;
+    codes = params + chunk.codes;
+  }
+
+  // Of group `g` of x, in that chunk.
   CAUSEWAY_INLINE PartParams<kKind, kParamsMade> ParamsAt(const std::byte* panel, const std::byte* unpacked, int64_t g,
                                                           int64_t part) const {
-    const int64_t param_group = kTraits.float_scale() && !kTraits.wide ? g >> param_shift : g;
+    const int64_t at = g - first;
+    const int64_t param_group = kTraits.float_scale() && !kTraits.wide ? at >> param_shift : at;
     const std::byte* const numbers = kParamsMade ? unpacked + made + g * UnpackedParamBytes(kTraits) : nullptr;
-    return {panel + params + param_group * kTraits.param_bytes(), panel + supers + (g >> super_shift) * kSuperBytes,
+    return {panel + params + param_group * kTraits.param_bytes(), panel + supers + (at >> super_shift) * kSuperBytes,
             numbers, part};
   }
 

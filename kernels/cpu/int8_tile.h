@@ -25,53 +25,67 @@ CAUSEWAY_INLINE void JoinScales(const Floats (&scaled)[P][C], const XGroup* cons
   }
 }
 
+// Adds the groups that share a scale of x, from the `first`th on: of R panels, whose codes begin at `codes`, and of C
+// rows of x, at `rows`. Leaves both behind those groups.
+template <PackedKind kKind, bool kUnpacked, int R, int C>
+CAUSEWAY_INLINE void AddScaled(const PanelParts<kKind, kUnpacked>& parts, const std::byte* const (&panels)[R],
+                               const std::byte* const (&unpacked)[R], int64_t first, const Ahead& ahead,
+                               const std::byte* (&codes)[R], const std::byte* (&rows)[C], Sums (&sums)[R][C]) {
+  using Parts = PanelParts<kKind, kUnpacked>;
+  constexpr XShape kShape = XShapeOf({kKind});
+  constexpr bool kScaled = ScalesIntegers(Parts::kTraits);
+  constexpr int P = kParts * R;
+  typename Parts::template Params<P> params;
+  const XGroup* groups[C];
+  Ints totals[P][C];
+  Floats scaled[P][C];
+  CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
+      totals[p][c] = AllInts(0);
+      scaled[p][c] = AllLanes(0.0F);
+    }
+  }
+  for (int64_t g = first; g < first + kShape.scale_groups; ++g) {
+    AskAhead(ahead, g);
+    CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
+      params[p] = parts.ParamsAt(panels[p / kParts], unpacked[p / kParts], g, p % kParts);
+    }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kShape.group); }
+    if constexpr (kScaled) {
+      AddSuperGroup<kKind, kUnpacked>(codes, rows, params, totals);
+    } else {
+      AddGroup<kKind, kUnpacked>(codes, rows, params, groups, scaled, sums);
+    }
+    CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] += Parts::kPacked * Parts::kCodeBytes; }
+    CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kShape.group_bytes(); }
+  }
+  if constexpr (kScaled) {
+    FinishSuper(totals, params, groups, sums);
+  } else if constexpr (Parts::kTraits.x_joins_late()) {
+    JoinScales(scaled, groups, sums);
+  }
+}
+
 // Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`. kUnpacked: what the kind
 // unpacks is taken from `unpacked`.
 template <PackedKind kKind, int R, int C, bool kUnpacked>
 CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const std::byte* const (&unpacked)[R],
                                const PanelShape& shape, const QuantizedX& x, const Ahead& ahead, Sums (&sums)[R][C]) {
   using Parts = PanelParts<kKind, kUnpacked>;
-  constexpr PackedTraits kTraits = TraitsOf(kKind);
-  constexpr XShape kShape = XShapeOf({kKind});
-  constexpr int64_t kPacked = kShape.group / kGroup;  // groups of the weight in one of x
-  constexpr bool kScaled = ScalesIntegers(kTraits);
-  constexpr int P = kParts * R;
-  const Parts parts(shape, x.per_row * kPacked);
+  constexpr int64_t kScaleGroups = XShapeOf({kKind}).scale_groups;
   const std::byte* codes[R];
   const std::byte* rows[C];
-  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = Parts::kCodesMade ? unpacked[r] : panels[r]; }
+  CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = unpacked[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
-  typename Parts::template Params<P> params;
-  const XGroup* groups[C];
-  for (int64_t first = 0; first < x.per_row; first += kShape.scale_groups) {
-    Ints totals[P][C];
-    Floats scaled[P][C];
-    CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-        totals[p][c] = AllInts(0);
-        scaled[p][c] = AllLanes(0.0F);
-      }
+  Parts parts(shape);
+  for (int64_t begin = 0; begin < x.per_row; begin += Parts::kChunk) {
+    const int64_t end = begin + Parts::kChunk < x.per_row ? begin + Parts::kChunk : x.per_row;
+    parts.Enter(shape, begin);
+    if constexpr (!Parts::kCodesMade) {
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r] + parts.codes; }
     }
-    for (int64_t g = first; g < first + kShape.scale_groups; ++g) {
-      AskAhead(ahead, g);
-      CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
-        params[p] = parts.ParamsAt(panels[p / kParts], unpacked[p / kParts], g, p % kParts);
-      }
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) {
-        groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kShape.group);
-      }
-      if constexpr (kScaled) {
-        AddSuperGroup<kKind, kUnpacked>(codes, rows, params, totals);
-      } else {
-        AddGroup<kKind, kUnpacked>(codes, rows, params, groups, scaled, sums);
-      }
-      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] += kPacked * Parts::kCodeBytes; }
-      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] += kShape.group_bytes(); }
-    }
-    if constexpr (kScaled) {
-      FinishSuper(totals, params, groups, sums);
-    } else if constexpr (kTraits.x_joins_late()) {
-      JoinScales(scaled, groups, sums);
+    for (int64_t first = begin; first < end; first += kScaleGroups) {
+      AddScaled(parts, panels, unpacked, first, ahead, codes, rows, sums);
     }
   }
 }

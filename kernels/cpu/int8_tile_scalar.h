@@ -156,9 +156,10 @@ void AddGroups(const std::byte* const (&panels)[R], const std::byte* const (&)[R
   constexpr int64_t kPacked = kShape.group / kGroup;  // groups of the weight in one of x
   Sums scaled[C];
   for (int64_t g = 0; g < x.per_row; ++g) {
-    const std::byte* const codes = panels[0] + g * kPacked * kTraits.code_bytes();
-    const std::byte* const params = panels[0] + shape.params + g * kPacked / shape.param_groups * kTraits.param_bytes();
-    const std::byte* const super = panels[0] + shape.supers + g / shape.super_groups * kSuperBytes;
+    const GroupPlace at(shape, g * kPacked);
+    const std::byte* const codes = panels[0] + at.codes;
+    const std::byte* const params = panels[0] + at.params;
+    const std::byte* const super = panels[0] + at.super;
     const bool begins = g % kShape.scale_groups == 0;
     const bool ends = (g + 1) % kShape.scale_groups == 0;
     for (size_t lane = 0; lane < kPanelRows; ++lane) {

@@ -14,8 +14,8 @@ constexpr bool kHasVnni = true;
 #else
 constexpr bool kHasVnni = false;
 #endif
-constexpr int kMaxHeight = 6;                                                        // rows of x in a tile
-constexpr int WidthOf(int height) { return height == 1 ? 4 : height == 2 ? 2 : 1; }  // panels in a tile
+constexpr int kMaxHeight = 6;                                      // rows of x in a tile
+constexpr int WidthOf(int height) { return height == 2 ? 2 : 1; }  // panels in a tile
 
 // Without VNNI, products of codes of up to six bits add up in 16 bits over a few quads (31 * 2 * 127 * 4 < 32768);
 // longer ones give the sign of the weight to x, so that the unsigned operand is |code| <= 128 and a pair fits (2 * 128

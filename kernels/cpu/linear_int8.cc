@@ -145,13 +145,13 @@ void UnpackPanel(const std::byte* panel, const PanelShape& shape, int64_t groups
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   if constexpr (UnpacksCodes(kTraits)) {
     for (int64_t g = 0; g < groups; ++g, to += kTraits.unpacked_code_bytes()) {
-      UnpackCodes<kKind>(panel + g * kTraits.code_bytes(), to, std::make_integer_sequence<int, kQuads>());
+      UnpackCodes<kKind>(panel + GroupPlace(shape, g).codes, to, std::make_integer_sequence<int, kQuads>());
     }
   }
   if constexpr (kTraits.unpacks_params()) {
     for (int64_t g = 0; g < groups; ++g, to += UnpackedParamBytes(kTraits)) {
-      UnpackParams<kKind>(panel + shape.params + g / shape.param_groups * kTraits.param_bytes(),
-                          panel + shape.supers + g / shape.super_groups * kSuperBytes, to);
+      const GroupPlace at(shape, g);
+      UnpackParams<kKind>(panel + at.params, panel + at.super, to);
     }
   }
 }
@@ -219,9 +219,12 @@ void RunRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin
     }
     const int64_t most = width * job.shape.bytes;
     const int64_t next = panel + width;
-    const Stretch stretch = next < end ? Stretch{job.target.weight.data + next * job.shape.bytes,
-                                                 Least(most, (end - next) * job.shape.bytes)}
-                                       : Stretch{after.data, Least(most, after.bytes)};
+    const std::byte* const behind = job.target.weight.data + next * job.shape.bytes;
+    Stretch stretch = next < end ? Stretch{behind, Least(most, (end - next) * job.shape.bytes)}
+                                 : Stretch{after.data, Least(most, after.bytes)};
+    if (stretch.data == behind && width == 1 && heights.tiles == 1) {
+      stretch = {};  // one stream, read once: hardware runs ahead of it, and requests beside it only cost
+    }
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);
       const Ahead ahead = ShareOf(stretch, x, tile, heights.tiles);
