@@ -41,15 +41,17 @@ struct Job {
   PanelShape shape;
   int64_t panels;
   bool streams;                         // outputs go past the caches
+  bool asks;                            // for panels of the stretch that one row of x reads: LinearTuning
   const std::byte* unpacked = nullptr;  // what tiles take of their panels when it is unpacked, side by side
 
-  Job(const LinearTarget& linear, int64_t m)
+  Job(const LinearTarget& linear, int64_t m, const LinearTuning& tuning)
       : target(linear),
         kind(PackingOf(linear.weight.format).kind),
         shape(ShapeOfPanel(PackingOf(linear.weight.format), linear.weight.columns)),
         panels((linear.weight.rows + kPanelRows - 1) / kPanelRows),
         streams(m * linear.y_stride >= kStreamedOutputs && reinterpret_cast<uintptr_t>(linear.y) % 64 == 0 &&
-                linear.y_stride % kPanelRows == 0) {}
+                linear.y_stride % kPanelRows == 0),
+        asks(tuning.asks_for_one_row) {}
 };
 
 // Of a panel, once unpacked.
@@ -222,8 +224,8 @@ void RunRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin
     const std::byte* const behind = job.target.weight.data + next * job.shape.bytes;
     Stretch stretch = next < end ? Stretch{behind, Least(most, (end - next) * job.shape.bytes)}
                                  : Stretch{after.data, Least(most, after.bytes)};
-    if (stretch.data == behind && width == 1 && heights.tiles == 1) {
-      stretch = {};  // one stream, read once: hardware runs ahead of it, and requests beside it only cost
+    if (stretch.data == behind && width == 1 && heights.tiles == 1 && !job.asks) {
+      stretch = {};  // one stream, read once: hardware runs ahead of it
     }
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);
@@ -354,8 +356,8 @@ void RunTargets(Stream& stream, const LinearArgs& args, const XShape& shape) {
     const auto task = split[index];
     const bool ends = PlaceInRun(index, split.tasks(), stream.pool.threads()).last;
     const Stretch after = ends ? next.StretchOf(next.FirstOf(worker)) : split.StretchOf(split[index + 1]);
-    RunPanels(Job(*task.target, args.m), x, split.blocks()[task.block], task.begin, task.end, after, stream.scratch,
-              worker);
+    RunPanels(Job(*task.target, args.m, stream.tuning), x, split.blocks()[task.block], task.begin, task.end, after,
+              stream.scratch, worker);
     if (ends) {
       stream.pool.FetchWhileWaiting(worker, after.data, Least(after.bytes, kFetchedBytes));
     }

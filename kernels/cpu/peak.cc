@@ -14,6 +14,8 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "kernels/packed.h"
+#include "kernels/scratch.h"
 
 namespace causeway::kernels {
 namespace {
@@ -27,6 +29,8 @@ constexpr int64_t kMultiplyAddRounds = 400000;
 constexpr int kShortRepeats = 3;
 constexpr int64_t kShortBufferBytes = int64_t{64} << 20;
 constexpr int64_t kShortRounds = 20000;
+constexpr int kOneRowRepeats = 17;
+constexpr int64_t kFlushedBytes = int64_t{16} << 20;
 constexpr int64_t kProbeBytes = int64_t{64} << 20;
 
 // ---- Multiply-add ------------------------------------------------------------------------------------
@@ -387,6 +391,59 @@ void ReadBeside::Add(double seconds) {
 double ReadBeside::ShareOf(double bytes) const { return bytes / Median(readable_); }
 double ReadBeside::BytesPerSecond() const { return Median(rates_); }
 
+namespace {
+
+// Out of all caches: a last-level cache of hundreds of megabytes would answer instead of memory.
+void Flush(const std::byte* data, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) {
+#if defined(__x86_64__)
+    asm volatile("clflush (%0)" : : "r"(data + i) : "memory");
+#elif defined(__aarch64__)
+    asm volatile("dc civac, %0" : : "r"(data + i) : "memory");
+#endif
+  }
+#if defined(__x86_64__)
+  asm volatile("mfence" : : : "memory");
+#elif defined(__aarch64__)
+  asm volatile("dsb sy" : : : "memory");
+#endif
+}
+
+// One row of x times what the buffer holds, any bytes, as weights in panels: the rate with requests over that without.
+// The lower quartile: what three of four comparisons say is no noise.
+double MeasureAsking(ThreadPool& pool, const Ops& ops, const Buffer& buffer) {
+  constexpr FormatId kFormat = FormatId::kQ4_0;
+  constexpr int64_t kColumns = 2048;
+  const int64_t panel_bytes = PackedBytes(PackingOf(kFormat), kPanelRows, kColumns);
+  const int64_t panels = kFlushedBytes / panel_bytes;
+  const std::byte* const data = buffer.Share(0, 1);
+  const std::vector<float> x(kColumns, 0.0F);
+  std::vector<float> y(static_cast<size_t>(panels * kPanelRows));
+  WeightView weight{.data = data, .format = kFormat, .rows = panels * kPanelRows, .columns = kColumns};
+  weight.layout = WeightLayout::kPanels;
+  const LinearTarget target{weight, nullptr, y.data(), weight.rows};
+  Scratch scratch(pool.threads());
+  const auto rate = [&](bool asks) {
+    const int64_t share = kFlushedBytes / pool.threads() / 64 * 64;
+    pool.Run([&](int worker) { Flush(data + worker * share, share); });
+    Stream stream{pool, scratch, {.asks_for_one_row = asks}};
+    return BestRate(1, [&] {
+      ops.linear(stream, {.x = x.data(), .x_stride = kColumns, .m = 1, .targets = {&target, 1}});
+      return panels * panel_bytes;
+    });
+  };
+  // Side by side, for memory that is shared with others has its moods.
+  std::vector<double> ratios;
+  for (int i = 0; i < kOneRowRepeats; ++i) {
+    const double asked = rate(true);
+    ratios.push_back(asked / rate(false));
+  }
+  std::sort(ratios.begin(), ratios.end());
+  return ratios[ratios.size() / 4];
+}
+
+}  // namespace
+
 MachineShape MeasureShape(ThreadPool& pool, const Ops& ops) {
   CHECK(CanRun(ops));
   MachineShape shape;
@@ -396,7 +453,11 @@ MachineShape MeasureShape(ThreadPool& pool, const Ops& ops) {
   const ReadRate read = MeasureRead(pool, buffer, pool.threads(), kShortRepeats);
   shape.read_bytes_per_s = std::max(read.one_stream, read.far_streams);
   double one_thread = 0;
-  MeasureUnit(pool, RowOf(kInt8MultiplyAdds, ops), kShortRounds, one_thread, shape.int8_ops_per_s);
+  const MultiplyAdd& unit = RowOf(kInt8MultiplyAdds, ops);
+  MeasureUnit(pool, unit, kShortRounds, one_thread, shape.int8_ops_per_s);
+  if (unit.table == ops.name && &unit != std::end(kInt8MultiplyAdds) - 1) {  // others ask for nothing, and are slow
+    shape.asked_over_followed = MeasureAsking(pool, ops, buffer);
+  }
   return shape;
 }
 

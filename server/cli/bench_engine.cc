@@ -232,6 +232,7 @@ OrderedJson MachineJson(const Workbench& bench, const kernels::MachineLimits& li
           {"cpus", bench.pool->cpus()},
           {"x_block_bytes", bench.tuning.x_block_bytes},
           {"least_block_rows", bench.tuning.least_block_rows},
+          {"asks_for_one_row", bench.tuning.asks_for_one_row},
           {"fork_join_us", limits.fork_join_seconds * 1e6},
           {"fork_join_asleep_us", limits.fork_join_asleep_seconds * 1e6},
           {"read_gb_per_s_one_thread", limits.read_one_thread.far_streams / 1e9},

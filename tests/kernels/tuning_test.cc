@@ -27,6 +27,14 @@ TEST(TuningTest, PanelsAreReadInAnEighthOfTheTimeOfMultiplying) {
   EXPECT_EQ(TuneLinear(slow).least_block_rows, 4096);
 }
 
+TEST(TuningTest, OneRowAsksWhereThatIsFaster) {
+  MachineShape shape = kShape;
+  shape.asked_over_followed = 1.3;
+  EXPECT_TRUE(TuneLinear(shape).asks_for_one_row);
+  shape.asked_over_followed = 1.01;
+  EXPECT_FALSE(TuneLinear(shape).asks_for_one_row);
+}
+
 TEST(TuningTest, BlockRowsAreWithinBounds) {
   const LinearTuning tuning = {.x_block_bytes = 1 << 20, .least_block_rows = 64};
   EXPECT_EQ(tuning.BlockRows(4096), 256);
@@ -42,6 +50,7 @@ TEST(TuningTest, TheMachineHasAShape) {
   EXPECT_GT(shape.level2_bytes, 0);
   EXPECT_GT(shape.read_bytes_per_s, 1e6);
   EXPECT_GT(shape.int8_ops_per_s, 1e6);
+  EXPECT_GT(shape.asked_over_followed, 1e-3);
 }
 
 }  // namespace
