@@ -136,6 +136,11 @@ Result<void> ReadModule(const Settings& settings, const std::string& module, Ten
                           int64_t row, int64_t count, std::span<const int32_t> columns, uint32_t* quads) {
     UnpackQuads(data, rows, row, count, packing, columns, quads);
   };
+  matrix.row_words = codes.shape[0];
+  matrix.read_copied = [packing = *packing](const std::byte* words, int64_t count, std::span<const int32_t> columns,
+                                            uint32_t* quads) {
+    UnpackQuads(words, kQuadLines, 0, count, packing, columns, quads);
+  };
   return source.Put(module, std::move(matrix));
 }
 
