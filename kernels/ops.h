@@ -161,7 +161,7 @@ struct AttentionArgs {
   int64_t heads;  // a multiple of layer.kv_heads
   KvLayerView layer;
   std::span<const KvSequence> sequences;
-  float scale;
+  float scale;           // > 0: kernels take the largest product for the largest score
   int64_t window = 0;    // 0: all earlier positions
   float softcap = 0.0F;  // > 0: scores become cap * tanh(score / cap)
 };

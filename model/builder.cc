@@ -24,6 +24,7 @@ WeightSource::WeightSource(const Checkpoint& checkpoint)
       orders_(checkpoint.column_orders),
       roundings_(checkpoint.input_roundings),
       terms_(checkpoint.terms),
+      name_in_file_(checkpoint.name_in_file),
       conventions_(checkpoint.conventions),
       body_(kBody) {
   for (const Naming& naming : kNamings) {
@@ -40,30 +41,30 @@ std::string WeightSource::Full(std::string_view name) const {
 }
 
 const Tensor* WeightSource::Take(const std::string& name, const std::vector<int64_t>& shape) {
-  const auto it = tensors_.find(Full(name));
-  const auto fail = [&](std::string message) {
+  const std::string full = Full(name);
+  const auto it = tensors_.find(full);
+  const auto fail = [&](std::string_view what) {
     if (!error_) {
-      error_ = MakeError(ErrorCode::kInvalidArgument, std::move(message));
+      error_ = MakeError(ErrorCode::kInvalidArgument, fmt::format("tensor {}{}", NameInFile(full), what));
     }
   };
   if (it == tensors_.end()) {
-    fail(fmt::format("tensor {} is missing", Full(name)));
+    fail(" is missing");
     return nullptr;
   }
   used_.insert(it->first);
   if (it->second.shape != shape) {
-    fail(fmt::format("tensor {}: its shape is [{}], the configuration wants [{}]", it->first,
-                     fmt::join(it->second.shape, ", "), fmt::join(shape, ", ")));
+    fail(fmt::format(": its shape is [{}], the configuration wants [{}]", fmt::join(it->second.shape, ", "),
+                     fmt::join(shape, ", ")));
     return nullptr;
   }
   const kernels::WeightFormat* const format = kernels::FindFormat(it->second.dtype);
   if (format == nullptr) {
-    fail(fmt::format("tensor {}: weights of type {} are not served; known: {}", it->first, it->second.dtype,
-                     kernels::KnownDtypes()));
+    fail(fmt::format(": weights of type {} are not served; known: {}", it->second.dtype, kernels::KnownDtypes()));
     return nullptr;
   }
   if (shape.back() % format->block_elements != 0) {
-    fail(fmt::format("tensor {}: rows of {} values are no whole blocks of {}", it->first, shape.back(), format->dtype));
+    fail(fmt::format(": rows of {} values are no whole blocks of {}", shape.back(), format->dtype));
     return nullptr;
   }
   return &it->second;
@@ -138,7 +139,7 @@ kernels::WeightView WeightSource::Tied(const std::string& name, const kernels::W
     error_ = MakeError(ErrorCode::kInvalidArgument,
                        fmt::format("tensor {} differs from the embedding, but the configuration ties the two "
                                    "(tie_word_embeddings); set it to false to use both",
-                                   Full(name)));
+                                   NameInFile(Full(name))));
   }
   return shared;
 }
@@ -179,7 +180,7 @@ Result<void> WeightSource::Finish() const {
   size_t count = 0;
   for (const auto& [name, tensor] : tensors_) {
     if (!used_.contains(name) && ++count <= 5) {
-      unused.push_back(name);
+      unused.push_back(NameInFile(name));
     }
   }
   if (count > 0) {

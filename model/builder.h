@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <span>
@@ -58,6 +59,8 @@ class WeightSource {
  private:
   const Tensor* Take(const std::string& name, const std::vector<int64_t>& shape);
   std::string Full(std::string_view name) const;
+  // For messages.
+  std::string NameInFile(const std::string& full) const { return name_in_file_ ? name_in_file_(full) : full; }
 
   // The column order of a tensor; tensors in the same order that are taken in a row share one.
   const int32_t* OrderOf(const std::string& name);
@@ -66,6 +69,7 @@ class WeightSource {
   const ColumnOrders& orders_;
   const InputRoundings& roundings_;
   const TermsByName& terms_;
+  const std::function<std::string(std::string_view)>& name_in_file_;
   const std::vector<int32_t>* last_order_ = nullptr;
   const WeightConventions conventions_;
   std::string body_;  // what stands for "model." in this file

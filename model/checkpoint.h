@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -61,6 +62,8 @@ struct Checkpoint {
   InputRoundings input_roundings;
   TermsByName terms;
   WeightConventions conventions;
+  // What the container calls the tensor that the hub calls so, for messages; null: the same.
+  std::function<std::string(std::string_view hub_name)> name_in_file;
   std::vector<std::vector<std::byte>> owned;  // what tensors point into beside the files
   std::vector<LateRows> late;                 // the same, not written yet
 };

@@ -1,5 +1,6 @@
 #include "model/files.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -99,6 +100,18 @@ class FolderFiles final : public ModelFiles {
     return IsPlainName(name) && fs::is_regular_file(path_ + "/" + std::string(name), ignored);
   }
 
+  std::vector<std::string> Names() const override {
+    std::vector<std::string> names;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(path_, ignored)) {
+      if (entry.is_regular_file(ignored)) {
+        names.push_back(entry.path().filename().string());
+      }
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
   std::vector<NamedBytes> Opened() const override {
     std::vector<NamedBytes> all;
     for (const auto& [name, mapping] : mappings_) {
@@ -171,8 +184,8 @@ std::string SnapshotOf(const fs::path& repository) {
   return only;
 }
 
-// A folder with safetensors is a Hugging Face one, whatever lies beside them. Projectors of multimodal models are no
-// models of their own.
+// A folder with model.safetensors, or its index, is a Hugging Face one, whatever lies beside them. Projectors of
+// multimodal models are no models of their own.
 Result<ModelPlace> PlaceIn(const std::string& folder) {
   std::error_code ignored;
   std::set<std::string> names;

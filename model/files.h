@@ -21,6 +21,8 @@ class ModelFiles {
   // The whole file. kNotFound if there is none; names with a path separator are refused.
   virtual Result<std::span<const std::byte>> Open(std::string_view name) = 0;
   virtual bool Has(std::string_view name) const = 0;
+  // Of all files that are there, in order; none where they have no names of their own (the built-in model).
+  virtual std::vector<std::string> Names() const { return {}; }
   // What was opened so far, by name.
   struct NamedBytes {
     std::string name;
@@ -48,8 +50,8 @@ struct ModelPlace {
 };
 
 // A folder or a GGUF file as given, or the snapshot of `org/name` in one of the Hugging Face caches; the error lists
-// where it looked. A folder without safetensors that holds one model as GGUF is that model; one that holds several is
-// an error that names them.
+// where it looked. A folder without model.safetensors, or its index, that holds one model as GGUF is that model; one
+// that holds several is an error that names them.
 Result<ModelPlace> FindModel(const std::string& model, const std::vector<std::string>& hub_caches);
 
 // The JSON object that a file holds; errors name the file.

@@ -17,15 +17,17 @@ namespace causeway::model {
 // Owner: the loading thread. Views may point at the rows from the start.
 class LateRows {
  public:
-  // What a row is made of lies in the source where it lies in the rows; or a column; or all over it.
-  enum class SourceOrder : uint8_t { kRows, kColumns, kOther };
+  // What a row is made of lies in the source where it lies in the rows; or a column; or each line has some of every
+  // row, of columns that may be any.
+  enum class SourceOrder : uint8_t { kRows, kColumns, kLines };
   struct Shape {
     int64_t rows;
     int64_t row_bytes;
     int64_t together;  // rows are made in stretches that begin at multiples of it
     SourceOrder source_order = SourceOrder::kRows;
-    int64_t columns = 0;           // of kColumns only, as what follows
+    int64_t columns = 0;           // of kColumns and kLines, as what follows
     int64_t columns_together = 0;  // columns are packed in stretches that begin at multiples of it
+    int64_t lines = 0;             // of kLines
   };
   // Makes rows [begin, end), where begin is a multiple of `together` and so is end, or it is the last. Any thread,
   // several at once.
@@ -37,12 +39,20 @@ class LateRows {
   };
   // Packs a part of the rows into the panels that begin with row `begin`.
   using Pack = std::function<void(const Part& part, std::byte* panels)>;
+  // Lines [first, last) of the source, as far as they are of rows [begin, end).
+  struct Lines {
+    int64_t first, last;
+    int64_t begin, end;
+  };
+  // Copies a part of the source to where the panels will be that begin with row `begin`.
+  using Gather = std::function<void(const Lines& part, std::byte* panels)>;
   struct Maker {
     Make rows;
-    Pack panels = nullptr;  // null: rows are made and then packed
+    Pack panels = nullptr;    // null: rows are made and then packed
+    Gather gather = nullptr;  // not null: `panels` packs, in place, rows of which all lines were gathered
   };
-  // Reads what all rows need. What it gives, and it, own everything but `source`, which outlives the rows until they
-  // are written.
+  // Reads what all rows need. What it gives, and it, own everything but `source` and the checkpoint's order of columns,
+  // which outlive the rows until they are written.
   using Begin = std::function<Maker()>;
   LateRows(const Shape& shape, std::span<const std::byte> source, Begin begin)
       : shape_(shape), memory_(ReserveMemory(bytes())), source_(source), begin_(std::move(begin)) {}
@@ -55,14 +65,17 @@ class LateRows {
   }
   // What most of the rows is made of; empty once they are written.
   std::span<const std::byte> source() const { return source_; }
-  // What nobody reads again once a part is packed, of kRows all its columns, of kColumns all its rows; empty of kOther.
+  // What nobody reads again once a part is packed, of kRows all its columns, of kColumns all its rows; empty of kLines.
   std::span<const std::byte> SourceOf(const Part& part) const {
     switch (shape_.source_order) {
       case SourceOrder::kRows: return Stretch(part.begin, part.end, shape_.rows);
       case SourceOrder::kColumns: return Stretch(part.first_column, part.last_column, shape_.columns);
-      case SourceOrder::kOther: return {};
+      case SourceOrder::kLines: return {};
     }
     return {};
+  }
+  std::span<const std::byte> SourceOfLines(int64_t first, int64_t last) const {
+    return Stretch(first, last, shape_.lines);
   }
 
   void WriteNow(ThreadPool& pool) {

@@ -13,7 +13,6 @@
 #include "model/chat_format.h"
 #include "model/checkpoint.h"
 #include "model/files.h"
-#include "model/gguf/export.h"
 #include "model/gguf/reader.h"
 #include "model/gguf/translate.h"
 #include "model/gguf/vocabulary.h"
@@ -190,18 +189,6 @@ Result<void> LoadFolder(std::unique_ptr<ModelFiles> files, const LoadOptions& op
   return {};
 }
 
-// Builders name tensors as the hub does: "tensor NAME is missing", "tensor NAME: ...".
-Error InNamesOf(const gguf::Architecture& architecture, Error error) {
-  constexpr std::string_view kTensor = "tensor ";
-  if (error.message.starts_with(kTensor)) {
-    const size_t end = std::min(error.message.find_first_of(": ", kTensor.size()), error.message.size());
-    const std::string hub = error.message.substr(kTensor.size(), end - kTensor.size());
-    const std::string name = gguf::GgufName(architecture, hub);
-    error.message.replace(kTensor.size(), hub.size(), name.empty() ? hub : name);
-  }
-  return error;
-}
-
 // A GGUF file, which holds everything.
 Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name, const LoadOptions& options,
                       const Progress& progress, Model& model) {
@@ -214,12 +201,8 @@ Result<void> LoadGguf(std::unique_ptr<ModelFiles> files, const std::string& name
   if (options.weights) {
     progress(0.5, "checking the weights");
     ASSIGN_OR_RETURN(Checkpoint checkpoint, gguf::Translate(file, RowsWritten::kLater));
-    ASSIGN_OR_RETURN(const gguf::Architecture* const architecture, gguf::FindArchitecture(file));
-    auto network = BuildNetwork(std::move(checkpoint), false, std::move(files), options, progress, model.info);
-    if (!network.ok()) {  // `file` pointed into its files
-      return InNamesOf(*architecture, network.error());
-    }
-    model.network = *std::move(network);
+    ASSIGN_OR_RETURN(model.network,
+                     BuildNetwork(std::move(checkpoint), false, std::move(files), options, progress, model.info));
   }
   return {};
 }

@@ -23,6 +23,7 @@ namespace {
 constexpr size_t kSamplesAtOnce = 16;               // weights, whose pages are then let go of
 constexpr size_t kPackedAtOnce = 4;                 // the same of what is read beside their codes
 constexpr int64_t kSourceBytes = int64_t{2} << 20;  // read, or made, by all workers between two evictions
+constexpr int64_t kLinesAtOnce = 8;                 // at least, of lines that are read in order by each
 
 std::vector<Projection*> ProjectionsOf(Network& network) {
   std::vector<Projection*> all;
@@ -215,6 +216,8 @@ class Packer {
     const bool whole = begin % shape.together == 0 && (end % shape.together == 0 || end == shape.rows);
     if (maker.panels && whole && shape.source_order == LateRows::SourceOrder::kColumns) {
       PackColumns(begin, end, kernels::PackingOf(weight.format), late, maker, target);
+    } else if (maker.gather && whole) {
+      PackGathered(begin, end, kernels::PackingOf(weight.format), late, maker, target);
     } else {
       ForRows(weight, shape.together, target, [&](const kernels::WeightView& rows, int worker, std::byte* panels) {
         PackMade(rows, late, maker, made_[static_cast<size_t>(worker)], panels);
@@ -233,7 +236,7 @@ class Packer {
     const int64_t begin = first / shape.together * shape.together;
     const int64_t end =
         std::min(shape.rows, (first + rows.rows + shape.together - 1) / shape.together * shape.together);
-    if (maker.panels && begin == first && end == first + rows.rows) {
+    if (maker.panels && !maker.gather && begin == first && end == first + rows.rows) {
       maker.panels({begin, end, 0, rows.columns}, panels);
     } else {
       const auto bytes = static_cast<size_t>((end - begin) * shape.row_bytes);
@@ -265,6 +268,27 @@ class Packer {
       const LateRows::Part part{row, std::min(row + rows, end), column, std::min(column + columns, shape.columns)};
       maker.panels(part, target + kernels::PackedBytes(packing, row - begin, shape.columns));
       network_.files->Evict(late.SourceOf(part));
+    });
+  }
+
+  // Every row needs all lines of the source, so that packed rows let go of none. The lines are read in order instead,
+  // once, into the memory of the panels, which are then packed where they lie.
+  void PackGathered(int64_t begin, int64_t end, const kernels::Packing& packing, const LateRows& late,
+                    const LateRows::Maker& maker, std::byte* target) const {
+    const LateRows::Shape& shape = late.shape();
+    const int64_t line_bytes = static_cast<int64_t>(late.source().size()) / shape.lines + 1;
+    const int64_t lines = std::max(kSourceBytes / line_bytes / pool_.threads(), kLinesAtOnce);
+    pool_.ParallelFor((shape.lines + lines - 1) / lines, [&](int64_t stretch, int) {
+      const int64_t first = stretch * lines;
+      const int64_t last = std::min(first + lines, shape.lines);
+      maker.gather({first, last, begin, end}, target);
+      network_.files->Evict(late.SourceOfLines(first, last));
+    });
+    const int64_t rows = std::lcm(kernels::kPanelRows, shape.together);
+    pool_.ParallelFor((end - begin + rows - 1) / rows, [&](int64_t stretch, int) {
+      const int64_t row = begin + stretch * rows;
+      maker.panels({row, std::min(row + rows, end), 0, shape.columns},
+                   target + kernels::PackedBytes(packing, row - begin, shape.columns));
     });
   }
 

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "model/config.h"
 
 namespace causeway::model {
@@ -145,10 +146,28 @@ bool HasWeights(const ModelFiles& files, const std::string& stem) {
   return files.Has(stem + std::string(kEnding)) || files.Has(stem + std::string(kIndexEnding));
 }
 
-// "model", or what AutoGPTQ calls it, whose settings lie beside it.
-std::string StemOfWeights(ModelFiles& files) {
+// The only file that ends so, without the ending; empty: there is none.
+Result<std::string> OnlyStem(const ModelFiles& files, std::string_view ending) {
+  std::vector<std::string> names = files.Names();
+  std::erase_if(names, [&](const std::string& name) {
+    return !name.ends_with(ending) || name.size() == ending.size() || name.starts_with("adapter_model.");  // a LoRA's
+  });
+  if (names.size() > 1) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     fmt::format("{} holds several files of weights, none of them model{} or model{}: {}", files.path(),
+                                 kEnding, kIndexEnding, fmt::join(names, ", ")));
+  }
+  return names.empty() ? "" : names[0].substr(0, names[0].size() - ending.size());
+}
+
+// "model", or what AutoGPTQ calls it, whose settings lie beside it, or what there is one of.
+Result<std::string> StemOfWeights(ModelFiles& files) {
+  const std::string usual = "model";
+  if (HasWeights(files, usual)) {
+    return usual;
+  }
   const char* const kSettings = "quantize_config.json";
-  const auto json = !HasWeights(files, "model") && files.Has(kSettings) ? ReadJsonObject(files, kSettings) : Json();
+  const auto json = files.Has(kSettings) ? ReadJsonObject(files, kSettings) : Json();
   if (json.ok() && json->is_object()) {
     const Config settings(*json);
     const auto bits = settings.Int("bits", 1, 64);
@@ -157,12 +176,18 @@ std::string StemOfWeights(ModelFiles& files) {
     if (named.ok() && HasWeights(files, *named)) {
       return *named;
     }
-    const std::string usual = bits.ok() && group.ok() ? fmt::format("gptq_model-{}bit-{}g", *bits, *group) : "";
-    if (HasWeights(files, usual)) {
-      return usual;
+    const std::string after_bits = bits.ok() && group.ok() ? fmt::format("gptq_model-{}bit-{}g", *bits, *group) : "";
+    if (HasWeights(files, after_bits)) {
+      return after_bits;
     }
   }
-  return "model";
+  for (const std::string_view ending : {kIndexEnding, kEnding}) {
+    ASSIGN_OR_RETURN(std::string stem, OnlyStem(files, ending));
+    if (!stem.empty()) {
+      return stem;
+    }
+  }
+  return usual;
 }
 
 Result<std::vector<std::string>> ShardNames(ModelFiles& files, const std::string& index_name,
@@ -232,7 +257,7 @@ Result<TensorMap> ParseSafetensors(std::span<const std::byte> file) {
 
 Result<TensorMap> LoadTensors(ModelFiles& files) {
   std::map<std::string, std::string> places;
-  const std::string stem = StemOfWeights(files);
+  ASSIGN_OR_RETURN(const std::string stem, StemOfWeights(files));
   std::vector<std::string> names = {stem + std::string(kEnding)};
   if (!files.Has(names[0])) {
     const std::string index_name = stem + std::string(kIndexEnding);

@@ -32,6 +32,7 @@ Result<TensorMap> ParseSafetensors(std::span<const std::byte> file);
 
 // All tensors of a model: model.safetensors, or the files that model.safetensors.index.json names. AutoGPTQ calls them
 // otherwise: as quantize_config.json says (model_file_base_name), or gptq_model-4bit-128g, after its bits and group.
+// Else the only index there is, or the only file, of any name (awq_model_w4_g128.safetensors); several are an error.
 Result<TensorMap> LoadTensors(ModelFiles& files);
 
 }  // namespace causeway::model

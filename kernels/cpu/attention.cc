@@ -210,10 +210,10 @@ BlockRows PrepareBlock(const CacheBlock& cached, const Dims& dims, int64_t head,
   constexpr int kBytes = kFormat == KvFormat::kF32 ? 4 : 2;
   std::byte* const floats = reinterpret_cast<std::byte*>(work.k);
   std::byte* const columns = kFormat == KvFormat::kF32 ? floats : work.columns;
-  if (queries > 1 && queries < kPack) {
-    TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Next().AskAll<3>(); });
+  if (AreFew(queries)) {
+    TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Next().AskAll<kTimesOfFew>(); });
   } else {
-    TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Next().AskAll<2>(); });
+    TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Next().AskAll<kTimesOfOthers>(); });
   }
   if (direct) {
     return {columns, v};

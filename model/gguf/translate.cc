@@ -9,6 +9,7 @@
 #include "fmt/format.h"
 #include "kernels/quant/format.h"
 #include "model/gguf/architectures.h"
+#include "model/gguf/export.h"
 
 namespace causeway::model::gguf {
 namespace {
@@ -148,7 +149,7 @@ class TensorTranslator {
     const std::string hub = HubName(architecture_, name);
     const size_t fused = hub.find("self_attn.qkv_proj.");
     if (fused == std::string::npos || architecture_.model_type == "phi3") {
-      return Put(hub, tensor);
+      return Put(name, hub, tensor);
     }
     const int64_t q = heads_ * head_dim_;
     const int64_t kv = kv_heads_ * head_dim_;
@@ -159,32 +160,33 @@ class TensorTranslator {
     const auto named = [&](const char* part) {
       return hub.substr(0, fused) + "self_attn." + part + "_proj." + hub.substr(hub.rfind('.') + 1);
     };
-    TRY(Put(named("q"), RowsOf(tensor, 0, q)));
-    TRY(Put(named("k"), RowsOf(tensor, q, q + kv)));
-    return Put(named("v"), RowsOf(tensor, q + kv, q + 2 * kv));
+    TRY(Put(name, named("q"), RowsOf(tensor, 0, q)));
+    TRY(Put(name, named("k"), RowsOf(tensor, q, q + kv)));
+    return Put(name, named("v"), RowsOf(tensor, q + kv, q + 2 * kv));
   }
 
  private:
-  Result<void> Put(const std::string& hub, Tensor tensor) {
+  // What the file calls `name`, or a part of it.
+  Result<void> Put(const std::string& name, const std::string& hub, Tensor tensor) {
     const bool reordered = architecture_.reordered_qk && (hub.find("self_attn.q_proj.") != std::string::npos ||
                                                           hub.find("self_attn.k_proj.") != std::string::npos);
     if (reordered) {
-      TRY(Reorder(hub, tensor));
+      TRY(Reorder(name, tensor));
     }
     if (!checkpoint_.tensors.emplace(hub, std::move(tensor)).second) {
-      return MakeError(ErrorCode::kInvalidArgument, fmt::format("tensor {} is there twice under two names", hub));
+      return MakeError(ErrorCode::kInvalidArgument, fmt::format("tensor {} is there twice under two names", name));
     }
     return {};
   }
 
   // llama.cpp turns neighbouring pairs, so its converter lays the two halves of each head's rows alternately: row 2 i +
   // h of the file is row i of half h. The kernels turn (i, i + head_dim / 2).
-  Result<void> Reorder(const std::string& hub, Tensor& tensor) {
+  Result<void> Reorder(const std::string& name, Tensor& tensor) {
     const bool rows = !tensor.shape.empty() && tensor.shape[0] > 0 && tensor.shape[0] % head_dim_ == 0;
     const bool whole = tensor.shape.size() > 1 || kernels::FindFormat(tensor.dtype)->block_elements == 1;
     if (head_dim_ % 2 != 0 || !rows || !whole) {
       return MakeError(ErrorCode::kInvalidArgument,
-                       fmt::format("tensor {}: its rows are no heads of {}", hub, head_dim_));
+                       fmt::format("tensor {}: its rows are no heads of {}", name, head_dim_));
     }
     const LateRows::Shape shape{.rows = tensor.shape[0],
                                 .row_bytes = static_cast<int64_t>(tensor.data.size()) / tensor.shape[0],
@@ -256,6 +258,10 @@ Result<Checkpoint> Translate(const File& file, RowsWritten when) {
   Checkpoint checkpoint;
   ASSIGN_OR_RETURN(checkpoint.config, ConfigOf(file, *architecture));
   checkpoint.conventions = {.norms_hold_one = true, .output_major = true, .biases_as_found = true};
+  checkpoint.name_in_file = [architecture](std::string_view hub) {
+    const std::string name = GgufName(*architecture, hub);
+    return name.empty() ? std::string(hub) : name;
+  };
   TensorTranslator translator(*architecture, checkpoint.config, checkpoint, when);
   for (const auto& [name, tensor] : file.tensors) {
     TRY(translator.Add(name, tensor));

@@ -76,21 +76,28 @@ bool AreAboutMiddle(const Tensor& zeros, int bits, bool less_one) {
 }
 
 // Scales and zero points come [groups, out], a matrix has them [out, groups].
-void FillRuns(const Tensor& scales, const Tensor& zeros, const IntPacking& packing, bool zeros_less_one,
-              CodedMatrix& matrix) {
+void FillScales(const Tensor& scales, CodedMatrix& matrix) {
   const std::vector<float> by_group = FloatsOf(scales);
   const int64_t groups = scales.shape[0];
-  std::vector<uint8_t> line(static_cast<size_t>(matrix.rows));
   matrix.scales.resize(by_group.size());
-  matrix.zeros.resize(by_group.size());
+  for (int64_t group = 0; group < groups; ++group) {
+    for (int64_t row = 0; row < matrix.rows; ++row) {
+      matrix.scales[static_cast<size_t>(row * groups + group)] =
+          by_group[static_cast<size_t>(group * matrix.rows + row)];
+    }
+  }
+}
+
+void FillZeros(const Tensor& zeros, const IntPacking& packing, bool less_one, CodedMatrix& matrix) {
+  const int64_t groups = zeros.shape[0];
+  std::vector<uint8_t> line(static_cast<size_t>(matrix.rows));
+  matrix.zeros.resize(matrix.Runs());
   for (int64_t group = 0; group < groups; ++group) {
     const auto first = static_cast<size_t>(group * zeros.shape[1]) * sizeof(uint32_t);
     UnpackLine(zeros.data.data() + first, zeros.shape[1], packing, matrix.rows, line.data());
     for (int64_t row = 0; row < matrix.rows; ++row) {
-      const auto target = static_cast<size_t>(row * groups + group);
-      matrix.scales[target] = by_group[static_cast<size_t>(group * matrix.rows + row)];
-      const int stored = line[static_cast<size_t>(row)] + (zeros_less_one ? 1 : 0);
-      matrix.zeros[target] = static_cast<uint8_t>(stored & ((1 << matrix.bits) - 1));
+      const int stored = line[static_cast<size_t>(row)] + (less_one ? 1 : 0);
+      matrix.zeros[static_cast<size_t>(row * groups + group)] = static_cast<uint8_t>(stored & ((1 << matrix.bits) - 1));
     }
   }
 }
@@ -127,14 +134,23 @@ Result<void> ReadModule(const Settings& settings, const std::string& module, Ten
     TRY(SetOrder(module + ".g_idx", std::move(run_of), matrix));
   }
   matrix.about_middle = AreAboutMiddle(zeros, matrix.bits, settings.zeros_less_one);
+  matrix.zero = static_cast<uint8_t>(1 << (matrix.bits - 1));  // where all are
   matrix.complete = [scales, zeros, packing = *IntPacking::For(matrix.bits, matrix.rows, zeros.shape[1]),
                      less_one = settings.zeros_less_one](CodedMatrix& whole) {
-    FillRuns(scales, zeros, packing, less_one, whole);
+    FillScales(scales, whole);
+    if (!whole.about_middle) {
+      FillZeros(zeros, packing, less_one, whole);
+    }
   };
   matrix.source = codes.data;
   matrix.read_quads = [data = codes.data.data(), rows = matrix.rows, packing = *packing](
                           int64_t row, int64_t count, std::span<const int32_t> columns, uint32_t* quads) {
     UnpackQuads(data, rows, row, count, packing, columns, quads);
+  };
+  matrix.row_words = codes.shape[0];
+  matrix.read_copied = [packing = *packing](const std::byte* words, int64_t count, std::span<const int32_t> columns,
+                                            uint32_t* quads) {
+    UnpackQuads(words, kQuadLines, 0, count, packing, columns, quads);
   };
   return source.Put(module, std::move(matrix));
 }

@@ -20,8 +20,14 @@ struct CodePlace {
   int64_t word;
   int shift;
 };
-inline CodePlace PlaceOf(const IntPacking& packing, int64_t code) {
-  const bool shifts = (packing.codes & (packing.codes - 1)) == 0;  // most do, and dividing takes long
+template <int kBits>
+CodePlace PlaceOf(const IntPacking& packing, int64_t code) {
+  if constexpr (32 % kBits == 0) {  // either packing is the same; and dividing takes long
+    constexpr uint32_t kCodes = 32 / kBits;
+    const auto at = static_cast<uint32_t>(code);
+    return {at / kCodes, static_cast<int>(at % kCodes) * kBits};
+  }
+  const bool shifts = (packing.codes & (packing.codes - 1)) == 0;
   const int64_t pattern =
       shifts ? code >> std::countr_zero(static_cast<unsigned>(packing.codes)) : code / packing.codes;
   const int bit = static_cast<int>(code - pattern * packing.codes) * packing.bits;
@@ -33,16 +39,16 @@ using FourLines [[gnu::vector_size(16)]] = uint32_t;
 inline constexpr int64_t kQuadLines = 16;
 using Lines = FourLines[kQuadLines / 4];
 
-// kBits bits at `place` of lines whose words lie side by side, [words, lines]: of `count` lines from `line` on, at most
-// kQuadLines; zeros of lines that are not there.
-template <int kBits>
-void ReadLines(const std::byte* data, int64_t lines, int64_t line, int64_t count, const CodePlace& place,
-               Lines& codes) {
+// kBits bits at `place` of lines whose words lie side by side, [words, lines]: of `count` lines from `line` on, zeros
+// of lines that are not there; kWhole: of kQuadLines.
+template <int kBits, bool kWhole>
+inline __attribute__((always_inline)) void ReadLines(const std::byte* data, int64_t lines, int64_t line, int64_t count,
+                                                     const CodePlace& place, Lines& codes) {
   constexpr int64_t kWordBytes = sizeof(uint32_t);
   constexpr auto kMask = static_cast<uint32_t>((uint64_t{1} << kBits) - 1);
   const std::byte* const first = data + (place.word * lines + line) * kWordBytes;
   const auto load = [&](const std::byte* source, Lines& words) {
-    if (count == kQuadLines) {
+    if constexpr (kWhole) {
       std::memcpy(words, source, sizeof(words));
     } else {
       std::memset(words, 0, sizeof(words));
@@ -52,7 +58,7 @@ void ReadLines(const std::byte* data, int64_t lines, int64_t line, int64_t count
   Lines low;
   load(first, low);
   __builtin_prefetch(first + sizeof(low));  // of the next lines: hardware follows few of so many streams
-  if (place.shift + kBits <= 32) {
+  if (32 % kBits == 0 || place.shift + kBits <= 32) {
     for (size_t i = 0; i < std::size(low); ++i) {
       codes[i] = (low[i] >> place.shift) & kMask;
     }
@@ -74,7 +80,7 @@ void SpreadFour(Words& codes) {
   codes = (codes & kOne) | (codes & (kOne << kBits)) << (8 - kBits);
 }
 
-template <int kBits>
+template <int kBits, bool kWhole>
 void UnpackQuadsOf(const std::byte* data, int64_t lines, int64_t line, int64_t count, const IntPacking& packing,
                    std::span<const int32_t> codes, uint32_t* quads) {
   const bool dense = packing.codes * kBits == packing.words * 32;
@@ -83,21 +89,35 @@ void UnpackQuadsOf(const std::byte* data, int64_t lines, int64_t line, int64_t c
     Lines quad = {};
     if (dense && four.size() == 4 && four[0] % 4 == 0 && four[1] == four[0] + 1 && four[2] == four[0] + 2 &&
         four[3] == four[0] + 3) {
-      ReadLines<4 * kBits>(data, lines, line, count, PlaceOf(packing, four[0]), quad);
+      ReadLines<4 * kBits, kWhole>(data, lines, line, count, PlaceOf<kBits>(packing, four[0]), quad);
       for (FourLines& part : quad) {
         SpreadFour<kBits>(part);
       }
     } else {
-      for (size_t k = 0; k < four.size(); ++k) {
+      const auto add = [&](size_t k) __attribute__((always_inline)) {
         Lines read;
-        ReadLines<kBits>(data, lines, line, count, PlaceOf(packing, four[k]), read);
+        ReadLines<kBits, kWhole>(data, lines, line, count, PlaceOf<kBits>(packing, four[k]), read);
         for (size_t i = 0; i < std::size(read); ++i) {
           quad[i] |= read[i] << static_cast<int>(8 * k);
+        }
+      };
+      if (four.size() == 4) {
+        add(0), add(1), add(2), add(3);
+      } else {
+        for (size_t k = 0; k < four.size(); ++k) {
+          add(k);
         }
       }
     }
     std::memcpy(quads, quad, sizeof(quad));
   }
+}
+
+template <int kBits>
+void UnpackQuadsOf(const std::byte* data, int64_t lines, int64_t line, int64_t count, const IntPacking& packing,
+                   std::span<const int32_t> codes, uint32_t* quads) {
+  count == kQuadLines ? UnpackQuadsOf<kBits, true>(data, lines, line, count, packing, codes, quads)
+                      : UnpackQuadsOf<kBits, false>(data, lines, line, count, packing, codes, quads);
 }
 
 // Some codes of such lines, as CodedMatrix wants them: [ceil(codes / 4)][16].

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <utility>
 
 #include "base/check.h"
+#include "base/free_memory.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "kernels/pack.h"
@@ -38,31 +39,33 @@ int BitsOfFormat(const CodedMatrix& matrix) {
 
 LateRows::SourceOrder SourceOrderOf(const CodedMatrix& matrix) {
   using enum LateRows::SourceOrder;
-  return !matrix.read_quads ? kRows : matrix.run_of.empty() ? kColumns : kOther;
+  return !matrix.read_quads ? kRows : matrix.run_of.empty() ? kColumns : kLines;
 }
 
 // Where the columns of a row are stored, and how long the stretches are that share a scale.
 struct ColumnPlan {
-  std::vector<int32_t> order;         // stored column -> column; empty: as they are
+  std::span<const int32_t> order;     // stored column -> column; empty: as they are
   std::vector<int64_t> run_at;        // of each block
   const GroupBlock* block = nullptr;  // null: rows become float32
 
   kernels::FormatId Format() const { return block == nullptr ? kernels::FormatId::kF32 : block->id; }
 };
 
+// How many columns each run has, in act-order.
+std::vector<int64_t> ColumnsOfRuns(const CodedMatrix& matrix) {
+  std::vector<int64_t> counts(static_cast<size_t>(matrix.RunsInRow()));
+  for (const int32_t run : matrix.run_of) {
+    ++counts[static_cast<size_t>(run)];
+  }
+  return counts;
+}
+
 int64_t SharedStretch(const CodedMatrix& matrix) {
   if (matrix.run_of.empty()) {
     return std::gcd(matrix.run, matrix.columns);
   }
-  std::map<int32_t, int64_t> counts;
-  for (const int32_t run : matrix.run_of) {
-    ++counts[run];
-  }
-  int64_t stretch = 0;
-  for (const auto& [run, count] : counts) {
-    stretch = std::gcd(stretch, count);
-  }
-  return stretch;
+  const std::vector<int64_t> counts = ColumnsOfRuns(matrix);
+  return std::accumulate(counts.begin(), counts.end(), int64_t{0}, std::gcd<int64_t, int64_t>);
 }
 
 // Uniform codes about the middle need no zero points, where a block without them is as long.
@@ -77,17 +80,22 @@ const GroupBlock* FindBlock(const CodedMatrix& matrix) {
   return block;
 }
 
-ColumnPlan PlanColumns(const CodedMatrix& matrix) {
-  ColumnPlan plan;
-  plan.block = FindBlock(matrix);
-  if (plan.block == nullptr) {
-    return plan;
+// The columns run by run.
+std::vector<int32_t> OrderOf(const CodedMatrix& matrix) {
+  std::vector<int64_t> next = ColumnsOfRuns(matrix);
+  std::exclusive_scan(next.begin(), next.end(), next.begin(), int64_t{0});
+  std::vector<int32_t> order(matrix.run_of.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    order[static_cast<size_t>(next[static_cast<size_t>(matrix.run_of[i])]++)] = static_cast<int32_t>(i);
   }
-  if (!matrix.run_of.empty()) {
-    plan.order = ColumnsInOrder(matrix.columns);
-    std::stable_sort(plan.order.begin(), plan.order.end(), [&](int32_t a, int32_t b) {
-      return matrix.run_of[static_cast<size_t>(a)] < matrix.run_of[static_cast<size_t>(b)];
-    });
+  return order;
+}
+
+// `order` is kept elsewhere as long as the plan is used.
+ColumnPlan PlanColumns(const CodedMatrix& matrix, const GroupBlock* block, std::span<const int32_t> order) {
+  ColumnPlan plan{.order = order, .run_at = {}, .block = block};
+  if (block == nullptr) {
+    return plan;
   }
   for (int64_t at = 0; at < matrix.columns; at += plan.block->elements) {
     plan.run_at.push_back(plan.order.empty() ? at / matrix.run
@@ -185,16 +193,18 @@ void MakeRows(const CodedMatrix& matrix, const ColumnPlan& plan, int64_t first, 
   });
 }
 
-// Of a matrix that is read column by column, at most kStripColumns of one panel, in whole blocks.
-void MakeColumns(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part, std::byte* panel) {
+// Of a matrix that is read column by column, at most kStripColumns of one panel, in whole blocks. `read` reads its
+// codes as read_quads does.
+template <typename Read>
+void MakeColumns(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part, Read read,
+                 std::byte* panel) {
   constexpr int64_t kRows = kernels::kPanelRows;
   uint32_t quads[kStripColumns / 4 * kRows];
   GroupScale blocks[kStripColumns / kernels::kGroup * kRows];
   const int64_t rows = part.end - part.begin;
   const int64_t count = part.last_column - part.first_column;
-  const auto columns =
-      std::span(plan.order).subspan(static_cast<size_t>(part.first_column), static_cast<size_t>(count));
-  matrix.read_quads(part.begin, rows, columns, quads);
+  const auto columns = plan.order.subspan(static_cast<size_t>(part.first_column), static_cast<size_t>(count));
+  read(part.begin, rows, columns, quads);
   const int64_t block = part.first_column / plan.block->elements;
   const int64_t blocks_here = count / plan.block->elements;
   for (int64_t i = 0; i < rows; ++i) {
@@ -204,22 +214,67 @@ void MakeColumns(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRo
   kernels::PackColumns({plan.Format(), matrix.columns, part.first_column, count, quads, blocks}, panel);
 }
 
-// All columns of a panel read the same lines of the source where they are in act-order; else the same columns of
-// neighbouring panels do.
+int64_t PanelBytes(const CodedMatrix& matrix, const ColumnPlan& plan) {
+  return kernels::PackedBytes(kernels::PackingOf(plan.Format()), kernels::kPanelRows, matrix.columns);
+}
+
+// The same columns of neighbouring panels read the same lines of the source.
 void MakePanelsOfColumns(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part,
                          std::byte* panels) {
   constexpr int64_t kRows = kernels::kPanelRows;
-  const int64_t panel_bytes = kernels::PackedBytes(kernels::PackingOf(plan.Format()), kRows, matrix.columns);
-  const bool by_rows = !matrix.run_of.empty();
-  const int64_t row_step = by_rows ? kRows : part.end - part.begin;
-  for (int64_t first = part.begin; first < part.end; first += row_step) {
-    const int64_t end = std::min(first + row_step, part.end);
-    for (int64_t column = part.first_column; column < part.last_column; column += kStripColumns) {
-      const int64_t last_column = std::min(column + kStripColumns, part.last_column);
-      for (int64_t row = first; row < end; row += kRows) {
-        MakeColumns(matrix, plan, {row, std::min(row + kRows, end), column, last_column},
-                    panels + (row - part.begin) / kRows * panel_bytes);
+  const int64_t panel_bytes = PanelBytes(matrix, plan);
+  for (int64_t column = part.first_column; column < part.last_column; column += kStripColumns) {
+    const int64_t last_column = std::min(column + kStripColumns, part.last_column);
+    for (int64_t row = part.begin; row < part.end; row += kRows) {
+      MakeColumns(matrix, plan, {row, std::min(row + kRows, part.end), column, last_column},
+                  std::cref(matrix.read_quads), panels + (row - part.begin) / kRows * panel_bytes);
+    }
+  }
+}
+
+constexpr int64_t kWordBytes = sizeof(uint32_t);
+constexpr int64_t kCopiedLine = kernels::kPanelRows * kWordBytes;
+
+// What read_copied reads of a panel's rows lies at the panel's beginning.
+void GatherLines(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Lines& part, std::byte* panels) {
+  constexpr int64_t kRows = kernels::kPanelRows;
+  constexpr int64_t kTogether = 8;  // lines, so that a panel's are not written one cache line at a time
+  const int64_t panel_bytes = PanelBytes(matrix, plan);
+  for (int64_t first = part.first; first < part.last; first += kTogether) {
+    const int64_t last = std::min(first + kTogether, part.last);
+    for (int64_t row = part.begin; row < part.end; row += kRows) {
+      const auto bytes = static_cast<size_t>(std::min(kRows, part.end - row) * kWordBytes);
+      std::byte* const panel = panels + (row - part.begin) / kRows * panel_bytes;
+      for (int64_t line = first; line < last; ++line) {
+        std::memcpy(panel + line * kCopiedLine, matrix.source.data() + (line * matrix.rows + row) * kWordBytes, bytes);
       }
+    }
+  }
+}
+
+// Whether all lines of a panel's rows fit where the panel will be. They do for all that GPTQ has: packed codes take as
+// many bits as the source's.
+bool HasRoomToGather(const CodedMatrix& matrix, const ColumnPlan& plan) {
+  return plan.block != nullptr && kernels::PackingOf(plan.Format()).kind != kernels::PackedKind::kNone &&
+         matrix.row_words * kCopiedLine <= PanelBytes(matrix, plan);
+}
+
+void MakePanelsOfGathered(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRows::Part& part,
+                          std::byte* panels) {
+  constexpr int64_t kRows = kernels::kPanelRows;
+  const int64_t panel_bytes = PanelBytes(matrix, plan);
+  const auto copied_bytes = static_cast<size_t>(matrix.row_words * kCopiedLine);
+  const auto copied = std::make_unique_for_overwrite<std::byte[]>(copied_bytes);
+  const auto read = [&](int64_t, int64_t count, std::span<const int32_t> columns, uint32_t* quads) {
+    matrix.read_copied(copied.get(), count, columns, quads);
+  };
+  for (int64_t row = part.begin; row < part.end; row += kRows, panels += panel_bytes) {
+    std::memcpy(copied.get(), panels, copied_bytes);
+    std::memset(panels, 0, copied_bytes);  // as it was before: what no code and no scale fills is zeros
+    for (int64_t column = 0; column < matrix.columns; column += kStripColumns) {
+      MakeColumns(matrix, plan,
+                  {row, std::min(row + kRows, part.end), column, std::min(column + kStripColumns, matrix.columns)},
+                  read, panels);
     }
   }
 }
@@ -235,6 +290,43 @@ void MakePanels(const CodedMatrix& matrix, const ColumnPlan& plan, const LateRow
                         panels + kernels::PackedBytes(packing, begin - part.begin, matrix.columns));
   };
   ForStrips(matrix, plan, part.begin, part.end, pack);
+}
+
+// What rows are made of.
+struct Making {
+  CodedMatrix matrix;
+  ColumnPlan plan;
+  std::vector<int32_t> in_order;  // the plan's, where columns stay as they are
+};
+
+LateRows::Maker MakerOf(const CodedMatrix& matrix, const ColumnPlan& plan) {
+  const auto making = std::make_shared<Making>(matrix, plan);
+  CodedMatrix& whole = making->matrix;
+  if (whole.complete) {
+    whole.complete(whole);
+  }
+  CHECK(whole.scales.size() == whole.Runs() && (whole.zeros.empty() || whole.zeros.size() == whole.Runs()));
+  LateRows::Maker maker;
+  maker.rows = [making](int64_t first, int64_t last, std::byte* rows) {
+    MakeRows(making->matrix, making->plan, first, last, rows);
+  };
+  if (plan.order.empty() || !matrix.read_quads) {
+    maker.panels = [making](const LateRows::Part& part, std::byte* panels) {
+      MakePanels(making->matrix, making->plan, part, panels);
+    };
+  } else if (HasRoomToGather(matrix, plan)) {
+    maker.gather = [making](const LateRows::Lines& part, std::byte* panels) {
+      GatherLines(making->matrix, making->plan, part, panels);
+    };
+    maker.panels = [making](const LateRows::Part& part, std::byte* panels) {
+      MakePanelsOfGathered(making->matrix, making->plan, part, panels);
+    };
+  }
+  if (whole.read_quads && plan.order.empty()) {
+    making->in_order = ColumnsInOrder(whole.columns);
+    making->plan.order = making->in_order;
+  }
+  return maker;
 }
 
 int64_t BytesIn(const TensorMap& tensors) {
@@ -352,10 +444,10 @@ Result<void> TensorSource::Put(const std::string& module, CodedMatrix matrix) {
   CHECK(matrix.rows > 0 && matrix.columns > 0 && matrix.run > 0 && matrix.row_run > 0);
   CHECK(matrix.complete != nullptr || matrix.scales.size() == matrix.Runs());
   const std::string name = module + ".weight";
-  const auto plan = std::make_shared<const ColumnPlan>(PlanColumns(matrix));
+  const GroupBlock* const block = FindBlock(matrix);
   // GPT-2's own float weights are [in, out]; a float32 matrix that is not would be taken for one of them.
   const auto type = config().find("model_type");
-  if (plan->block == nullptr && type != config().end() && *type == "gpt2") {
+  if (block == nullptr && type != config().end() && *type == "gpt2") {
     return MakeError(ErrorCode::kUnsupported,
                      fmt::format("tensor {}: quantized rows of {} values, or runs of {}, are not served in gpt2", name,
                                  matrix.columns, matrix.run));
@@ -363,35 +455,28 @@ Result<void> TensorSource::Put(const std::string& module, CodedMatrix matrix) {
   if (Has(name)) {
     return Wrong(name, "it is there twice, quantized and as it is");
   }
-  if (!plan->order.empty()) {
-    checkpoint_.column_orders.emplace(name, plan->order);
+  const LateRows::SourceOrder source_order = SourceOrderOf(matrix);
+  std::span<const int32_t> order;
+  if (block != nullptr && !matrix.run_of.empty()) {
+    order = checkpoint_.column_orders.emplace(name, OrderOf(matrix)).first->second;
   }
-  const kernels::WeightFormat& format = kernels::FormatOf(plan->Format());
+  const ColumnPlan plan = PlanColumns(matrix, block, order);
+  if (block != nullptr) {
+    FreeMemory(matrix.run_of);  // the plan says it, and models have four bytes of it a column of each matrix
+  }
+  const kernels::WeightFormat& format = kernels::FormatOf(plan.Format());
   const LateRows::Shape shape{.rows = matrix.rows,
                               .row_bytes = kernels::BytesOf(format.id, matrix.columns),
                               .together = kStripRows,
-                              .source_order = SourceOrderOf(matrix),
+                              .source_order = source_order,
                               .columns = matrix.columns,
-                              .columns_together = plan->block == nullptr ? 1 : plan->block->elements};
+                              .columns_together = block == nullptr ? 1 : block->elements,
+                              .lines = matrix.row_words};
   const std::vector<int64_t> sizes = {matrix.rows, matrix.columns};
   const std::span<const std::byte> source = matrix.source;
   auto shared = std::make_shared<const CodedMatrix>(std::move(matrix));  // std::function must be copyable
-  const auto begin = [shared, plan]() -> LateRows::Maker {
-    const auto whole = std::make_shared<CodedMatrix>(*shared);
-    if (whole->complete) {
-      whole->complete(*whole);
-    }
-    CHECK(whole->scales.size() == whole->Runs() && (whole->zeros.empty() || whole->zeros.size() == whole->Runs()));
-    const auto columns = std::make_shared<ColumnPlan>(*plan);
-    if (whole->read_quads && columns->order.empty()) {
-      columns->order = ColumnsInOrder(whole->columns);
-    }
-    return {.rows = [whole, columns](int64_t first, int64_t last,
-                                     std::byte* rows) { MakeRows(*whole, *columns, first, last, rows); },
-            .panels = [whole, columns](const LateRows::Part& part,
-                                       std::byte* panels) { MakePanels(*whole, *columns, part, panels); }};
-  };
-  LateRows& late = checkpoint_.late.emplace_back(shape, source, begin);
+  LateRows& late =
+      checkpoint_.late.emplace_back(shape, source, [shared, plan = plan] { return MakerOf(*shared, plan); });
   const bool compared = name.ends_with("lm_head.weight") || name.ends_with("embed_tokens.weight");  // by builders
   if (when_ == RowsWritten::kNow || compared) {
     late.WriteNow(pool_);

@@ -48,6 +48,11 @@ struct CodedMatrix {
   std::function<void(int64_t begin, int64_t end, uint8_t* codes)> read;
   // Column by column.
   QuadReader read_quads;
+  // The same of a source of 32-bit words, [row_words][rows], each with codes of one row: from a copy of the words of
+  // `count` rows, [row_words][16]. Where columns are in act-order, rows are packed from such copies.
+  int64_t row_words = 0;
+  std::function<void(const std::byte* words, int64_t count, std::span<const int32_t> columns, uint32_t* quads)>
+      read_copied;
 
   int64_t RunsInRow() const { return (columns + run - 1) / run; }
   int64_t RowRuns() const { return (rows + row_run - 1) / row_run; }

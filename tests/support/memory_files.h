@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "model/files.h"
 
@@ -21,6 +22,13 @@ class MemoryFiles final : public ModelFiles {
     return std::as_bytes(std::span(it->second));
   }
   bool Has(std::string_view name) const override { return files_.contains(std::string(name)); }
+  std::vector<std::string> Names() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, text] : files_) {
+      names.push_back(name);
+    }
+    return names;
+  }
   std::string path() const override { return "memory"; }
 
  private:

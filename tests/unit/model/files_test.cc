@@ -31,6 +31,7 @@ TEST(FolderFilesTest, OnlyPlainNamesOfRegularFilesOpen) {
   }
   fs::create_directory(folder.path() + "/inside/folder");
   EXPECT_THAT(files->Open("folder").error().message, HasSubstr("not a regular file"));
+  EXPECT_EQ(files->Names(), (std::vector<std::string>{"a.txt", "empty"}));
   EXPECT_EQ(files->Open("absent").error().code, ErrorCode::kNotFound);
   EXPECT_EQ(OpenFolder(folder.path() + "/absent").error().code, ErrorCode::kNotFound);
 }

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/packed.h"
+#include "model/builder.h"
 #include "model/gguf/architectures.h"
 #include "model/gguf/random_weights.h"
 #include "model/gguf/translate.h"
@@ -310,6 +311,20 @@ TEST(GgufTranslateTest, ErrorsNameTensorsAsTheFileDoes) {
   EXPECT_THAT(LoadModel(load).error().message, HasSubstr("model.gguf: tensor blk.0.attn_norm.weight is missing"));
   folder.Write("model.gguf", Model("qwen2").Floats("blk.0.attn_norm.weight", {9}, std::vector<float>(9)).Build());
   EXPECT_THAT(LoadModel(load).error().message, HasSubstr("tensor blk.0.attn_norm.weight: its shape is [9], "));
+  // Read by a family that wants none of them.
+  const std::vector<float> values(192);
+  const auto unused = *TranslateBuilt(Model("llama").Floats("blk.0.attn_q.weight", {8, 8}, std::vector<float>(64)));
+  EXPECT_THAT(WeightSource(unused).Finish().error().message, HasSubstr(": token_embd.weight, blk.0.attn_q.weight"));
+  EXPECT_EQ(
+      TranslateBuilt(Model("llama").Floats("blk.0.attn_q.weight", {8, 5}, std::vector<float>(40))).error().message,
+      "tensor blk.0.attn_q.weight: its rows are no heads of 4");
+  // Parts of a fused tensor.
+  EXPECT_EQ(TranslateBuilt(Model("llama")
+                               .Floats("blk.0.attn_q.weight", {8, 8}, std::vector<float>(64))
+                               .Floats("blk.0.attn_qkv.weight", {8, 24}, values))
+                .error()
+                .message,
+            "tensor blk.0.attn_qkv.weight is there twice under two names");
 }
 
 // A model of random blocks loads in rows for float activations, and packed where kernels have integer arithmetic; the

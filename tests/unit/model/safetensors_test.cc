@@ -118,13 +118,17 @@ TEST(SafetensorsTest, IndicesAreCheckedAgainstTheirFiles) {
   EXPECT_THAT(ErrorOfIndex({}, "[]"), HasSubstr("no weight_map"));
 }
 
+std::string ErrorOfFiles(std::map<std::string, std::string> files) {
+  MemoryFiles memory(std::move(files));
+  const auto tensors = LoadTensors(memory);
+  return tensors.ok() ? "accepted" : tensors.error().message;
+}
+
+const char* const kNoWeights = "no model.safetensors and no model.safetensors.index.json in memory";
+
 TEST(SafetensorsTest, NamesThatAutoGptqGives) {
   const std::string one = SafetensorsFile("{" + Entry("a", "U8", "1", "0,1") + "}", "x");
-  const auto load = [](std::map<std::string, std::string> files) {
-    MemoryFiles memory(std::move(files));
-    const auto tensors = LoadTensors(memory);
-    return tensors.ok() ? "accepted" : tensors.error().message;
-  };
+  const auto load = ErrorOfFiles;
   const std::string settings = R"({"bits": 4, "group_size": -1})";
   const std::string index = R"({"weight_map": {"a": "1.safetensors"}})";
   EXPECT_EQ(load({{"quantize_config.json", settings}, {"gptq_model-4bit--1g.safetensors", one}}), "accepted");
@@ -132,13 +136,36 @@ TEST(SafetensorsTest, NamesThatAutoGptqGives) {
                   {"gptq_model-4bit--1g.safetensors.index.json", index},
                   {"1.safetensors", one}}),
             "accepted");
-  EXPECT_EQ(load({{"quantize_config.json", R"({"model_file_base_name": "x"})"}, {"x.safetensors", one}}), "accepted");
-  const char* const none = "no model.safetensors and no model.safetensors.index.json in memory";
-  EXPECT_EQ(load({{"quantize_config.json", settings}, {"x.safetensors", one}}), none);
-  EXPECT_EQ(load({{"quantize_config.json", R"({"bits": "4"})"}, {"gptq_model-4bit-128g.safetensors", one}}), none);
-  EXPECT_EQ(load({{"quantize_config.json", "["}, {"x.safetensors", one}}), none);
-  EXPECT_EQ(load({{"pytorch_model.bin", one}}),
-            std::string(none) + "; pytorch_model.bin can run code when it is read: save the model as safetensors");
+  const std::map<std::string, std::string> two = {{"x.safetensors", one}, {"y.safetensors", "no weights"}};
+  const auto with = [&](const char* text) {
+    std::map<std::string, std::string> files = two;
+    files["quantize_config.json"] = text;
+    return load(std::move(files));
+  };
+  EXPECT_EQ(with(R"({"model_file_base_name": "x"})"), "accepted");
+  for (const char* const says_nothing : {R"({"bits": 4, "group_size": -1})", R"({"bits": "4"})", "["}) {
+    EXPECT_THAT(with(says_nothing), HasSubstr("several files of weights")) << says_nothing;
+  }
+  EXPECT_EQ(
+      load({{"pytorch_model.bin", one}}),
+      std::string(kNoWeights) + "; pytorch_model.bin can run code when it is read: save the model as safetensors");
+}
+
+TEST(SafetensorsTest, TheOnlyFileHasAnyName) {
+  const std::string one = SafetensorsFile("{" + Entry("a", "U8", "1", "0,1") + "}", "x");
+  const std::string index = R"({"weight_map": {"a": "1.safetensors"}})";
+  const auto load = ErrorOfFiles;
+  EXPECT_EQ(load({{"awq_model_w4_g128.safetensors", one}, {"config.json", "{}"}}), "accepted");
+  EXPECT_EQ(load({{"x.safetensors.index.json", index}, {"1.safetensors", one}, {"2.safetensors", one}}), "accepted");
+  EXPECT_EQ(load({{"x.safetensors", one}, {"adapter_model.safetensors", "of a LoRA adapter"}}), "accepted");
+  EXPECT_EQ(load({{"model.safetensors", one}, {"x.safetensors", one}}), "accepted");
+  EXPECT_EQ(load({{"x.safetensors", one}, {"y.safetensors", one}}),
+            "memory holds several files of weights, none of them model.safetensors or model.safetensors.index.json: "
+            "x.safetensors, y.safetensors");
+  EXPECT_THAT(load({{"x.safetensors.index.json", index}, {"y.safetensors.index.json", index}}),
+              HasSubstr(": x.safetensors.index.json, y.safetensors.index.json"));
+  EXPECT_EQ(load({{"adapter_model.safetensors", one}}), kNoWeights);
+  EXPECT_EQ(load({{".safetensors", one}}), kNoWeights);
 }
 
 }  // namespace
