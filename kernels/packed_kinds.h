@@ -106,8 +106,6 @@ struct PackedTraits {
   // of bytes or of halves of a group, codes that are small floats, others by instruction set.
   constexpr bool unpacks_params() const { return supers() || halves(); }
   constexpr bool small_floats() const { return table == PackedTable::kE4M3; }
-  // Of a group then: quads as they are multiplied, of long numbers the high halves and then the low ones.
-  constexpr int64_t unpacked_code_bytes() const { return kPanelRows * kGroup * (long_numbers() ? 2 : 1); }
 };
 inline constexpr PackedTraits kPackedTraits[] = {
     {PackedKind::kNone, 8, PackedParams::kScale, 0},

@@ -5,6 +5,7 @@
 //   kSignedBytes        bytes and numbers of tables are multiplied as signed numbers
 //   kStartsFromOffset   sums of products start from what the offset takes off: it costs nothing there
 //   kUnpacksFields      codes that share a byte are worth unpacking for many rows of x
+//   kUnpacksSigns       and so are the signs of signed codes, apart from their magnitudes
 //   kScalesIntegers     scales of super-blocks, whole numbers, are best multiplied with integers
 //   PairedQuads         quads whose products add up in pairs of 16 bits; 0: all do in 32
 //   kLongInTwoSums      halves of long numbers are multiplied side by side, in sums of their own
@@ -41,9 +42,23 @@ constexpr int OffsetLeft(const PackedTraits& traits) { return IsSigned(traits) ?
 // scale of x.
 constexpr bool ScalesIntegers(const PackedTraits& traits) { return kScalesIntegers && traits.supers(); }
 
+// Whether signs are unpacked apart from magnitudes, of numbers of a byte.
+constexpr bool UnpacksSigns(const PackedTraits& traits) {
+  return kUnpacksSigns && IsSigned(traits) && !traits.long_numbers();
+}
+
 // Whether many rows of x had better find the codes unpacked: those that are put together from two planes, in any case.
 constexpr bool UnpacksCodes(const PackedTraits& traits) {
-  return traits.small_floats() || traits.high_bits() > 0 || (kUnpacksFields && traits.bits < 8);
+  return traits.small_floats() || traits.high_bits() > 0 || (kUnpacksFields && traits.bits < 8) || UnpacksSigns(traits);
+}
+// Of a group then: quads as they are multiplied; of long numbers the high halves and then the low ones; where signs are
+// unpacked magnitudes, signs, and for each row, of halves that have their own scales apart, the sum of the magnitudes
+// of what is negative.
+constexpr int64_t kPlaneBytes = kQuads * 64;
+constexpr int64_t kFlippedAt = 2 * kPlaneBytes;
+constexpr int64_t UnpackedCodeBytes(const PackedTraits& traits) {
+  return UnpacksSigns(traits) ? kFlippedAt + (traits.halves() ? 2 : 1) * 64
+                              : kPlaneBytes * (traits.long_numbers() ? 2 : 1);
 }
 
 // The order that quads are taken in: low and high nibbles of the same bytes one after the other.
@@ -85,7 +100,7 @@ CAUSEWAY_INLINE Bytes LoadCodes(const std::byte* group) {
 }
 
 // A quad as it is multiplied: codes, or the numbers of a table, signed or plus the offset; of long ones both halves,
-// and the offset is the high one's.
+// and the offset is the high one's; unpacked, magnitudes and signs.
 struct Quad {
   Bytes high, low;
 };
@@ -93,7 +108,8 @@ template <PackedKind kKind, int kQuad, bool kUnpacked = false>
 CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   if constexpr (kUnpacked) {
-    return {LoadBytes(group + kQuad * 64), LoadBytes(group + (kTraits.long_numbers() ? kQuads : 0) * 64 + kQuad * 64)};
+    constexpr bool kTwoPlanes = kTraits.long_numbers() || UnpacksSigns(kTraits);
+    return {LoadBytes(group + kQuad * 64), LoadBytes(group + (kTwoPlanes ? kPlaneBytes : 0) + kQuad * 64)};
   } else {
     const Bytes codes = LoadCodes<kKind, kQuad>(group);
     if constexpr (kTraits.table == PackedTable::kE4M3) {
@@ -111,20 +127,35 @@ CAUSEWAY_INLINE Quad LoadQuad(const std::byte* group) {
   }
 }
 
-// The quads of a group, for LoadQuad of unpacked ones.
+// The quads of a group, for LoadQuad of unpacked ones; adds to `negative` what is to be kept of those.
 template <PackedKind kKind, int kQuad>
-CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to) {
-  CAUSEWAY_UNROLL for (int64_t at = 0; at < 64; at += kPartBytes) {
-    const Quad quad = LoadQuad<kKind, kQuad>(group + at);
-    StoreBytes(to + kQuad * 64 + at, quad.high);
-    if constexpr (TraitsOf(kKind).long_numbers()) {
-      StoreBytes(to + (kQuads + kQuad) * 64 + at, quad.low);
+CAUSEWAY_INLINE void UnpackQuad(const std::byte* group, std::byte* to, Ints (&negative)[kParts]) {
+  CAUSEWAY_UNROLL for (int64_t part = 0; part < kParts; ++part) {
+    const int64_t at = part * kPartBytes;
+    const auto quad = LoadQuad<kKind, kQuad>(group + at);
+    if constexpr (UnpacksSigns(TraitsOf(kKind))) {
+      StoreBytes(to + kQuad * 64 + at, Magnitudes(quad.high));
+      StoreBytes(to + kPlaneBytes + kQuad * 64 + at, SignsOf(quad.high));
+      negative[part] = AddInts(negative[part], MagnitudesOfNegative(quad.high));
+    } else {
+      StoreBytes(to + kQuad * 64 + at, quad.high);
+      if constexpr (TraitsOf(kKind).long_numbers()) {
+        StoreBytes(to + kPlaneBytes + kQuad * 64 + at, quad.low);
+      }
     }
   }
 }
 template <PackedKind kKind, int... kQuad>
 void UnpackCodes(const std::byte* group, std::byte* to, std::integer_sequence<int, kQuad...>) {
-  (UnpackQuad<kKind, kQuad>(group, to), ...);
+  constexpr int kSums = TraitsOf(kKind).halves() ? 2 : 1;
+  Ints negative[kSums][kParts];
+  CAUSEWAY_UNROLL for (int i = 0; i < kSums * kParts; ++i) { negative[i / kParts][i % kParts] = AllInts(0); }
+  (UnpackQuad<kKind, kQuad>(group, to, negative[kQuad * kSums / kQuads]), ...);
+  if constexpr (UnpacksSigns(TraitsOf(kKind))) {
+    CAUSEWAY_UNROLL for (int i = 0; i < kSums * kParts; ++i) {
+      StoreInts(to + kFlippedAt + i / kParts * 64, i % kParts, negative[i / kParts][i % kParts]);
+    }
+  }
 }
 
 }  // namespace

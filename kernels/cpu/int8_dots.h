@@ -21,6 +21,7 @@ struct Dots {
   // Quads whose products add up in pairs of 16 bits; 0: in 32 bits at once.
   static constexpr int kPairedQuads = PairedQuads(kTraits, IsSigned(kTraits));
   static constexpr bool kScaled = ScalesIntegers(kTraits);
+  static constexpr bool kFlips = Parts::kCodesMade && UnpacksSigns(kTraits);
   Ints whole[P][C];
   Ints low[P][C];  // of long numbers' low halves, where those have sums of their own
   Ints scales[P];  // as pairs of 16 bits, where integers are multiplied with them
@@ -40,6 +41,9 @@ struct Dots {
   // Adds kCount quads of a group, from the `kFirst`th of their order on; kLow: the low halves of long numbers.
   template <int kFirst, int kCount, bool kLow = false>
   CAUSEWAY_INLINE void AddQuads(const Codes& codes, const Rows& x) {
+    if constexpr (kFlips) {
+      AddFlipped<(kFirst == 0 ? 0 : 1)>(codes);
+    }
     if constexpr (kPairedQuads == 0) {
       AddEach<kFirst, kLow>(codes, x, whole, std::make_integer_sequence<int, kCount>());
     } else {
@@ -91,6 +95,17 @@ struct Dots {
       sum = AddInts(sum, WidenPairs(pairs));
     }
   }
+  // What flipped signs leave out.
+  template <int kHalf>
+  CAUSEWAY_INLINE void AddFlipped(const Codes& codes) {
+    CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
+      Ints flipped = IntsAt(codes[p / kParts] + kFlippedAt + kHalf * 64, p % kParts);
+      if constexpr (kScaled) {
+        flipped = MultiplyPairs(flipped, scales[p]);  // it fits into the lower 16 bits
+      }
+      CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { whole[p][c] = AddInts(whole[p][c], flipped); }
+    }
+  }
   template <bool kLow>
   CAUSEWAY_INLINE void AddWhole(const Codes& from, const Rows& x) {
     Codes codes;
@@ -119,6 +134,8 @@ struct Dots {
       CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
         if constexpr (kTraits.long_numbers() && !kLongInTwoSums && !kLongInTwoPasses) {
           to[p][c] = AddLongProducts(to[p][c], weights[p].high, weights[p].low, four);
+        } else if constexpr (kFlips) {
+          AddPairs(to[p][c], MultiplyFlipped(weights[p].high, weights[p].low, four), p);
         } else if constexpr (kScaled && IsSigned(kTraits)) {
           AddPairs(to[p][c], MultiplySigned(weights[p].high, four), p);
         } else {
@@ -165,25 +182,6 @@ CAUSEWAY_INLINE void Finish(const Dots<kKind, P, C, kUnpacked>& dots,
         sum = FusedMultiplyAdd(minimum, AllLanes(minus_sum), sum);
       }
     }
-  }
-}
-
-// Adds a group of all rows of x, of which `groups` follows the codes, to `scaled` or the sums, as Finish says.
-template <PackedKind kKind, bool kUnpacked, int P, int C>
-CAUSEWAY_INLINE void AddGroup(const std::byte* const (&codes)[P / kParts], const std::byte* const (&rows)[C],
-                              const typename Dots<kKind, P, C, kUnpacked>::Params& params,
-                              const XGroup* const (&groups)[C], Floats (&scaled)[P][C], Sums (&sums)[P / kParts][C]) {
-  Dots<kKind, P, C, kUnpacked> dots;
-  dots.template Start<0>(params, groups);
-  if constexpr (TraitsOf(kKind).halves()) {
-    dots.template AddQuads<0, kQuads / 2>(codes, rows);
-    Finish<0>(dots, params, groups, scaled, sums);
-    dots.template Start<1>(params, groups);
-    dots.template AddQuads<kQuads / 2, kQuads / 2>(codes, rows);
-    Finish<1>(dots, params, groups, scaled, sums);
-  } else {
-    dots.AddAll(codes, rows);
-    Finish<0>(dots, params, groups, scaled, sums);
   }
 }
 

@@ -115,7 +115,7 @@ struct PanelParts {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
   static constexpr bool kCodesMade = kUnpacked && UnpacksCodes(kTraits);
   static constexpr bool kParamsMade = kUnpacked && kTraits.unpacks_params();
-  static constexpr int64_t kCodeBytes = kCodesMade ? kTraits.unpacked_code_bytes() : kTraits.code_bytes();
+  static constexpr int64_t kCodeBytes = kCodesMade ? UnpackedCodeBytes(kTraits) : kTraits.code_bytes();
   template <int P>
   using Params = PartParams<kKind, kParamsMade>[P];
 
@@ -126,7 +126,7 @@ struct PanelParts {
   int64_t first = 0, params = 0, supers = 0, codes = 0;                 // of the chunk entered last
 
   explicit PanelParts(const PanelShape& shape)
-      : made(kCodesMade ? shape.groups * kTraits.unpacked_code_bytes() : 0),
+      : made(kCodesMade ? shape.groups * UnpackedCodeBytes(kTraits) : 0),
         param_shift(ShiftOf(shape.param_groups)),
         super_shift(ShiftOf(kTraits.supers() ? kSuperGroups : shape.super_groups)) {}
 

@@ -11,6 +11,25 @@ namespace {
 
 constexpr bool kCanUnpack = true;
 
+// Adds a group of all rows of x, of which `groups` follows the codes, to `scaled` or the sums, as Finish says.
+template <PackedKind kKind, bool kUnpacked, int P, int C>
+CAUSEWAY_INLINE void AddGroup(const std::byte* const (&codes)[P / kParts], const std::byte* const (&rows)[C],
+                              const typename Dots<kKind, P, C, kUnpacked>::Params& params,
+                              const XGroup* const (&groups)[C], Floats (&scaled)[P][C], Sums (&sums)[P / kParts][C]) {
+  Dots<kKind, P, C, kUnpacked> dots;
+  dots.template Start<0>(params, groups);
+  if constexpr (TraitsOf(kKind).halves()) {
+    dots.template AddQuads<0, kQuads / 2>(codes, rows);
+    Finish<0>(dots, params, groups, scaled, sums);
+    dots.template Start<1>(params, groups);
+    dots.template AddQuads<kQuads / 2, kQuads / 2>(codes, rows);
+    Finish<1>(dots, params, groups, scaled, sums);
+  } else {
+    dots.AddAll(codes, rows);
+    Finish<0>(dots, params, groups, scaled, sums);
+  }
+}
+
 // sums += what was scaled with the weight's scales, scaled with that of x.
 template <int P, int C>
 CAUSEWAY_INLINE void JoinScales(const Floats (&scaled)[P][C], const XGroup* const (&groups)[C],

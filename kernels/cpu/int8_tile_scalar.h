@@ -140,6 +140,8 @@ inline float GroupProduct(const std::byte* codes, const RowParams& params, int o
 
 constexpr bool kCanUnpack = false;
 constexpr bool UnpacksCodes(const PackedTraits&) { return false; }
+constexpr bool UnpacksSigns(const PackedTraits&) { return false; }
+constexpr int64_t UnpackedCodeBytes(const PackedTraits&) { return 0; }
 constexpr int64_t UnpackedParamBytes(const PackedTraits&) { return 0; }
 template <PackedKind kKind, int... kQuad>
 void UnpackCodes(const std::byte*, std::byte*, std::integer_sequence<int, kQuad...>) {}

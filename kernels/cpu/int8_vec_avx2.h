@@ -23,6 +23,7 @@ constexpr int WidthOf(int height) { return height == 2 ? 2 : 1; }  // panels in 
 constexpr bool kSignedBytes = !kHasVnni;
 constexpr bool kStartsFromOffset = kHasVnni;
 constexpr bool kUnpacksFields = !kHasVnni;
+constexpr bool kUnpacksSigns = !kHasVnni;    // vpsignb takes the multipliers' pipes (of a Zen 4), vpxor any
 constexpr bool kScalesIntegers = !kHasVnni;  // widening pairs multiplies them anyway
 constexpr bool kLongInTwoSums = false;
 constexpr bool kLongInTwoPasses = kHasVnni;
@@ -96,6 +97,16 @@ inline __m256i DotBytes(__m256i sum, __m256i u, __m256i s) {
 // Pairs of 16 bits: the former's sign goes to the latter.
 inline Ints MultiplySigned(Bytes weights, Bytes four) {
   return _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(four, weights));
+}
+// The same of magnitudes and of signs, 0 or -1, whose flips leave -x - 1: short of the magnitude of what is negative.
+inline Ints MultiplyFlipped(Bytes magnitudes, Bytes signs, Bytes four) {
+  return _mm256_maddubs_epi16(magnitudes, _mm256_xor_si256(four, signs));
+}
+inline Bytes Magnitudes(Bytes numbers) { return _mm256_abs_epi8(numbers); }
+inline Bytes SignsOf(Bytes numbers) { return _mm256_cmpgt_epi8(_mm256_setzero_si256(), numbers); }
+// Of negative numbers, four to a lane: what is to be added for their flips.
+inline Ints MagnitudesOfNegative(Bytes numbers) {
+  return WidenPairs(_mm256_maddubs_epi16(_mm256_and_si256(Magnitudes(numbers), SignsOf(numbers)), _mm256_set1_epi8(1)));
 }
 // sum + a quad's products: in 32 bits, or in pairs of 16 where PairedQuads says so.
 template <bool kSigned>

@@ -16,6 +16,7 @@ constexpr int WidthOf(int height) { return height <= 2 ? 1 : height <= 4 ? 3 : 2
 constexpr bool kSignedBytes = false;      // weights are vpdpbusd's unsigned operand
 constexpr bool kStartsFromOffset = true;  // the integers: it is added to anyway
 constexpr bool kUnpacksFields = false;
+constexpr bool kUnpacksSigns = false;
 constexpr bool kScalesIntegers = false;
 constexpr bool kLongInTwoSums = true;
 constexpr bool kLongInTwoPasses = false;

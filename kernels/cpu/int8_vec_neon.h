@@ -15,6 +15,7 @@ constexpr int WidthOf(int height) { return height == 1 ? 2 : 1; }  // panels in 
 constexpr bool kSignedBytes = true;  // codes of at most six bits are signed numbers as they are
 constexpr bool kStartsFromOffset = true;
 constexpr bool kUnpacksFields = false;
+constexpr bool kUnpacksSigns = false;
 constexpr bool kScalesIntegers = false;
 constexpr bool kLongInTwoSums = false;
 constexpr bool kLongInTwoPasses = true;

@@ -57,7 +57,7 @@ struct Job {
 // Of a panel, once unpacked.
 int64_t UnpackedBytes(const Job& job) {
   const PackedTraits& traits = TraitsOf(job.kind);
-  const int64_t code_bytes = UnpacksCodes(traits) ? traits.unpacked_code_bytes() : 0;
+  const int64_t code_bytes = UnpacksCodes(traits) ? UnpackedCodeBytes(traits) : 0;
   return job.target.weight.columns / kGroup * (code_bytes + UnpackedParamBytes(traits));
 }
 
@@ -106,10 +106,14 @@ constexpr int kHeight = 2;
 constexpr int kHeight = kMaxHeight;  // rows of x in the highest tile
 #endif
 
-// Rows of x from which on panels are unpacked once for all of them: two tiles pay for small floats, four for all else.
-// Tiles are then no lower than so much.
-constexpr int64_t UnpackedRows(const PackedTraits& traits) { return traits.small_floats() ? kHeight + 2 : 4 * kHeight; }
-constexpr int LeastUnpackedHeight(const PackedTraits& traits) { return kHeight - (traits.small_floats() ? 2 : 1); }
+// Rows of x from which on panels are unpacked once for all of them: two tiles pay for small floats, three for signs,
+// four for all else. Tiles are then no lower than so much.
+constexpr int64_t UnpackedRows(const PackedTraits& traits) {
+  return traits.small_floats() ? kHeight + 2 : UnpacksSigns(traits) ? 2 * kHeight + 4 : 4 * kHeight;
+}
+constexpr int LeastUnpackedHeight(const PackedTraits& traits) {
+  return kHeight - (traits.small_floats() || UnpacksSigns(traits) ? 2 : 1);
+}
 constexpr bool Unpacks(const PackedTraits& traits) { return UnpacksCodes(traits) || traits.unpacks_params(); }
 
 // Tiles of one kind and height: by their width, from 1 to kMaxWidth; null: a width that height is not run with.
@@ -146,7 +150,7 @@ template <PackedKind kKind>
 void UnpackPanel(const std::byte* panel, const PanelShape& shape, int64_t groups, std::byte* to) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
   if constexpr (UnpacksCodes(kTraits)) {
-    for (int64_t g = 0; g < groups; ++g, to += kTraits.unpacked_code_bytes()) {
+    for (int64_t g = 0; g < groups; ++g, to += UnpackedCodeBytes(kTraits)) {
       UnpackCodes<kKind>(panel + GroupPlace(shape, g).codes, to, std::make_integer_sequence<int, kQuads>());
     }
   }
