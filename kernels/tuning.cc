@@ -12,7 +12,7 @@ constexpr int64_t kMostBlockRows = 4096;
 // Packed weights are read in this part of the time that they are multiplied in, or less.
 constexpr double kReadShare = 1.0 / 8;
 constexpr double kBytesPerWeight = 1.0;  // of the widest, about
-constexpr double kWorthAsking = 1.2;     // less may be noise
+constexpr double kWorthAsking = 1.1;     // less may be noise
 
 }  // namespace
 
