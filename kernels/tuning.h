@@ -37,7 +37,7 @@ struct LinearTuning {
 // A pure function.
 LinearTuning TuneLinear(const MachineShape& shape);
 
-// Takes some tens of milliseconds and 64 MiB. Call it as MeasureLimits, of which it is the short form.
+// Takes about a tenth of a second and 64 MiB. Call it as MeasureLimits, of which it is the short form.
 MachineShape MeasureShape(ThreadPool& pool, const Ops& ops);
 
 }  // namespace causeway::kernels
