@@ -1,7 +1,7 @@
 // The fast ops of one instruction set; each op file defines its functions in namespace CAUSEWAY_ISA. Of a linear call,
 // LinearPanels does the targets whose weights are in panels, LinearRows the others. A table that only multiplies codes
-// in another way defines LinearPanels and kOps, and takes all else from the set that it extends
-// (kernels/CMakeLists.txt).
+// in another way defines LinearPanels and kOps, and takes all else from the set that it extends; one that only
+// multiplies floats in another way defines LinearRows and kOps (kernels/CMakeLists.txt).
 #pragma once
 
 #include "kernels/ops.h"

@@ -6,18 +6,27 @@
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 
+// Which set's ops it takes.
 #if defined(CAUSEWAY_ISA_EXTENDS)
-namespace shared = CAUSEWAY_ISA_EXTENDS;
+namespace panels = CAUSEWAY_ISA;
+namespace rows = CAUSEWAY_ISA_EXTENDS;
+namespace others = CAUSEWAY_ISA_EXTENDS;
+#elif defined(CAUSEWAY_ISA_PANELS)
+namespace panels = CAUSEWAY_ISA_PANELS;
+namespace rows = CAUSEWAY_ISA;
+namespace others = CAUSEWAY_ISA_OTHERS;
 #else
-namespace shared = CAUSEWAY_ISA;
+namespace panels = CAUSEWAY_ISA;
+namespace rows = CAUSEWAY_ISA;
+namespace others = CAUSEWAY_ISA;
 #endif
 
 namespace {
 
 void Linear(Stream& stream, const LinearArgs& args) {
   if (args.m > 0) {
-    LinearPanels(stream, args);
-    shared::LinearRows(stream, args);
+    panels::LinearPanels(stream, args);
+    rows::LinearRows(stream, args);
   }
 }
 
@@ -33,18 +42,18 @@ constinit const Ops kOps = {
 #if defined(CAUSEWAY_ISA_AVX512_BF16)
     .rounds_x_beyond = 512,  // small networks show rounding most, and gain least from speed
 #endif
-    .embed = shared::Embed,
+    .embed = others::Embed,
     .linear = Linear,
-    .low_rank = shared::LowRank,
-    .sparse = shared::Sparse,
-    .rms_norm = shared::RmsNorm,
-    .layer_norm = shared::LayerNorm,
-    .rope = shared::Rope,
-    .activation = shared::Activate,
-    .add_scaled = shared::AddScaled,
-    .scale_cap = shared::ScaleCap,
-    .kv_store = shared::KvStore,
-    .attention = shared::Attention,
+    .low_rank = others::LowRank,
+    .sparse = others::Sparse,
+    .rms_norm = others::RmsNorm,
+    .layer_norm = others::LayerNorm,
+    .rope = others::Rope,
+    .activation = others::Activate,
+    .add_scaled = others::AddScaled,
+    .scale_cap = others::ScaleCap,
+    .kv_store = others::KvStore,
+    .attention = others::Attention,
     .sample = SampleRows,
     .score = ScoreRows,
 };
