@@ -200,8 +200,8 @@ RowRuns OfHead(RowRuns rows, int64_t head, int64_t head_bytes) {
 // A kv head's part of a block for the arithmetic: K in columns, in the cache's format with V where it lies or, for many
 // queries, both unpacked.
 template <KvFormat kFormat>
-BlockRows PrepareBlock(const CacheBlock& cached, const Dims& dims, int64_t head, int64_t queries, bool direct,
-                       const Workspace& work, BlockAhead& ahead) {
+BlockRows PrepareBlock(const CacheBlock& cached, const Dims& dims, int64_t head, bool direct, const Workspace& work,
+                       BlockAhead& ahead) {
   RowRuns k = OfHead(cached.k, head, dims.head_bytes());
   const RowRuns v = OfHead(cached.v, head, dims.head_bytes());
   if (!cached.whole()) {
@@ -210,11 +210,7 @@ BlockRows PrepareBlock(const CacheBlock& cached, const Dims& dims, int64_t head,
   constexpr int kBytes = kFormat == KvFormat::kF32 ? 4 : 2;
   std::byte* const floats = reinterpret_cast<std::byte*>(work.k);
   std::byte* const columns = kFormat == KvFormat::kF32 ? floats : work.columns;
-  if (AreFew(queries)) {
-    TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Next().AskAll<kTimesOfFew>(); });
-  } else {
-    TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Next().AskAll<kTimesOfOthers>(); });
-  }
+  TransposeKeys<kBytes>(k, cached.high, dims.head_dim, columns, [&] { ahead.Next().AskAll<kTimesOfColumns>(); });
   if (direct) {
     return {columns, v};
   }
@@ -307,7 +303,7 @@ class BlockRunner {
       std::fill_n(sights + row * dims_.group, dims_.group, low < high ? Sight{low, high} : Sight{kBlock, 0});
     }
     for (int64_t i = 0; i < queries.kv_heads.count; ++i) {
-      const BlockRows block = PrepareBlock<kFormat>(cached, dims_, i, count, direct, work_, ahead);
+      const BlockRows block = PrepareBlock<kFormat>(cached, dims_, i, direct, work_, ahead);
       const States states = queries.states.From(i * queries.stride);
       const kernels::CAUSEWAY_ISA::Pack first{work_.q + i * count * dims_.head_dim, sights, states[0], states.stride()};
       if (direct) {

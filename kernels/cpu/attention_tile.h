@@ -23,14 +23,11 @@ constexpr int kAccumulators = 8;
 template <int M>
 constexpr int kVectorsOf = std::min<int>({kAccumulators / M, 8, kBlock / kLanes});
 
-// How often a line that is ahead is asked for: for a few queries and for others while K is turned into columns, and by
-// a pack of M between the steps of its products, where a whole one has arithmetic enough for once. One query alone has
-// so little that a third time costs what it gains.
-constexpr bool AreFew(int64_t queries) { return queries > 1 && queries < kPack; }
-constexpr int kTimesOfFew = 3;
-constexpr int kTimesOfOthers = 2;
+// How often a line that is ahead is asked for: while K is turned into columns, and by a pack of M between the steps of
+// its products, where a whole one has arithmetic enough for once.
+constexpr int kTimesOfColumns = 3;
 template <int M>
-constexpr int kTimesOf = M == kPack ? 1 : (AreFew(M) ? kTimesOfFew : kTimesOfOthers);
+constexpr int kTimesOf = M == kPack ? 1 : kTimesOfColumns;
 
 // Products of M queries, q[dim][M], with kVectors vectors of keys in columns, k[dim][kBlock]: scores[M][kBlock].
 template <int M, int kVectors, KvFormat kFormat, typename Ahead>
