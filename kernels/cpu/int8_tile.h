@@ -3,7 +3,7 @@
 // operations of int8_vec_*.h, and there how many panels and rows of x a tile takes. Included by linear_int8.cc only.
 #pragma once
 
-#include "kernels/cpu/int8_ahead.h"
+#include "kernels/cpu/ahead.h"
 #include "kernels/cpu/int8_super.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {

@@ -5,7 +5,7 @@
 #include <array>
 #include <utility>
 
-#include "kernels/cpu/int8_ahead.h"
+#include "kernels/cpu/ahead.h"
 #include "kernels/packed.h"
 #include "kernels/quant/group_blocks.h"
 #include "kernels/quantized_x.h"

@@ -5,10 +5,10 @@
 // positions; inside a group one vector accumulator takes the blocks of k in ascending order; a fixed tree
 // folds its lanes; group sums are added in ascending order; then the bias.
 //
-// Up to kTall rows of x (decode): weights stream once from memory straight into the accumulators, kWide
-// rows from far-apart places, because one stream does not reach the memory's rate. More rows: the first
-// tile reads a few weight rows from the file and leaves them unpacked in the first-level cache (a strip),
-// and the other rows of x pass over that.
+// Weights come from memory in one stream: while a tile computes, it asks for its share of the rows that come next. Up
+// to kTall rows of x (decode) a tile takes a few weight rows as they arrive. More rows: the first tile leaves them
+// unpacked in the first-level cache (a strip), and the other rows of x pass over that.
+#include "base/parallel_runs.h"
 #include "kernels/cpu/linear_tile.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/scratch.h"
@@ -29,99 +29,94 @@ inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 // Where a tile's sums go.
 struct Outputs {
   const LinearTarget* target;
-  int64_t rows[kWide];  // of the weight
-  int valid;            // the first so many of them; the others repeat the last one
-  bool first;           // group of k
+  int64_t row;  // of the weight: the first of kWide
+  int64_t end;  // of the task's rows: those from here on repeat the one before
+  bool first;   // group of k
   bool last;
 };
 
-// Adds a group's sums to y: the first group starts it, the last one adds the bias. `at(n)` is a row of the
-// weight.
-template <int M, typename At>
-CAUSEWAY_INLINE void DeliverRows(const Outputs& out, int64_t x_row, const TileSums& sums, int count, At at) {
+// Adds a group's sums to y: the first group starts it, the last one adds the bias.
+template <int M>
+CAUSEWAY_INLINE void DeliverRows(const Outputs& out, int64_t x_row, const TileSums& sums, int count) {
   const LinearTarget& target = *out.target;
-  float* y = target.y + x_row * target.y_stride;
+  float* y = target.y + x_row * target.y_stride + out.row;
   CAUSEWAY_UNROLL for (int m = 0; m < M; ++m, y += target.y_stride) {
     if (out.first) {
-      CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) { y[at(n)] = sums[n * kSumN + m * kSumM]; }
+      CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) { y[n] = sums[n * kSumN + m * kSumM]; }
     } else {
-      CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) { y[at(n)] += sums[n * kSumN + m * kSumM]; }
+      CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) { y[n] += sums[n * kSumN + m * kSumM]; }
     }
     if (out.last && target.bias != nullptr) {
-      CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) { y[at(n)] += target.bias[at(n)]; }
+      CAUSEWAY_UNROLL for (int n = 0; n < count; ++n) { y[n] += target.bias[out.row + n]; }
     }
   }
 }
 
-// Full tiles, all but the last of a weight, have no loop whose end could be mispredicted. kNext: the rows
-// follow each other, so that a row of y takes them as vectors.
-template <int M, bool kNext>
+// Full tiles, all but the last of a weight, have no loop whose end could be mispredicted.
+template <int M>
 CAUSEWAY_INLINE void Deliver(const Outputs& out, int64_t x_row, const TileSums& sums) {
-  if (out.valid < kWide) {
-    DeliverRows<M>(out, x_row, sums, out.valid, [&](int n) { return out.rows[n]; });
-  } else if constexpr (kNext) {
-    DeliverRows<M>(out, x_row, sums, kWide, [row = out.rows[0]](int n) { return row + n; });
+  if (out.row + kWide <= out.end) {
+    DeliverRows<M>(out, x_row, sums, kWide);
   } else {
-    DeliverRows<M>(out, x_row, sums, kWide, [&](int n) { return out.rows[n]; });
+    DeliverRows<M>(out, x_row, sums, static_cast<int>(out.end - out.row));
   }
 }
 
-template <typename Rows, int M, bool kKeep, bool kAhead>
+template <typename Rows, int M, bool kKeep>
 __attribute__((noinline)) void RunFileTile(const PackedX<Rows>& x, int64_t group, int64_t x_row,
-                                           typename Rows::X* strip, const Outputs& out) {
+                                           typename Rows::X* strip, Ahead ahead, const Outputs& out) {
   const WeightView& weight = out.target->weight;
   const std::byte* w[kWide];
   for (int n = 0; n < kWide; ++n) {
-    w[n] = weight.data + out.rows[n] * weight.row_bytes + group * Rows::kGroup * Rows::kBytes;
+    w[n] = weight.data + Smaller(out.row + n, out.end - 1) * weight.row_bytes + group * Rows::kGroup * Rows::kBytes;
   }
   TileSums sums;
-  FileTile<Rows, M, kKeep, kAhead>(x.Row(group, x_row), w, x.LengthOf(group), strip, sums);
-  Deliver<M, !kAhead>(out, x_row, sums);
+  FileTile<Rows, M, kKeep>(x.Row(group, x_row), w, x.LengthOf(group), strip, ahead, sums);
+  Deliver<M>(out, x_row, sums);
 }
 
 template <typename Rows, int M>
 __attribute__((noinline)) void RunStripTile(const PackedX<Rows>& x, int64_t group, int64_t x_row,
-                                            const typename Rows::X* strip, int64_t padded, const Outputs& out) {
+                                            const typename Rows::X* strip, Ahead ahead, const Outputs& out) {
   TileSums sums;
-  StripTile<Rows, M>(x.Row(group, x_row), strip, padded, sums);
-  Deliver<M, true>(out, x_row, sums);
+  StripTile<Rows, M>(x.Row(group, x_row), strip, x.LengthOf(group), ahead, sums);
+  Deliver<M>(out, x_row, sums);
 }
+
+// What a tile asks for: its share of the rows that come next. `rows` of them from `next` on, one behind the other,
+// while `tiles` tiles go over each group.
+template <typename Rows>
+struct RowsAhead {
+  const std::byte* next;
+  int64_t rows;
+  int64_t tiles;
+
+  // For the tile-th of a group's.
+  Ahead Of(int64_t group, int64_t tile) const {
+    const int64_t share = rows * Rows::kGroup * Rows::kBytes;  // of a group
+    const int64_t turns = tiles * (Rows::kGroup / kBlock);
+    return {next + (group * share + tile * share / tiles) / kLineBytes * kLineBytes,
+            ((share / kLineBytes << Ahead::kFraction) + turns - 1) / turns};
+  }
+};
 
 // ---- Few rows of x ---------------------------------------------------------------------------------
 
-template <typename Rows>
-void FewRowsOverGroups(const PackedX<Rows>& x, Outputs out) {
-  for (int64_t group = 0; group < x.groups(); ++group) {
-    out.first = group == 0;
-    out.last = group + 1 == x.groups();
-    switch (x.m) {
-      case 1: RunFileTile<Rows, 1, false, true>(x, group, 0, nullptr, out); break;
-      case 2: RunFileTile<Rows, 2, false, true>(x, group, 0, nullptr, out); break;
-      case 3: RunFileTile<Rows, 3, false, true>(x, group, 0, nullptr, out); break;
-      default: RunFileTile<Rows, 4, false, true>(x, group, 0, nullptr, out); break;
-    }
-  }
-}
-
-// Rows [begin, end) of the weight in lockstep from kWide parts of the range. The parts have an odd length,
-// so that the streams do not lie at round distances.
+// Rows [begin, end) of the weight, a tile's after the other.
 template <typename Rows>
 void FewRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin, int64_t end) {
-  Outputs out{&target, {}, kWide, true, true};
-  int64_t part = (end - begin) / kWide;
-  part -= part > kWide && part % 2 == 0 ? 1 : 0;
-  for (int64_t i = 0; i < part; ++i) {
-    for (int n = 0; n < kWide; ++n) {
-      out.rows[n] = begin + n * part + i;
+  const WeightView& weight = target.weight;
+  for (int64_t row = begin; row < end; row += kWide) {
+    const RowsAhead<Rows> ahead{weight.data + (row + kWide) * weight.row_bytes, kWide, 1};
+    for (int64_t group = 0; group < x.groups(); ++group) {
+      const Outputs out{&target, row, end, group == 0, group + 1 == x.groups()};
+      switch (x.m) {
+        case 1: RunFileTile<Rows, 1, false>(x, group, 0, nullptr, ahead.Of(group, 0), out); break;
+        case 2: RunFileTile<Rows, 2, false>(x, group, 0, nullptr, ahead.Of(group, 0), out); break;
+        case 3: RunFileTile<Rows, 3, false>(x, group, 0, nullptr, ahead.Of(group, 0), out); break;
+        default: RunFileTile<Rows, 4, false>(x, group, 0, nullptr, ahead.Of(group, 0), out); break;
+      }
     }
-    FewRowsOverGroups(x, out);
-  }
-  for (int64_t row = begin + kWide * part; row < end; row += kWide) {
-    for (int n = 0; n < kWide; ++n) {
-      out.rows[n] = Smaller(row + n, end - 1);
-    }
-    out.valid = static_cast<int>(Smaller(kWide, end - row));
-    FewRowsOverGroups(x, out);
   }
 }
 
@@ -130,68 +125,32 @@ void FewRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin, 
 // The tallest tile that leaves no single row behind: 5 = 3 + 2, 6 = 3 + 3, 9 = 3 + 3 + 3.
 int64_t NextTile(int64_t rows) { return rows == 5 || rows == 6 || rows == 9 ? 3 : Smaller(rows, kTall); }
 
-// Asks for the weights of the strip to come, some rows with each tile of the one in hand: memory delivers
-// while the tiles compute.
-template <typename Rows>
-class Prefetch {
- public:
-  Prefetch(const std::byte* data, int64_t row_bytes, int64_t tiles)
-      : data_(data), row_bytes_(row_bytes), per_tile_((kStripRows + tiles - 1) / tiles) {}
-
-  void Next() {
-    for (int64_t i = 0; i < per_tile_ && row_ < kStripRows; ++i, ++row_, data_ += row_bytes_) {
-      CAUSEWAY_UNROLL for (int64_t at = 0; at < Rows::kGroup * Rows::kBytes; at += kLineBytes) {
-        __builtin_prefetch(data_ + at, 0, 2);
-      }
-    }
-  }
-
- private:
-  const std::byte* data_;
-  int64_t row_bytes_;
-  int64_t per_tile_;
-  int64_t row_ = 0;
-};
-
-// Up to kStripRows rows of the weight from `row` on, over one group and rows [x_begin, x_end) of x. The next
-// strip begins at row `next_row`, group `next_group`.
-template <typename Rows>
+// Up to kStripRows rows of the weight from `row` on, over one group and rows [x_begin, x_end) of x. `ahead_of(tile)` is
+// what the tile-th tile asks for.
+template <typename Rows, typename AheadOf>
 void RunStrip(const PackedX<Rows>& x, const LinearTarget& target, int64_t row, int64_t end, int64_t group,
-              int64_t x_begin, int64_t x_end, int64_t next_row, int64_t next_group, typename Rows::X* strip) {
-  const int64_t length = x.LengthOf(group);
-  const int64_t padded = (length + kBlock - 1) / kBlock * kBlock;
-  const int tiles = static_cast<int>((Smaller(kStripRows, end - row) + kWide - 1) / kWide);
-  Outputs outs[kStripTiles];
-  for (int tile = 0; tile < tiles; ++tile) {
-    Outputs& out = outs[tile];
-    out = {
-        &target, {}, static_cast<int>(Smaller(kWide, end - row - tile * kWide)), group == 0, group + 1 == x.groups()};
-    for (int n = 0; n < kWide; ++n) {
-      out.rows[n] = Smaller(row + tile * kWide + n, end - 1);
-    }
-  }
-  const WeightView& weight = target.weight;
-  Prefetch<Rows> prefetch(weight.data + next_row * weight.row_bytes + next_group * Rows::kGroup * Rows::kBytes,
-                          weight.row_bytes, tiles * ((x_end - x_begin + kTall - 1) / kTall));
+              int64_t x_begin, int64_t x_end, const AheadOf& ahead_of, typename Rows::X* strip) {
+  int64_t count = 0;
   int64_t height = 0;
   for (int64_t m = x_begin; m < x_end; m += height) {
     height = NextTile(x_end - m);
-    for (int tile = 0; tile < tiles; ++tile) {
-      prefetch.Next();
-      typename Rows::X* const unpacked = strip + tile * kWide * Rows::kStride;
+    typename Rows::X* unpacked = strip;
+    for (int64_t at = row; at < Smaller(row + kStripRows, end); at += kWide, unpacked += kWide * Rows::kStride) {
+      const Outputs out{&target, at, end, group == 0, group + 1 == x.groups()};
+      const Ahead ahead = ahead_of(count++);
       if (m == x_begin) {
         switch (height) {
-          case 4: RunFileTile<Rows, 4, true, false>(x, group, m, unpacked, outs[tile]); break;
-          case 3: RunFileTile<Rows, 3, true, false>(x, group, m, unpacked, outs[tile]); break;
-          case 2: RunFileTile<Rows, 2, true, false>(x, group, m, unpacked, outs[tile]); break;
-          default: RunFileTile<Rows, 1, true, false>(x, group, m, unpacked, outs[tile]); break;
+          case 4: RunFileTile<Rows, 4, true>(x, group, m, unpacked, ahead, out); break;
+          case 3: RunFileTile<Rows, 3, true>(x, group, m, unpacked, ahead, out); break;
+          case 2: RunFileTile<Rows, 2, true>(x, group, m, unpacked, ahead, out); break;
+          default: RunFileTile<Rows, 1, true>(x, group, m, unpacked, ahead, out); break;
         }
       } else {
         switch (height) {
-          case 4: RunStripTile<Rows, 4>(x, group, m, unpacked, padded, outs[tile]); break;
-          case 3: RunStripTile<Rows, 3>(x, group, m, unpacked, padded, outs[tile]); break;
-          case 2: RunStripTile<Rows, 2>(x, group, m, unpacked, padded, outs[tile]); break;
-          default: RunStripTile<Rows, 1>(x, group, m, unpacked, padded, outs[tile]); break;
+          case 4: RunStripTile<Rows, 4>(x, group, m, unpacked, ahead, out); break;
+          case 3: RunStripTile<Rows, 3>(x, group, m, unpacked, ahead, out); break;
+          case 2: RunStripTile<Rows, 2>(x, group, m, unpacked, ahead, out); break;
+          default: RunStripTile<Rows, 1>(x, group, m, unpacked, ahead, out); break;
         }
       }
     }
@@ -202,13 +161,15 @@ void RunStrip(const PackedX<Rows>& x, const LinearTarget& target, int64_t row, i
 // the other, so that memory is read in order. Else one group of k at a time for as much of x as fits.
 template <typename Rows>
 void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin, int64_t end, typename Rows::X* strip) {
+  const WeightView& weight = target.weight;
   const int64_t row_bytes = Rows::kStride * static_cast<int64_t>(sizeof(typename Rows::X));
   if (x.m * x.groups() * row_bytes <= kCacheBytes) {
+    const int64_t tiles = kStripTiles * ((x.m + kTall - 1) / kTall);
     for (int64_t row = begin; row < end; row += kStripRows) {
+      const RowsAhead<Rows> ahead{weight.data + (row + kStripRows) * weight.row_bytes, kStripRows, tiles};
       for (int64_t group = 0; group < x.groups(); ++group) {
-        const bool row_ends = group + 1 == x.groups();
-        RunStrip(x, target, row, end, group, 0, x.m, row_ends ? Smaller(row + kStripRows, end - 1) : row,
-                 row_ends ? 0 : group + 1, strip);
+        RunStrip(
+            x, target, row, end, group, 0, x.m, [&](int64_t tile) { return ahead.Of(group, tile); }, strip);
       }
     }
     return;
@@ -217,8 +178,13 @@ void ManyRows(const PackedX<Rows>& x, const LinearTarget& target, int64_t begin,
   for (int64_t group = 0; group < x.groups(); ++group) {
     for (int64_t m = 0; m < x.m; m += x_rows) {
       for (int64_t row = begin; row < end; row += kStripRows) {
-        RunStrip(x, target, row, end, group, m, Smaller(x.m, m + x_rows), Smaller(row + kStripRows, end - 1), group,
-                 strip);
+        const std::byte* const next =
+            weight.data + (row + kStripRows) * weight.row_bytes + group * Rows::kGroup * Rows::kBytes;
+        // Each tile asks for a row's part, until there are as many as rows.
+        const auto ahead_of = [&](int64_t tile) {
+          return tile < kStripRows ? RowsAhead<Rows>{next + tile * weight.row_bytes, 1, 1}.Of(0, 0) : Ahead{};
+        };
+        RunStrip(x, target, row, end, group, m, Smaller(x.m, m + x_rows), ahead_of, strip);
       }
     }
   }
@@ -348,7 +314,7 @@ void LinearOf(Stream& stream, const LinearArgs& args, Takes takes) {
     stream.pool.ParallelFor(args.m, pack);
   }
   const int64_t worker_bytes = WorkerMemory<Rows>::Bytes(tasks.decoded_columns());
-  stream.pool.ParallelFor(count, [&](int64_t task, int worker) {
+  ParallelRuns(stream.pool, count, [&](int64_t task, int worker) {
     tasks.Run(task, x, WorkerMemory<Rows>(stream.scratch.Worker(worker, worker_bytes)));
   });
 }

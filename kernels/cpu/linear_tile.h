@@ -3,6 +3,7 @@
 // height gives the same ones, whether it reads the weight from the file or unpacked from a strip.
 #pragma once
 
+#include "kernels/cpu/ahead.h"
 #include "kernels/cpu/linear_rows.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
@@ -15,7 +16,6 @@ constexpr int kWide = 3;  // 4 x 3 accumulators, three weights and one x: all 16
 #endif
 constexpr int kTall = 4;  // rows of x in the tallest tile
 constexpr int64_t kLineBytes = 64;
-constexpr int64_t kAheadBytes = 1024;
 
 #define CAUSEWAY_UNROLL _Pragma("GCC unroll 8")
 #define CAUSEWAY_INLINE inline __attribute__((always_inline))
@@ -77,26 +77,15 @@ CAUSEWAY_INLINE void StepBlock(const typename Rows::X* x, const std::byte* const
 }
 
 // A tile over `length` values of k, the weight read where it lies in the file: w[n] points at the group in
-// each row. With kAhead it asks for the line kAheadBytes behind the one in hand, which lies in the same row
-// or the next one. With kKeep it leaves the unpacked weights in `strip` ([kWide][kStride]) for the tiles
-// below it.
-template <typename Rows, int M, bool kKeep, bool kAhead>
+// each row. With kKeep it leaves the unpacked weights in `strip` ([kWide][kStride]) for the tiles below it.
+template <typename Rows, int M, bool kKeep>
 CAUSEWAY_INLINE void FileTile(const typename Rows::X* x, const std::byte* const (&w)[kWide], int64_t length,
-                              typename Rows::X* strip, TileSums& sums) {
-  constexpr int64_t kInLine = kLineBytes / Rows::kBytes;
-  constexpr int64_t kLine = kInLine > kBlock ? kInLine : kBlock;  // values of a turn: a cache line or a block
+                              typename Rows::X* strip, const Ahead& ahead, TileSums& sums) {
   Vec acc[kWide][kTall];
   ClearTile<M>(acc);
   int64_t i = 0;
-  for (; i + kLine <= length; i += kLine) {
-    if constexpr (kAhead) {
-      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { __builtin_prefetch(w[n] + i * Rows::kBytes + kAheadBytes); }
-    }
-    CAUSEWAY_UNROLL for (int64_t j = 0; j < kLine; j += kBlock) {
-      StepBlock<Rows, M, kKeep>(x + i + j, w, (i + j) * Rows::kBytes, strip + i + j, acc);
-    }
-  }
   for (; i + kBlock <= length; i += kBlock) {
+    AskAhead(ahead, i / kBlock);
     StepBlock<Rows, M, kKeep>(x + i, w, i * Rows::kBytes, strip + i, acc);
   }
   if (i < length) {  // the weight may end where its mapping ends: its last block is completed with zeros
@@ -111,19 +100,23 @@ CAUSEWAY_INLINE void FileTile(const typename Rows::X* x, const std::byte* const 
   ReduceTile<M>(acc, sums);
 }
 
-// A tile over an unpacked strip; `padded` is a multiple of kBlock. Two vectors a turn: a count of 32 turns
-// is short enough for the branch predictor to see its end, which at 64 cost a tenth of the time.
+// A tile over an unpacked strip of `length` values of k and zeros up to a whole block. A block a turn: a count of 32
+// turns is short enough for the branch predictor to see its end, which at 64 cost a tenth of the time.
 template <typename Rows, int M>
-CAUSEWAY_INLINE void StripTile(const typename Rows::X* x, const typename Rows::X* strip, int64_t padded,
-                               TileSums& sums) {
+CAUSEWAY_INLINE void StripTile(const typename Rows::X* x, const typename Rows::X* strip, int64_t length,
+                               const Ahead& ahead, TileSums& sums) {
   Vec acc[kWide][kTall];
   ClearTile<M>(acc);
-  for (int64_t i = 0; i < padded; i += kBlock) {
-    CAUSEWAY_UNROLL for (int64_t j = i; j < i + kBlock; j += Rows::kValues) {
+  const int64_t turns = (length + kBlock - 1) / kBlock;
+  for (int64_t turn = 0; turn < turns; ++turn, x += kBlock, strip += kBlock) {
+    AskAhead(ahead, turn);
+    CAUSEWAY_UNROLL for (int i = 0; i < Rows::kVectors; ++i) {
       typename Rows::V weights[kWide];
-      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { weights[n] = Rows::LoadPacked(strip + n * Rows::kStride + j); }
+      CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) {
+        weights[n] = Rows::LoadPacked(strip + n * Rows::kStride + i * Rows::kValues);
+      }
       CAUSEWAY_UNROLL for (int m = 0; m < M; ++m) {
-        const typename Rows::V row = Rows::LoadPacked(x + m * Rows::kStride + j);
+        const typename Rows::V row = Rows::LoadPacked(x + m * Rows::kStride + i * Rows::kValues);
         CAUSEWAY_UNROLL for (int n = 0; n < kWide; ++n) { acc[n][m] = Rows::MulAdd(row, weights[n], acc[n][m]); }
       }
     }
