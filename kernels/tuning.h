@@ -17,7 +17,7 @@ struct MachineShape {
   double int8_ops_per_s = 200e9;     // all threads together; a multiply and an add count as two
   // How much faster one row of x is multiplied with weights in panels where they are asked for ahead than where that is
   // left to hardware.
-  double asked_over_followed = 1.0;
+  double asked_over_followed = 0.0;  // 0: not measured
 };
 
 struct LinearTuning {
