@@ -54,8 +54,8 @@ constexpr int64_t kAgain = 6144;          // bytes behind a request at which a l
 // Asks for the rows of a block to come, a few lines at a time between the arithmetic of the one at hand: a head's part
 // of a row is too short for the hardware to see a stream. Whole rows, not each head's part: those of one head lie rows
 // apart, which is few sets of the cache. Where more is asked for than memory can have in flight, requests are dropped:
-// so they go out evenly and, where there is little arithmetic between them, each once or twice more when those before
-// have had time to be answered. A small block goes into the first-level cache; a large one drove out of it what was at
+// so they go out evenly and, where there is little arithmetic between them, each twice more when those before have had
+// time to be answered. A small block goes into the first-level cache; a large one drove out of it what was at
 // hand (Zen 4, 256 KiB: 44 ms for 61), so it goes into the second.
 class BlockAhead {
  public:
