@@ -41,25 +41,11 @@ inline void StreamSums(float* p, const Sums& sums) {
 }
 inline void EndStreaming() { _mm_sfence(); }
 // kLanes values, already whole numbers in [-127, 127].
-#if defined(CAUSEWAY_EMULATE_AVX512)
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  float values[kLanes];
-  Store(values, rounded);
-  for (int i = 0; i < kLanes; ++i) {
-    p[i] = static_cast<int8_t>(values[i]);
-  }
-}
-#elif defined(CAUSEWAY_ISA_AVX512)
-inline void StoreCodes(int8_t* p, Vec rounded) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(rounded)));
-}
-#else
 inline void StoreCodes(int8_t* p, Vec rounded) {
   const __m256i whole = _mm256_cvtps_epi32(rounded);
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
 }
-#endif
 
 }  // namespace
 }  // namespace causeway::kernels::CAUSEWAY_ISA

@@ -13,8 +13,7 @@
 #include "base/parallel_runs.h"
 #include "kernels/cpu/linear_tile.h"
 #include "kernels/cpu/ops.h"
-#if defined(CAUSEWAY_ISA_AVX512_VNNI) || defined(CAUSEWAY_ISA_AVX2) || defined(CAUSEWAY_ISA_AVX512) || \
-    defined(CAUSEWAY_ISA_NEON)
+#if defined(CAUSEWAY_ISA_AVX512_VNNI) || defined(CAUSEWAY_ISA_AVX2) || defined(CAUSEWAY_ISA_NEON)
 #include "kernels/cpu/int8_tile.h"
 #else
 #include "kernels/cpu/int8_tile_scalar.h"

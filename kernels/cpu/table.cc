@@ -7,18 +7,21 @@
 namespace causeway::kernels::CAUSEWAY_ISA {
 
 // Which set's ops it takes.
-#if defined(CAUSEWAY_ISA_EXTENDS)
-namespace panels = CAUSEWAY_ISA;
-namespace rows = CAUSEWAY_ISA_EXTENDS;
-namespace others = CAUSEWAY_ISA_EXTENDS;
-#elif defined(CAUSEWAY_ISA_PANELS)
+#if defined(CAUSEWAY_ISA_PANELS)
 namespace panels = CAUSEWAY_ISA_PANELS;
-namespace rows = CAUSEWAY_ISA;
-namespace others = CAUSEWAY_ISA_OTHERS;
 #else
 namespace panels = CAUSEWAY_ISA;
+#endif
+#if defined(CAUSEWAY_ISA_EXTENDS)
+namespace rows = CAUSEWAY_ISA_EXTENDS;
+namespace others = CAUSEWAY_ISA_EXTENDS;
+#else
 namespace rows = CAUSEWAY_ISA;
+#if defined(CAUSEWAY_ISA_OTHERS)
+namespace others = CAUSEWAY_ISA_OTHERS;
+#else
 namespace others = CAUSEWAY_ISA;
+#endif
 #endif
 
 namespace {
