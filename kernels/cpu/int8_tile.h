@@ -85,6 +85,22 @@ CAUSEWAY_INLINE void AddScaled(const PanelParts<kKind, kUnpacked>& parts, const 
   }
 }
 
+// Where a tile begins neither its rows of x nor the panels that it shares with the one before are in the first cache, and
+// hardware sees no streams yet: asking for their first lines gave a tile of 2048 columns 1 to 2 % with AVX-512.
+constexpr int64_t kRowLines = 2;
+constexpr int64_t kPanelLines = 4;
+
+// Asks for what the tile behind this one begins with: the same panels, at `panels`, and the next C rows of x.
+template <int R, int C>
+CAUSEWAY_INLINE void AskForNextTile(const std::byte* const (&panels)[R], const QuantizedX& x) {
+  CAUSEWAY_UNROLL for (int64_t i = 0; i < C * kRowLines; ++i) {
+    __builtin_prefetch(x.Row(C + i / kRowLines) + i % kRowLines * 64, 0, 3);
+  }
+  CAUSEWAY_UNROLL for (int64_t i = 0; i < R * kPanelLines; ++i) {
+    __builtin_prefetch(panels[i / kPanelLines] + i % kPanelLines * 64, 0, 3);
+  }
+}
+
 // Adds the groups of R panels times C rows of x to the sums, and asks for what is `ahead`. kUnpacked: what the kind
 // unpacks is taken from `unpacked`.
 template <PackedKind kKind, int R, int C, bool kUnpacked>
@@ -102,6 +118,9 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const std::b
     parts.Enter(shape, begin);
     if constexpr (!Parts::kCodesMade) {
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r] + parts.codes; }
+    }
+    if (kAsksForNextTile && end == x.per_row) {
+      AskForNextTile<R, C>(Parts::kCodesMade ? unpacked : panels, x);
     }
     for (int64_t first = begin; first < end; first += kScaleGroups) {
       AddScaled(parts, panels, unpacked, first, ahead, codes, rows, sums);

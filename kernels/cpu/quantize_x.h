@@ -67,15 +67,24 @@ int64_t QuantizeGroups(const float* x, const XShape& shape, std::byte* to) {
   return shape.scale_groups;
 }
 
-// Four neighbouring groups of 32 as QuantizeGroups would, their reductions and divisions side by side. False: not done,
-// some value is not finite.
+// Rows lie too short for the hardware to run ahead of them: of x, beyond what is at hand, into the second cache.
+constexpr int64_t kRowsAhead = 4096;
+inline void AskForX(const float* x, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(float))) {
+    __builtin_prefetch(x + kRowsAhead + i, 0, 2);
+  }
+}
+
+// Four neighbouring groups of kValues as QuantizeGroups would, their reductions and divisions side by side. False: not
+// done, some value is not finite.
+template <int64_t kValues>
 bool QuantizeFour(const float* x, const XShape& shape, std::byte* to) {
   Vec largest[4];
   Vec difference = Zero();
   for (int g = 0; g < 4; ++g) {
     largest[g] = Zero();
-    for (int64_t i = 0; i < kGroup; i += kLanes) {
-      const Vec v = Load(x + g * kGroup + i);
+    for (int64_t i = 0; i < kValues; i += kLanes) {
+      const Vec v = Load(x + g * kValues + i);
       largest[g] = LargerMagnitude(v, largest[g]);
       difference = DifferenceOf(v, difference);
     }
@@ -96,8 +105,8 @@ bool QuantizeFour(const float* x, const XShape& shape, std::byte* to) {
   for (int g = 0; g < 4; ++g) {
     auto* const codes = reinterpret_cast<int8_t*>(to + g * shape.group_bytes());
     for (int64_t half = 0; half < 2; ++half) {
-      const int64_t first = half * kGroup / 2;
-      sums[half][g] = StoreRounded(x + g * kGroup + first, kGroup / 2, inverses[g], codes + first);
+      const int64_t first = half * kValues / 2;
+      sums[half][g] = StoreRounded(x + g * kValues + first, kValues / 2, inverses[g], codes + first);
     }
   }
   float halves[2][4];
@@ -106,7 +115,7 @@ bool QuantizeFour(const float* x, const XShape& shape, std::byte* to) {
   for (int g = 0; g < 4; ++g) {
     const XGroup group =
         shape.MakeGroup(XScale(maxima[g], true), static_cast<int>(halves[0][g]), static_cast<int>(halves[1][g]));
-    std::memcpy(to + g * shape.group_bytes() + kGroup, &group, sizeof(group));
+    std::memcpy(to + g * shape.group_bytes() + kValues, &group, sizeof(group));
   }
   PairSums(shape, to);
   return true;
@@ -116,10 +125,13 @@ void QuantizeRow(const float* x, int64_t row, const QuantizedX& out) {
   static_assert(kWideGroups == 4);
   const XShape& shape = out.shape;
   std::byte* const to = out.Row(row);
+  const auto quantize_four = shape.group == kGroup ? QuantizeFour<kGroup> : QuantizeFour<kGroup * kWideGroups>;
   int64_t g = 0;
-  if (shape.group == kGroup) {
-    while (g + 4 <= out.per_row && QuantizeFour(x + g * kGroup, shape, to + g * shape.group_bytes())) {
-      g += 4;
+  for (; g + 4 <= out.per_row; g += 4) {
+    const float* const four = x + g * shape.group;
+    AskForX(four, 4 * shape.group);
+    if (!quantize_four(four, shape, to + g * shape.group_bytes())) {
+      break;
     }
   }
   while (g < out.per_row) {

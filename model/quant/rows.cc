@@ -477,9 +477,13 @@ Result<void> TensorSource::Put(const std::string& module, CodedMatrix matrix) {
   auto shared = std::make_shared<const CodedMatrix>(std::move(matrix));  // std::function must be copyable
   LateRows& late =
       checkpoint_.late.emplace_back(shape, source, [shared, plan = plan] { return MakerOf(*shared, plan); });
-  const bool compared = name.ends_with("lm_head.weight") || name.ends_with("embed_tokens.weight");  // by builders
-  if (when_ == RowsWritten::kNow || compared) {
+  if (when_ == RowsWritten::kNow) {
     late.WriteNow(pool_);
+  } else if (name.ends_with("lm_head.weight") || name.ends_with("embed_tokens.weight")) {
+    compared_.push_back(checkpoint_.late.size() - 1);
+    if (compared_.size() > 1) {
+      std::for_each(compared_.begin(), compared_.end(), [&](size_t i) { checkpoint_.late[i].WriteNow(pool_); });
+    }
   }
   return PutTensor(name, {std::string(format.dtype), sizes, late.rows()});
 }

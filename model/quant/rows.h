@@ -113,6 +113,8 @@ class TensorSource {
   int64_t total_bytes_ = 0;
   int64_t taken_bytes_ = 0;
   ThreadPool pool_;
+  // Of the embedding and the head, as far as they are coded: builders compare one with the other, so both are written.
+  std::vector<size_t> compared_;
 };
 
 // Values of F32, F16, BF16, F8_E4M3 or powers of two (F8_E8M0, U8) as float32.
