@@ -6,6 +6,7 @@
 #include "kernels/attention_plan.h"
 #include "kernels/low_rank.h"
 #include "kernels/packed.h"
+#include "kernels/rows_op.h"
 
 namespace causeway::kernels {
 namespace {
@@ -79,7 +80,12 @@ OpCost CostOf(const Ops& ops, const LinearArgs& args) {
     cost.activation_bytes += kFloatBytes * outputs;
     cost.OperationsOf(UnitOf(ops, target.weight)) += 2 * outputs * static_cast<double>(target.weight.columns);
   }
-  cost.activation_bytes += kFloatBytes * static_cast<double>(args.m * args.targets[0].weight.columns);
+  const double x_bytes = kFloatBytes * static_cast<double>(args.m * args.targets[0].weight.columns);
+  cost.activation_bytes += x_bytes;
+  if (args.made_by != nullptr) {  // x is neither written nor read
+    cost += std::visit([&](const auto& made_by) { return CostOf(ops, made_by); }, args.made_by->args);
+    cost.activation_bytes -= 2 * x_bytes;
+  }
   return cost;
 }
 

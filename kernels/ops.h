@@ -59,6 +59,7 @@ struct LinearArgs {
   std::span<const LinearTarget> targets;
   // A hint: what the next call will multiply. Of weights in panels, threads that wait bring the beginning near.
   std::span<const WeightView* const> next = {};
+  const struct RowsOp* made_by = nullptr;  // that writes x, if it is yet to be run (kernels/rows_op.h)
 };
 
 // y = x / sqrt(mean(x^2) + eps) * weight, each row on its own. In place if y == x.

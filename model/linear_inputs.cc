@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/rows_op.h"
+
 namespace causeway::model {
 namespace {
 
@@ -69,6 +71,22 @@ void RoundInput(const InputRounding& rounding, std::span<float> row) {
 }
 
 void LinearInputs::Run(kernels::Stream& stream, const kernels::LinearArgs& args) {
+  const auto plain = [](const kernels::LinearTarget& target) {
+    const WeightView& weight = target.weight;
+    return weight.column_order == nullptr && weight.input_rounding == nullptr && weight.terms.empty();
+  };
+  if (std::all_of(args.targets.begin(), args.targets.end(), plain)) {
+    return ops_.linear(stream, args);
+  }
+  kernels::LinearArgs with_x = args;
+  if (args.made_by != nullptr) {
+    kernels::MakeRows(ops_, stream, *args.made_by);
+    with_x.made_by = nullptr;
+  }
+  RunParts(stream, with_x);
+}
+
+void LinearInputs::RunParts(kernels::Stream& stream, const kernels::LinearArgs& args) {
   for (size_t begin = 0; begin < args.targets.size();) {
     const WeightView& first = args.targets[begin].weight;
     size_t end = begin + 1;

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/free_memory.h"
 #include "kernels/attention_plan.h"
+#include "kernels/rows_op.h"
 #include "kernels/scratch.h"
 #include "memory/kv_view.h"
 #include "model/adapter/batch.h"
@@ -216,20 +217,25 @@ struct Runner::Impl {
   }
 
   void RunLayer(int64_t index, const Layer& layer) {
-    const float* in = x.data();
-    if (layer.attention_norm) {
-      Apply(layer.attention_norm, x.data(), normed.data(), m, widths.hidden, 1);
-      in = normed.data();
-    }
-    RunAttention(index, layer, in);
+    RunAttention(index, layer, Normed(layer.attention_norm));
     AddBlock(layer.attention_post_norm);
-    in = x.data();
-    if (layer.mlp_norm) {
-      Apply(layer.mlp_norm, x.data(), normed.data(), m, widths.hidden, 1);
-      in = normed.data();
-    }
-    RunMlp(index, layer, in);
+    RunMlp(index, layer, Normed(layer.mlp_norm));
     AddBlock(layer.mlp_post_norm);
+  }
+
+  // What linear layers multiply: rows that are there, or that an op will have written.
+  struct Input {
+    const float* x;
+    int64_t stride;
+    std::optional<kernels::RowsOp> made_by = std::nullopt;
+  };
+
+  // The residual stream, normalized if there is a norm.
+  Input Normed(const Norm& norm) {
+    if (!norm) {
+      return {x.data(), widths.hidden};
+    }
+    return {normed.data(), widths.hidden, NormOp(norm, x.data(), normed.data(), m, widths.hidden, 1)};
   }
 
   // block_out, normalized if the family does so, joins the residual stream.
@@ -246,13 +252,18 @@ struct Runner::Impl {
                             .dim = widths.hidden});
   }
 
-  void Apply(const Norm& norm, const float* in, float* out, int64_t rows, int64_t dim, int64_t groups) {
+  static kernels::RowsOp NormOp(const Norm& norm, const float* in, float* out, int64_t rows, int64_t dim,
+                                int64_t groups) {
     const int64_t stride = dim * groups;
+    const float* const weight = norm.weight.data();
     if (norm.kind == Norm::Kind::kLayer) {
-      ops.layer_norm(stream, {in, stride, norm.weight.data(), DataOrNull(norm.bias), norm.eps, out, stride, rows, dim});
-    } else {
-      ops.rms_norm(stream, {in, stride, norm.weight.data(), norm.eps, out, stride, rows, groups, dim});
+      return {kernels::LayerNormArgs{in, stride, weight, DataOrNull(norm.bias), norm.eps, out, stride, rows, dim}};
     }
+    return {kernels::RmsNormArgs{in, stride, weight, norm.eps, out, stride, rows, groups, dim}};
+  }
+
+  void Apply(const Norm& norm, const float* in, float* out, int64_t rows, int64_t dim, int64_t groups) {
+    kernels::MakeRows(ops, stream, NormOp(norm, in, out, rows, dim, groups));
   }
 
   // The scheduler knows adapters as scheduler::Adapter; those of this executor are all of our kind.
@@ -264,10 +275,10 @@ struct Runner::Impl {
     std::vector<float>& y;
   };
 
-  // All outputs of one x, [m, in_stride], with what the rows' adapters add; `next` is multiplied after them.
-  void Linear(int64_t layer, const float* in, int64_t in_stride, std::initializer_list<Output> outputs,
-              const LinearCall& next) {
-    Linear(layer, {.x = in, .x_stride = in_stride, .m = m, .targets = {}, .next = next.all()}, adapters, outputs);
+  // All outputs of one x, [m, stride], with what the rows' adapters add; `next` is multiplied after them.
+  void Linear(int64_t layer, const Input& in, std::initializer_list<Output> outputs, const LinearCall& next) {
+    const kernels::RowsOp* const made_by = in.made_by ? &*in.made_by : nullptr;
+    Linear(layer, {in.x, in.stride, m, {}, next.all(), made_by}, adapters, outputs);
   }
 
   void Linear(int64_t layer, kernels::LinearArgs args, AdapterBatch& batch, std::initializer_list<Output> outputs) {
@@ -278,6 +289,10 @@ struct Runner::Impl {
       const int64_t width = output.projection.weight.rows;
       adapted[count] = {output.slot, output.y.data(), width};
       targets[count++] = {output.projection.weight, DataOrNull(output.projection.bias), output.y.data(), width};
+    }
+    if (args.made_by != nullptr && (linear_hook || !batch.empty())) {  // others read x too
+      kernels::MakeRows(ops, stream, *args.made_by);
+      args.made_by = nullptr;
     }
     if (linear_hook) {
       linear_hook(std::span(targets).first(count), args.x, args.x_stride, args.m);
@@ -290,11 +305,10 @@ struct Runner::Impl {
     }
   }
 
-  void RunAttention(int64_t index, const Layer& layer, const float* in) {
+  void RunAttention(int64_t index, const Layer& layer, const Input& in) {
     const AttentionBlock& block = layer.attention;
     const int64_t q_width = block.heads * network.head_dim;
-    Linear(index, in, widths.hidden, {{Slot::kQ, block.q, q}, {Slot::kK, block.k, k}, {Slot::kV, block.v, v}},
-           OutputCall(layer));
+    Linear(index, in, {{Slot::kQ, block.q, q}, {Slot::kK, block.k, k}, {Slot::kV, block.v, v}}, OutputCall(layer));
     NormQk(block.q_norm, block.norm_per_head, q, block.heads);
     NormQk(block.k_norm, block.norm_per_head, k, network.kv_heads);
     if (block.rope >= 0) {
@@ -318,7 +332,7 @@ struct Runner::Impl {
                            .scale = block.scale,
                            .window = block.window,
                            .softcap = block.softcap});
-    Linear(index, attended.data(), q_width, {{Slot::kO, block.o, block_out}}, UpCall(layer));
+    Linear(index, {attended.data(), q_width}, {{Slot::kO, block.o, block_out}}, UpCall(layer));
   }
 
   void NormQk(const Norm& norm, bool per_head, std::vector<float>& values, int64_t heads) {
@@ -339,24 +353,18 @@ struct Runner::Impl {
                       .sine = rotations[rope].sine.data()});
   }
 
-  void RunMlp(int64_t index, const Layer& layer, const float* in) {
+  void RunMlp(int64_t index, const Layer& layer, const Input& in) {
     const MlpBlock& block = layer.mlp;
     const int64_t inner = block.up.weight.rows;
     if (block.gated) {
-      Linear(index, in, widths.hidden, {{Slot::kGate, block.gate, gate}, {Slot::kUp, block.up, up}}, DownCall(layer));
+      Linear(index, in, {{Slot::kGate, block.gate, gate}, {Slot::kUp, block.up, up}}, DownCall(layer));
     } else {
-      Linear(index, in, widths.hidden, {{Slot::kUp, block.up, gate}}, DownCall(layer));
+      Linear(index, in, {{Slot::kUp, block.up, gate}}, DownCall(layer));
     }
-    ops.activation(stream, {.activation = block.activation,
-                            .gate = gate.data(),
-                            .gate_stride = inner,
-                            .up = block.gated ? up.data() : nullptr,
-                            .up_stride = inner,
-                            .y = gate.data(),
-                            .y_stride = inner,
-                            .m = m,
-                            .dim = inner});
-    Linear(index, gate.data(), inner, {{Slot::kDown, block.down, block_out}}, CallAfterLayer(network, index));
+    const kernels::RowsOp activation{kernels::ActivationArgs{
+        block.activation, gate.data(), inner, block.gated ? up.data() : nullptr, inner, gate.data(), inner, m, inner}};
+    Linear(index, {gate.data(), inner, activation}, {{Slot::kDown, block.down, block_out}},
+           CallAfterLayer(network, index));
   }
 
   // ---- Logits, sampling, scores --------------------------------------------------------------------

@@ -10,7 +10,6 @@
 //   PairedQuads         quads whose products add up in pairs of 16 bits; 0: all do in 32
 //   kLongInTwoSums      halves of long numbers are multiplied side by side, in sums of their own
 //   kLongInTwoPasses    or one after the other, in one sum; else AddLongProducts takes both
-//   kAsksForNextTile    a tile asks for what the next one begins with
 //   kMaxHeight, WidthOf how many rows of x and panels a tile has
 #pragma once
 

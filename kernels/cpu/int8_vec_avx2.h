@@ -27,7 +27,6 @@ constexpr bool kUnpacksSigns = !kHasVnni;    // vpsignb takes the multipliers' p
 constexpr bool kScalesIntegers = !kHasVnni;  // widening pairs multiplies them anyway
 constexpr bool kLongInTwoSums = false;
 constexpr bool kLongInTwoPasses = kHasVnni;
-constexpr bool kAsksForNextTile = false;
 constexpr int PairedQuads(const PackedTraits& traits, bool is_signed) {
   return kHasVnni || is_signed ? 0 : traits.bits <= 4 ? kQuads : traits.bits == 5 ? 4 : 2;
 }

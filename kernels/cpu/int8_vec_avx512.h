@@ -20,7 +20,6 @@ constexpr bool kUnpacksSigns = false;
 constexpr bool kScalesIntegers = false;
 constexpr bool kLongInTwoSums = true;
 constexpr bool kLongInTwoPasses = false;
-constexpr bool kAsksForNextTile = true;
 constexpr int PairedQuads(const PackedTraits&, bool) { return 0; }
 
 using Bytes = __m512i;

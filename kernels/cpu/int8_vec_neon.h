@@ -19,7 +19,6 @@ constexpr bool kUnpacksSigns = false;
 constexpr bool kScalesIntegers = false;
 constexpr bool kLongInTwoSums = false;
 constexpr bool kLongInTwoPasses = true;
-constexpr bool kAsksForNextTile = false;
 constexpr int PairedQuads(const PackedTraits&, bool) { return 0; }
 
 using Bytes = uint8x16_t;

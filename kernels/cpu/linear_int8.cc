@@ -19,6 +19,7 @@
 #include "kernels/cpu/int8_tile_scalar.h"
 #endif
 #include "kernels/cpu/quantize_x.h"
+#include "kernels/rows_op.h"
 #include "kernels/scratch.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
@@ -26,7 +27,8 @@ namespace {
 
 constexpr int64_t kTasksPerThread = 16;       // and block of x
 constexpr int64_t kFetchedBytes = 256 << 10;  // of the next call's weights, by each thread that waits for it
-constexpr int64_t kSerialX = 16384;           // below this quantizing wakes no one
+constexpr int64_t kSerialX = 16384;           // values below which quantizing wakes no one
+constexpr int64_t kSerialMade = 8192;         // and where they are made first
 // Outputs that no near cache keeps until they are read: written past all of them, they need not be fetched first, nor
 // take the place of x.
 constexpr int64_t kStreamedOutputs = (1 << 20) / sizeof(float);
@@ -339,15 +341,24 @@ class Split {
 };
 
 // Runs the targets that take x in groups of this shape.
-void RunTargets(Stream& stream, const LinearArgs& args, const XShape& shape) {
+void RunTargets(Stream& stream, const LinearArgs& args, const Ops& makers, const XShape& shape) {
   const Split<LinearTarget> split(args.targets, shape, args.m, stream);
   if (split.tasks() == 0) {
     return;
   }
   const int64_t columns = split.columns();
   const QuantizedX x = QuantizedX::In(stream.scratch.Shared(QuantizedX::Bytes(args.m, columns, shape)), columns, shape);
-  const auto quantize = [&](int64_t row, int) { QuantizeRow(args.x + row * args.x_stride, row, x); };
-  if (args.m * columns < kSerialX) {
+  const auto quantize = [&](int64_t row, int worker) {
+    if (args.made_by == nullptr) {
+      QuantizeRow<true>(args.x + row * args.x_stride, row, x);
+    } else {
+      std::byte* const room = stream.scratch.Worker(worker, columns * static_cast<int64_t>(sizeof(float)));
+      float* const made = reinterpret_cast<float*>(room);
+      MakeRow(makers, stream, *args.made_by, row, made);
+      QuantizeRow<false>(made, row, x);
+    }
+  };
+  if (args.m * columns < (args.made_by == nullptr ? kSerialX : kSerialMade)) {
     for (int64_t row = 0; row < args.m; ++row) {
       quantize(row, 0);
     }
@@ -369,10 +380,10 @@ void RunTargets(Stream& stream, const LinearArgs& args, const XShape& shape) {
 
 }  // namespace
 
-void LinearPanels(Stream& stream, const LinearArgs& args) {
-  RunTargets(stream, args, {kGroup, 1});
-  RunTargets(stream, args, {kGroup, kWideGroups});
-  RunTargets(stream, args, {kGroup * kWideGroups, 1});
+void LinearPanels(Stream& stream, const LinearArgs& args, const Ops& makers) {
+  RunTargets(stream, args, makers, {kGroup, 1});
+  RunTargets(stream, args, makers, {kGroup, kWideGroups});
+  RunTargets(stream, args, makers, {kGroup * kWideGroups, 1});
 }
 
 }  // namespace causeway::kernels::CAUSEWAY_ISA

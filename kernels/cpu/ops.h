@@ -1,5 +1,6 @@
 // The fast ops of one instruction set; each op file defines its functions in namespace CAUSEWAY_ISA. Of a linear call,
-// LinearPanels does the targets whose weights are in panels, LinearRows the others. A table that only multiplies codes
+// LinearPanels does the targets whose weights are in panels (rows of x that are not there yet, it makes with `makers`),
+// LinearRows the others. A table that only multiplies codes
 // in another way defines LinearPanels and kOps, and takes all else from the set that it extends; one that only
 // multiplies floats in another way defines LinearRows and kOps (kernels/CMakeLists.txt).
 #pragma once
@@ -8,22 +9,22 @@
 
 namespace causeway::kernels {
 
-#define CAUSEWAY_DECLARE_ISA(isa)                            \
-  namespace isa {                                            \
-  void Embed(Stream& stream, const EmbedArgs& args);         \
-  void LinearRows(Stream& stream, const LinearArgs& args);   \
-  void LinearPanels(Stream& stream, const LinearArgs& args); \
-  void LowRank(Stream& stream, const LowRankArgs& args);     \
-  void Sparse(Stream& stream, const SparseArgs& args);       \
-  void RmsNorm(Stream& stream, const RmsNormArgs& args);     \
-  void LayerNorm(Stream& stream, const LayerNormArgs& args); \
-  void Rope(Stream& stream, const RopeArgs& args);           \
-  void Activate(Stream& stream, const ActivationArgs& args); \
-  void AddScaled(Stream& stream, const AddScaledArgs& args); \
-  void ScaleCap(Stream& stream, const ScaleCapArgs& args);   \
-  void KvStore(Stream& stream, const KvStoreArgs& args);     \
-  void Attention(Stream& stream, const AttentionArgs& args); \
-  extern const Ops kOps;                                     \
+#define CAUSEWAY_DECLARE_ISA(isa)                                               \
+  namespace isa {                                                               \
+  void Embed(Stream& stream, const EmbedArgs& args);                            \
+  void LinearRows(Stream& stream, const LinearArgs& args);                      \
+  void LinearPanels(Stream& stream, const LinearArgs& args, const Ops& makers); \
+  void LowRank(Stream& stream, const LowRankArgs& args);                        \
+  void Sparse(Stream& stream, const SparseArgs& args);                          \
+  void RmsNorm(Stream& stream, const RmsNormArgs& args);                        \
+  void LayerNorm(Stream& stream, const LayerNormArgs& args);                    \
+  void Rope(Stream& stream, const RopeArgs& args);                              \
+  void Activate(Stream& stream, const ActivationArgs& args);                    \
+  void AddScaled(Stream& stream, const AddScaledArgs& args);                    \
+  void ScaleCap(Stream& stream, const ScaleCapArgs& args);                      \
+  void KvStore(Stream& stream, const KvStoreArgs& args);                        \
+  void Attention(Stream& stream, const AttentionArgs& args);                    \
+  extern const Ops kOps;                                                        \
   }
 
 CAUSEWAY_DECLARE_ISA(scalar)

@@ -121,6 +121,8 @@ bool QuantizeFour(const float* x, const XShape& shape, std::byte* to) {
   return true;
 }
 
+// kAsks: for rows of x behind this one.
+template <bool kAsks>
 void QuantizeRow(const float* x, int64_t row, const QuantizedX& out) {
   static_assert(kWideGroups == 4);
   const XShape& shape = out.shape;
@@ -129,7 +131,9 @@ void QuantizeRow(const float* x, int64_t row, const QuantizedX& out) {
   int64_t g = 0;
   for (; g + 4 <= out.per_row; g += 4) {
     const float* const four = x + g * shape.group;
-    AskForX(four, 4 * shape.group);
+    if constexpr (kAsks) {
+      AskForX(four, 4 * shape.group);
+    }
     if (!quantize_four(four, shape, to + g * shape.group_bytes())) {
       break;
     }

@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "kernels/cpu/ops.h"
+#include "kernels/rows_op.h"
 #include "kernels/sampling.h"
 
 #define CAUSEWAY_TEXT_INNER(x) #x
@@ -27,10 +30,17 @@ namespace others = CAUSEWAY_ISA;
 namespace {
 
 void Linear(Stream& stream, const LinearArgs& args) {
-  if (args.m > 0) {
-    panels::LinearPanels(stream, args);
-    rows::LinearRows(stream, args);
+  if (args.m <= 0) {
+    return;
   }
+  LinearArgs with_x = args;
+  const auto in_rows = [](const LinearTarget& target) { return target.weight.layout == WeightLayout::kRows; };
+  if (args.made_by != nullptr && std::any_of(args.targets.begin(), args.targets.end(), in_rows)) {
+    MakeRows(kOps, stream, *args.made_by);
+    with_x.made_by = nullptr;
+  }
+  panels::LinearPanels(stream, with_x, kOps);
+  rows::LinearRows(stream, with_x);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "kernels/ref/ref.h"
+#include "kernels/rows_op.h"
 
 namespace causeway::kernels::ref {
 namespace {
@@ -25,6 +26,9 @@ void Embed(Stream&, const EmbedArgs& args) {
 }
 
 void Linear(Stream& stream, const LinearArgs& args) {
+  if (args.made_by != nullptr) {
+    MakeRows(kOps, stream, *args.made_by);
+  }
   LinearPanels(stream, args);
   for (const LinearTarget& target : args.targets) {
     if (target.weight.layout != WeightLayout::kRows) {

@@ -1,6 +1,7 @@
 #include "kernels/op_trace.h"
 
 #include "kernels/packed.h"
+#include "kernels/rows_op.h"
 #include "tests/kernels/tables.h"
 
 namespace causeway::kernels {
@@ -77,6 +78,11 @@ TEST(OpCostTest, LinearCountsTheBytesAsTheyLie) {
   OpCost cost = CostOf(*AllOps().back(), LinearArgs{nullptr, 64, 1, {&panels, 1}});
   EXPECT_EQ(cost.streamed_bytes, PackedBytes(PackingOf(FormatId::kQ4_0), 16, 64));
   EXPECT_EQ(cost.OperationsOf(MultiplyUnit::kInt8), 2 * 16 * 64);
+  const RowsOp norm{RmsNormArgs{nullptr, 64, nullptr, 0.0F, nullptr, 64, 1, 1, 64}};
+  const OpCost with_norm = CostOf(*AllOps().back(), LinearArgs{nullptr, 64, 1, {&panels, 1}, {}, &norm});
+  EXPECT_EQ(with_norm.streamed_bytes, cost.streamed_bytes);
+  EXPECT_EQ(with_norm.activation_bytes, cost.activation_bytes) << "x is read by the norm, and not by linear again";
+  EXPECT_GT(with_norm.Operations(), cost.Operations());
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "kernels/pack.h"
 #include "kernels/packed.h"
 #include "kernels/quant/float16.h"
+#include "kernels/rows_op.h"
 #include "tests/kernels/tables.h"
 
 namespace causeway::kernels {
@@ -457,6 +458,54 @@ TEST_P(PackedTest, MixedTargetsGiveWhatSeparateCallsGive) {
     ops().linear(threads3(), {.x = x.data(), .x_stride = k, .m = m, .targets = targets});
     for (size_t i = 0; i < ys.size(); ++i) {
       EXPECT_EQ(ys[i], Run(ops(), stream(), views[i], x, {}, 0, m)) << i;
+    }
+  }
+}
+
+// Rows of x that an op makes inside of linear: the bits of that op and linear behind it, be targets in panels (of each
+// shape of x) or some in rows, few rows of x or as many as threads share.
+TEST_P(PackedTest, RowsThatAnOpMakesGiveWhatItWouldHaveWritten) {
+  constexpr int64_t k = 512;
+  const Weight& q4_0 = MakeWeight(FormatId::kQ4_0, 40, k, 1);
+  const Weight& q4_k = MakeWeight(FormatId::kQ4_K, 48, k, 3);
+  const Weight& wide = MakeWeight(FormatId::kLLM_INT8G128, 33, k, 4);
+  const std::vector<std::vector<WeightView>> calls = {
+      {q4_0.panels}, {wide.panels, wide.panels}, {q4_0.panels, q4_k.panels, wide.panels}, {q4_k.panels, q4_0.rows}};
+  const auto weight = Random(k, 6);
+  const auto bias = Random(k, 7);
+  for (const int64_t m : {1, 5, 40}) {
+    const auto from = Random(m * k, 8);
+    const auto up = Random(m * k, 9);
+    std::vector<float> x(from.size());
+    std::vector<float> gate;  // written in place
+    const ActivationArgs in_place{Activation::kSilu, nullptr, k, up.data(), k, nullptr, k, m, k};
+    const RowsOp makers[] = {{RmsNormArgs{from.data(), k, weight.data(), 1e-5F, x.data(), k, m, 1, k}},
+                             {RmsNormArgs{from.data(), k, weight.data(), 1e-5F, x.data(), k, m, 4, k / 4}},
+                             {LayerNormArgs{from.data(), k, weight.data(), bias.data(), 1e-5F, x.data(), k, m, k}},
+                             {in_place}};
+    for (size_t maker = 0; maker < std::size(makers); ++maker) {
+      for (size_t call = 0; call < calls.size(); ++call) {
+        std::vector<std::vector<float>> ys[2];
+        for (const bool inside : {false, true}) {
+          RowsOp op = makers[maker];
+          float* made = x.data();
+          if (auto* const activation = std::get_if<ActivationArgs>(&op.args)) {
+            gate = from;
+            activation->gate = activation->y = made = gate.data();
+          }
+          std::vector<LinearTarget> targets;
+          for (const WeightView& view : calls[call]) {
+            auto& y = ys[inside ? 1 : 0].emplace_back(static_cast<size_t>(m * view.rows), NAN);
+            targets.push_back({view, nullptr, y.data(), view.rows});
+          }
+          if (!inside) {
+            MakeRows(ops(), threads3(), op);
+          }
+          ops().linear(threads3(),
+                       {.x = made, .x_stride = k, .m = m, .targets = targets, .made_by = inside ? &op : nullptr});
+        }
+        EXPECT_EQ(ys[0], ys[1]) << "m " << m << " maker " << maker << " call " << call;
+      }
     }
   }
 }

@@ -258,23 +258,9 @@ class SideBySide {
  public:
   static constexpr int64_t kRows = 88, kColumns = 512, kGroups = 8;
 
-  SideBySide(const Json& settings, bool reordered, RowsWritten when) {
-    const bool awq = settings.at("quant_method") == "awq";
-    const int64_t bits = settings.at("bits");
-    const int64_t words = (kRows * bits + 31) / 32;  // of a line of zero points, and of AWQ's codes
-    if (awq) {
-      Add("a.qweight", "I32", {kColumns, words});
-    } else {
-      Add("a.qweight", "I32", {kColumns * bits / 32, kRows});
-    }
-    Add("a.qzeros", "I32", {kGroups, words});
-    Add("a.scales", "F16", {kGroups, kRows});
-    if (reordered) {
-      auto& order = Add("a.g_idx", "I32", {kColumns});
-      for (int32_t i = 0; i < kColumns; ++i) {
-        const int32_t group = i * 5 % kGroups;
-        std::memcpy(order.data() + i * 4, &group, sizeof(group));
-      }
+  SideBySide(const Json& settings, bool reordered, RowsWritten when, const std::vector<std::string>& modules = {"a"}) {
+    for (const std::string& module : modules) {
+      AddModule(settings, reordered, module);
     }
     const auto read = quant::Translate(settings, checkpoint, {}, when);
     EXPECT_TRUE(read.ok()) << read.error().message;
@@ -292,6 +278,25 @@ class SideBySide {
   Checkpoint checkpoint;
 
  private:
+  void AddModule(const Json& settings, bool reordered, const std::string& module) {
+    const bool awq = settings.at("quant_method") == "awq";
+    const int64_t bits = settings.at("bits");
+    const int64_t words = (kRows * bits + 31) / 32;  // of a line of zero points, and of AWQ's codes
+    if (awq) {
+      Add(module + ".qweight", "I32", {kColumns, words});
+    } else {
+      Add(module + ".qweight", "I32", {kColumns * bits / 32, kRows});
+    }
+    Add(module + ".qzeros", "I32", {kGroups, words});
+    Add(module + ".scales", "F16", {kGroups, kRows});
+    if (reordered) {
+      auto& order = Add(module + ".g_idx", "I32", {kColumns});
+      for (int32_t i = 0; i < kColumns; ++i) {
+        const int32_t group = i * 5 % kGroups;
+        std::memcpy(order.data() + i * 4, &group, sizeof(group));
+      }
+    }
+  }
   std::vector<std::byte>& Add(const std::string& name, const std::string& dtype, std::vector<int64_t> shape) {
     int64_t values = 1;
     for (const int64_t size : shape) {
@@ -306,6 +311,21 @@ class SideBySide {
     return bytes;
   }
 };
+
+// A coded head is made where it is packed, as any other matrix; the embedding too, unless both are there: they are
+// compared then.
+TEST(PackWeightsTest, ACodedHeadIsMadeLate) {
+  const Json settings = {{"quant_method", "awq"}, {"bits", 4}, {"group_size", 64}};
+  const std::pair<std::vector<std::string>, bool> cases[] = {
+      {{"a", "lm_head"}, false}, {{"model.embed_tokens", "a"}, false}, {{"model.embed_tokens", "lm_head"}, true}};
+  for (const auto& [modules, written] : cases) {
+    const SideBySide later(settings, false, RowsWritten::kLater, modules);
+    ASSERT_EQ(later.checkpoint.late.size(), 2);
+    for (const LateRows& late : later.checkpoint.late) {
+      EXPECT_EQ(late.written(), written) << modules[0] << " " << modules[1];
+    }
+  }
+}
 
 // Columns at a time, or rows where a part of a fused matrix is cut somewhere: the panels that the rows give, whoever
 // packs.
