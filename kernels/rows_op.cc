@@ -25,7 +25,7 @@ void MakeRow(const Ops& ops, Stream& stream, const RowsOp& op, int64_t row, floa
       [&](auto args) {
         SkipRows(args, row);
         args.y = to;
-        args.m = 1;  // which no op takes to the pool
+        args.m = 1;  // with which no op here forks
         Call(ops, stream, args);
       },
       op.args);

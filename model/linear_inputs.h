@@ -28,6 +28,7 @@ class LinearInputs {
   void Free() { FreeMemory(prepared_); }
 
  private:
+  // Of weights that want something: x is there.
   void RunParts(kernels::Stream& stream, const kernels::LinearArgs& args);
   void Multiply(kernels::Stream& stream, const kernels::LinearArgs& args);
   void RunPrepared(kernels::Stream& stream, const kernels::LinearArgs& args);

@@ -1,7 +1,7 @@
 // The fast ops of one instruction set; each op file defines its functions in namespace CAUSEWAY_ISA. Of a linear call,
 // LinearPanels does the targets whose weights are in panels (rows of x that are not there yet, it makes with `makers`),
-// LinearRows the others. A table that only multiplies codes
-// in another way defines LinearPanels and kOps, and takes all else from the set that it extends; one that only
+// LinearRows the others. A table that only multiplies codes in another way defines LinearPanels and kOps, and takes all
+// else from the set that it extends; one that takes another's panels has no LinearPanels of its own; one that only
 // multiplies floats in another way defines LinearRows and kOps (kernels/CMakeLists.txt).
 #pragma once
 

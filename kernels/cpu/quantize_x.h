@@ -68,7 +68,7 @@ int64_t QuantizeGroups(const float* x, const XShape& shape, std::byte* to) {
 }
 
 // Rows lie too short for the hardware to run ahead of them: of x, beyond what is at hand, into the second cache.
-constexpr int64_t kRowsAhead = 4096;
+constexpr int64_t kRowsAhead = 4096;  // values
 inline void AskForX(const float* x, int64_t count) {
   for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(float))) {
     __builtin_prefetch(x + kRowsAhead + i, 0, 2);
