@@ -16,9 +16,8 @@ struct MachineShape {
   double read_bytes_per_s = 10e9;    // all threads together
   double int8_ops_per_s = 200e9;     // all threads together; a multiply and an add count as two
   // How much faster one row of x is multiplied with weights in panels where they are asked for ahead than where that is
-  // left to hardware: codes of a byte, and of less. 0: not measured.
-  double asked_over_followed_bytes = 0.0;
-  double asked_over_followed_short = 0.0;
+  // left to hardware.
+  double asked_over_followed = 0.0;  // 0: not measured
 };
 
 struct LinearTuning {
@@ -26,12 +25,9 @@ struct LinearTuning {
   int64_t x_block_bytes = 512 << 10;
   int64_t least_block_rows = 64;  // though they be longer: fewer, and the panels would come too slowly
   // Whether one row of x asks for the panels it comes to. Where hardware keeps ahead of one stream by itself, requests
-  // beside it cost 5 to 10 % (Zen 4); where memory is farther away, nothing else brings a third of it (Emerald Rapids).
-  // Codes of a byte, read with little arithmetic between them, gain where those of less lose.
-  bool asks_for_bytes = false;
-  bool asks_for_short = false;
+  // beside it cost 5 to 20 % (Zen 4); where memory is farther away, nothing else brings a third of it (Emerald Rapids).
+  bool asks_for_one_row = false;
 
-  bool AsksFor(int code_bits) const { return code_bits == 8 ? asks_for_bytes : asks_for_short; }
   // Rows of x in a block; `row_bytes` each.
   int64_t BlockRows(int64_t row_bytes) const;
   // "x in blocks of 512 KiB, at least 68 rows; one row follows hardware".

@@ -27,7 +27,6 @@ namespace {
 
 constexpr int64_t kTasksPerThread = 16;       // and block of x
 constexpr int64_t kFetchedBytes = 256 << 10;  // of the next call's weights, by each thread that waits for it
-constexpr int64_t kAskedAhead = 8192;         // bytes, by one row of x: from page to page hardware loses its stream
 constexpr int64_t kSerialX = 16384;           // values below which quantizing wakes no one
 constexpr int64_t kSerialMade = 8192;         // and where they are made first
 // Outputs that no near cache keeps until they are read: written past all of them, they need not be fetched first, nor
@@ -53,7 +52,7 @@ struct Job {
         panels((linear.weight.rows + kPanelRows - 1) / kPanelRows),
         streams(m * linear.y_stride >= kStreamedOutputs && reinterpret_cast<uintptr_t>(linear.y) % 64 == 0 &&
                 linear.y_stride % kPanelRows == 0),
-        asks(tuning.AsksFor(TraitsOf(kind).bits)) {}
+        asks(tuning.asks_for_one_row) {}
 };
 
 // Of a panel, once unpacked.
@@ -230,8 +229,8 @@ void RunRows(Job job, const QuantizedX& x, const Heights& heights, int64_t begin
     const std::byte* const behind = job.target.weight.data + next * job.shape.bytes;
     Stretch stretch = next < end ? Stretch{behind, Least(most, (end - next) * job.shape.bytes)}
                                  : Stretch{after.data, Least(most, after.bytes)};
-    if (stretch.data == behind && width == 1 && heights.tiles == 1) {  // one stream, read once: hardware may run ahead
-      stretch = job.asks ? Stretch{behind - most + kAskedAhead, most} : Stretch{};
+    if (stretch.data == behind && width == 1 && heights.tiles == 1 && !job.asks) {
+      stretch = {};  // one stream, read once: hardware runs ahead of it
     }
     for (int64_t tile = 0; tile < heights.tiles; ++tile) {
       const int64_t row = heights.Begin(tile);

@@ -410,22 +410,23 @@ void Flush(const std::byte* data, int64_t bytes) {
 }
 
 // One row of x times what the buffer holds, any bytes, as weights in panels: the rate with requests over that without.
-// The median of comparisons.
-double MeasureAsking(ThreadPool& pool, const Ops& ops, const Buffer& buffer, FormatId format) {
+// The lower quartile: what three of four comparisons say is no noise.
+double MeasureAsking(ThreadPool& pool, const Ops& ops, const Buffer& buffer) {
+  constexpr FormatId kFormat = FormatId::kQ4_0;
   constexpr int64_t kColumns = 2048;
-  const int64_t panel_bytes = PackedBytes(PackingOf(format), kPanelRows, kColumns);
+  const int64_t panel_bytes = PackedBytes(PackingOf(kFormat), kPanelRows, kColumns);
   const int64_t panels = kFlushedBytes / panel_bytes;
   const std::byte* const data = buffer.Share(0, 1);
   const std::vector<float> x(kColumns, 0.0F);
   std::vector<float> y(static_cast<size_t>(panels * kPanelRows));
-  WeightView weight{.data = data, .format = format, .rows = panels * kPanelRows, .columns = kColumns};
+  WeightView weight{.data = data, .format = kFormat, .rows = panels * kPanelRows, .columns = kColumns};
   weight.layout = WeightLayout::kPanels;
   const LinearTarget target{weight, nullptr, y.data(), weight.rows};
   Scratch scratch(pool.threads());
   const auto rate = [&](bool asks) {
     const int64_t share = kFlushedBytes / pool.threads() / 64 * 64;
     pool.Run([&](int worker) { Flush(data + worker * share, share); });
-    Stream stream{pool, scratch, {.asks_for_bytes = asks, .asks_for_short = asks}};
+    Stream stream{pool, scratch, {.asks_for_one_row = asks}};
     return BestRate(1, [&] {
       ops.linear(stream, {.x = x.data(), .x_stride = kColumns, .m = 1, .targets = {&target, 1}});
       return panels * panel_bytes;
@@ -438,7 +439,7 @@ double MeasureAsking(ThreadPool& pool, const Ops& ops, const Buffer& buffer, For
     ratios.push_back(asked / rate(false));
   }
   std::sort(ratios.begin(), ratios.end());
-  return ratios[ratios.size() / 2];
+  return ratios[ratios.size() / 4];
 }
 
 }  // namespace
@@ -455,8 +456,7 @@ MachineShape MeasureShape(ThreadPool& pool, const Ops& ops) {
   const MultiplyAdd& unit = RowOf(kInt8MultiplyAdds, ops);
   MeasureUnit(pool, unit, kShortRounds, one_thread, shape.int8_ops_per_s);
   if (unit.table == ops.name && &unit != std::end(kInt8MultiplyAdds) - 1) {  // others ask for nothing, and are slow
-    shape.asked_over_followed_bytes = MeasureAsking(pool, ops, buffer, FormatId::kQ8_0);
-    shape.asked_over_followed_short = MeasureAsking(pool, ops, buffer, FormatId::kQ4_0);
+    shape.asked_over_followed = MeasureAsking(pool, ops, buffer);
   }
   return shape;
 }

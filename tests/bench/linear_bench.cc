@@ -65,8 +65,8 @@ int Run(const std::string& name, int threads, const std::string& kernels, int64_
   ReadProbe probe(pool, limits);
   const MachineShape shape = MeasureShape(pool, **ops);
   stream.tuning = TuneLinear(shape);
-  std::cout << fmt::format("tuned: {} (asking is {:.2f} times as fast for codes of a byte, {:.2f} for less)\n",
-                           stream.tuning.Describe(), shape.asked_over_followed_bytes, shape.asked_over_followed_short);
+  std::cout << fmt::format("tuned: {} (asking is {:.2f} times as fast)\n", stream.tuning.Describe(),
+                           shape.asked_over_followed);
   for (const int64_t m : {1, 2, 3, 4, 6, 8, 12, 16, 32, 512}) {
     if (only != 0 && m != only) {
       continue;

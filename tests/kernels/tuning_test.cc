@@ -29,13 +29,10 @@ TEST(TuningTest, PanelsAreReadInAnEighthOfTheTimeOfMultiplying) {
 
 TEST(TuningTest, OneRowAsksWhereThatIsFaster) {
   MachineShape shape = kShape;
-  shape.asked_over_followed_bytes = 1.3;
-  shape.asked_over_followed_short = 1.01;
-  const LinearTuning tuning = TuneLinear(shape);
-  EXPECT_TRUE(tuning.AsksFor(8));
-  EXPECT_FALSE(tuning.AsksFor(4));
-  EXPECT_NE(tuning.Describe().find("one row asks ahead for codes of a byte"), std::string::npos) << tuning.Describe();
-  EXPECT_FALSE(TuneLinear(kShape).AsksFor(8));  // not measured
+  shape.asked_over_followed = 1.3;
+  EXPECT_TRUE(TuneLinear(shape).asks_for_one_row);
+  shape.asked_over_followed = 1.01;
+  EXPECT_FALSE(TuneLinear(shape).asks_for_one_row);
 }
 
 TEST(TuningTest, BlockRowsAreWithinBounds) {
@@ -53,8 +50,7 @@ TEST(TuningTest, TheMachineHasAShape) {
   EXPECT_GT(shape.level2_bytes, 0);
   EXPECT_GT(shape.read_bytes_per_s, 1e6);
   EXPECT_GT(shape.int8_ops_per_s, 1e6);
-  EXPECT_GT(shape.asked_over_followed_bytes, 1e-3);
-  EXPECT_GT(shape.asked_over_followed_short, 1e-3);
+  EXPECT_GT(shape.asked_over_followed, 1e-3);
 }
 
 }  // namespace
