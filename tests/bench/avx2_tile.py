@@ -60,7 +60,10 @@ def tile(kind, rows):
         for row in range(rows):
             pair = spare[row % (len(spare) // 2) * 2 :][:2]
             lines.append(f"vpbroadcastd {row * X_STRIDE + quad * 4}(%0), {pair[1]}")
-            lines += [f"vpmaddubsw {pair[1]}, {weights[part]}, {pair[part]}" for part in range(2)]
+            to = sums[2 * row :][:2] if quad == 0 else pair  # the first products are the sums
+            lines += [f"vpmaddubsw {pair[1]}, {weights[part]}, {to[part]}" for part in range(2)]
+            if quad == 0:
+                continue
             due.append([f"vpaddw {pair[part]}, {sums[2 * row + part]}, {sums[2 * row + part]}" for part in range(2)])
             while kind != "products" and len(due) > (kind == "behind"):
                 lines += due.pop(0)
@@ -68,7 +71,7 @@ def tile(kind, rows):
     for i, total in enumerate(sums):
         at = TOTALS + i * 32
         lines += [f"vpmaddwd {SCALES + i % 2 * 32}(%1), {total}, {total}", f"vpaddd {at}(%1), {total}, {total}",
-                  f"vmovdqa {total}, {at}(%1)", f"vpxor {total}, {total}, {total}"]
+                  f"vmovdqa {total}, {at}(%1)"]
     return lines
 
 
