@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "kernels/pack.h"
 #include "kernels/packed_sources.h"
+#include "kernels/packed_supers.h"
 #include "kernels/quant/float16.h"
 #include "kernels/quant/group_blocks.h"
 
@@ -55,6 +56,20 @@ T Get(const std::byte* numbers, int64_t lane) {
   return value;
 }
 
+// Of super-blocks: whole numbers of the group `at` of a chunk, and d and dmin.
+void PackSuper(const PackedTraits& traits, const SourceGroup& group, int64_t at, int64_t lane, std::byte* numbers,
+               std::byte* super) {
+  for (int64_t half = 0; half < (traits.halves() ? 2 : 1); ++half) {
+    const SuperNumber number{static_cast<int8_t>(group.scales[half]), group.minima[half]};
+    WriteSuperNumber(traits.params, number, SuperNumberAt(traits, at, half, lane), numbers);
+  }
+  Put(super, lane, group.d);
+  if (traits.minimum() || traits.half_minima()) {
+    Put(super + kSuperBytes / 2, lane, group.dmin);
+  }
+}
+
+// All others.
 void PackParams(const PackedTraits& traits, const SourceGroup& group, int64_t lane, std::byte* params,
                 std::byte* super) {
   switch (traits.params) {
@@ -62,12 +77,6 @@ void PackParams(const PackedTraits& traits, const SourceGroup& group, int64_t la
     case PackedParams::kScale: Put(params, lane, group.scale); return;
     case PackedParams::kZero: Put(params + kPanelRows * 4, lane, group.zero); [[fallthrough]];
     case PackedParams::kFloat: Put(params, lane, group.wide_scale); return;
-    case PackedParams::kSixBit: Put(params + kPanelRows, lane, group.minima[0]); break;
-    case PackedParams::kHalvesMin:
-      Put(params + kPanelRows * 2, lane, group.minima[0]);
-      Put(params + kPanelRows * 3, lane, group.minima[1]);
-      [[fallthrough]];
-    case PackedParams::kHalves: Put(params + kPanelRows, lane, group.scales[1]); break;
     case PackedParams::kHalvesE4M3:
       Put(params, lane, group.scales[0]);
       Put(params + kPanelRows, lane, group.scales[1]);
@@ -79,11 +88,7 @@ void PackParams(const PackedTraits& traits, const SourceGroup& group, int64_t la
         Put(params + (2 + half) * kPanelRows * 2, lane, group.half_zeros[half]);
       }
       return;
-  }
-  Put(params, lane, group.scales[0]);
-  Put(super, lane, group.d);
-  if (traits.params != PackedParams::kHalves) {
-    Put(super + kSuperBytes / 2, lane, group.dmin);
+    default: return;
   }
 }
 
@@ -127,7 +132,11 @@ void PackPanel(const Source& source, int64_t first, int64_t count, std::byte* pa
       for (int64_t j = 0; j < kQuads; ++j) {
         std::memcpy(&quads[j][lane], group.codes + j * 4, sizeof(uint32_t));
       }
-      PackParams(kTraits, group, lane, panel + at.params, panel + at.super);
+      if constexpr (kTraits.supers()) {
+        PackSuper(kTraits, group, at.at, lane, panel + at.begin, panel + at.super);
+      } else {
+        PackParams(kTraits, group, lane, panel + at.params, panel + at.super);
+      }
     }
     PackCodes<kKind>(quads, panel + at.codes);
   }
@@ -207,17 +216,22 @@ int CodeAt(const PackedTraits& traits, const std::byte* codes, int64_t lane, int
 }
 
 float HalfOf(const std::byte* numbers, int64_t lane) { return HalfToFloat(Get<uint16_t>(numbers, lane)); }
-template <typename T>
-float FloatOf(const std::byte* numbers, int64_t lane) {
-  return static_cast<float>(Get<T>(numbers, lane));
+
+// Scales and minima of a group: of super-blocks, whose numbers begin at `numbers`, the group `at` of those.
+void UnpackSuper(const PackedTraits& traits, const std::byte* numbers, const std::byte* super, int64_t at, int64_t lane,
+                 UnpackedGroup& out) {
+  const bool has_dmin = traits.minimum() || traits.half_minima();
+  const float dmin = has_dmin ? HalfOf(super + kSuperBytes / 2, lane) : 0.0F;
+  for (int half = 0; half < 2; ++half) {
+    const SuperNumber number = ReadSuperNumber(traits.params, numbers, SuperNumberAt(traits, at, half, lane));
+    out.scales[half] = HalfOf(super, lane) * static_cast<float>(number.scale);
+    out.minima[half] = dmin * static_cast<float>(number.minimum);
+  }
 }
 
-// Scales and minima of a group.
+// Of all others.
 void UnpackParams(const PackedTraits& traits, const std::byte* params, const std::byte* super, int64_t lane,
                   UnpackedGroup& out) {
-  const float d = traits.supers() ? HalfOf(super, lane) : 0.0F;
-  const bool has_dmin = traits.params == PackedParams::kSixBit || traits.params == PackedParams::kHalvesMin;
-  const float dmin = has_dmin ? HalfOf(super + kSuperBytes / 2, lane) : 0.0F;
   for (int half = 0; half < 2; ++half) {
     float& scale = out.scales[half];
     float& minimum = out.minima[half];
@@ -227,12 +241,6 @@ void UnpackParams(const PackedTraits& traits, const std::byte* params, const std
       case PackedParams::kScale: scale = HalfOf(params, lane); break;
       case PackedParams::kZero:
       case PackedParams::kFloat: scale = Get<float>(params, lane); break;
-      case PackedParams::kSixBit:
-        scale = d * FloatOf<int8_t>(params, lane);
-        minimum = dmin * FloatOf<uint8_t>(params + kPanelRows, lane);
-        break;
-      case PackedParams::kHalvesMin: minimum = dmin * FloatOf<uint8_t>(bytes + kPanelRows * 2, lane); [[fallthrough]];
-      case PackedParams::kHalves: scale = d * FloatOf<int8_t>(bytes, lane); break;
       case PackedParams::kHalvesE4M3: scale = Get<float>(super, lane) * E4M3ToFloat(Get<uint8_t>(bytes, lane)); break;
       case PackedParams::kHalvesZero: {
         const std::byte* const numbers = params + half * kPanelRows * 2;
@@ -240,6 +248,7 @@ void UnpackParams(const PackedTraits& traits, const std::byte* params, const std
         minimum = scale * HalfOf(numbers + kPanelRows * 4, lane);
         break;
       }
+      default: break;
     }
   }
 }
@@ -283,7 +292,11 @@ UnpackedGroup UnpackGroup(const WeightView& packed, int64_t row, int64_t group) 
   const std::byte* const codes = panel + at.codes;
   const std::byte* const params = panel + at.params;
   UnpackedGroup out{};
-  UnpackParams(traits, params, panel + at.super, lane, out);
+  if (traits.supers()) {
+    UnpackSuper(traits, panel + at.begin, panel + at.super, at.at, lane, out);
+  } else {
+    UnpackParams(traits, params, panel + at.super, lane, out);
+  }
   const int offset = traits.zero() ? Get<uint8_t>(params + kPanelRows * 4, lane) : traits.offset;
   for (int64_t k = 0; k < kGroup; ++k) {
     const int code = CodeAt(traits, codes, lane, k);

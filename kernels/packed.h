@@ -11,12 +11,12 @@
 // row of chunks of G groups, the last one perhaps of fewer: what is multiplied together lies together, and a row of x
 // reads one stream, which hardware follows by itself. (Beside a second one, params behind the codes of a whole panel, a
 // Zen 4 reached 92 % of the rate at which it reads, not 98; of a quick memory 66, not 82.)
-//   params   [G / scale_groups][...]  what PackedParams says
-//   supers   [G / 8][64 bytes]        with scales in bytes only: 16 half-precision d, then 16 dmin; of e4m3 scales one
-//                                     float32 each for the groups that a block has, no minimum
+//   params   [G / scale_groups][...]  what PackedParams says; of super-blocks as packed_supers.h does
+//   supers   [G / 8][64 bytes]        of super-blocks: 16 half-precision d, then 16 dmin; of e4m3 scales one float32
+//                                     each for the groups that a block has, no minimum
 //   codes    [G][plane][vectors]      from a multiple of a cache line on
-// Q4_0 stays 4.5 bits a weight, Q8_0 8.5; Q4_K grows from 4.5 to 4.63, Q6_K from 6.56 to 7.13, Q5_K from 5.5 to 5.63.
-// Every table of kernels reads this layout.
+// Q4_0, Q4_K, Q5_K, Q8_0 and Q2_K take what they take in a file, Q3_K 3.5 bits for 3.44, IQ4_XS 4.38 for 4.25,
+// Q6_K 6.63 for 6.56. Every table of kernels reads this layout.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@
 namespace causeway::kernels {
 
 // Of what is described above. Any change of the packed bytes raises it: caches of older ones are then packed anew.
-inline constexpr uint32_t kPackedVersion = 6;
+inline constexpr uint32_t kPackedVersion = 7;
 
 // What a format is packed as.
 struct Packing {
@@ -67,12 +67,13 @@ struct PanelShape {
 
 // Where a panel holds what belongs to a group, from its beginning on.
 struct GroupPlace {
+  int64_t begin, at;  // of its chunk, and in it
   int64_t params, super, codes;
 
   constexpr GroupPlace(const PanelShape& shape, int64_t group) {
     const int64_t chunk = group / shape.chunk_groups;
-    const int64_t begin = chunk * shape.whole.bytes;
-    const int64_t at = group % shape.chunk_groups;
+    begin = chunk * shape.whole.bytes;
+    at = group % shape.chunk_groups;
     params = begin + at / shape.param_groups * shape.param_bytes;
     super = begin + shape.Chunk(chunk).supers + at / shape.super_groups * kSuperBytes;
     codes = begin + shape.Chunk(chunk).codes + at * shape.code_bytes;

@@ -18,13 +18,16 @@ inline constexpr int64_t kSuperBytes = 64;
 enum class PackedParams : uint8_t {
   kScale,       // half: scale * (code - offset)
   kMinimum,     // two halves: scale * code - minimum
-  kSixBit,      // two bytes, signed and not: (d * scale) * (code - offset) - (dmin * minimum); of a table no minimum
-  kHalves,      // two signed bytes, of the first and of the second sixteen k: (d * scale) * (code - offset)
-  kHalvesMin,   // the same and two bytes: (d * scale) * code - (dmin * minimum)
   kZero,        // float32, and a byte: scale * (code - zero)
   kFloat,       // float32: scale * (code - offset)
-  kHalvesE4M3,  // two e4m3 bytes, of both halves: (d * scale) * (code - offset), d a float32
+  kHalvesE4M3,  // two e4m3 bytes, of the first and of the second sixteen k: (d * scale) * (code - offset), d a float32
   kHalvesZero,  // two halves and two zero points in half precision: scale * code - (scale * zero)
+  // Whole numbers, which a chunk holds as packed_supers.h says:
+  kSigned,        // (d * scale) * (code - offset)
+  kSixBit,        // (d * scale) * code - (dmin * minimum)
+  kHalves,        // of both halves: (d * scale) * (code - offset)
+  kHalvesSixBit,  // the same
+  kHalvesMin,     // of both halves: (d * scale) * code - (dmin * minimum)
 };
 
 enum class PackedKind : uint8_t {
@@ -40,7 +43,7 @@ enum class PackedKind : uint8_t {
   kFivesSixBit,
   kSixesHalves,
   kTable,
-  kTableSixBit,
+  kTableSigned,
   kTableFloat,
   kBytesZero,
   kNibblesZero,
@@ -74,17 +77,18 @@ struct PackedTraits {
   constexpr bool long_numbers() const { return IsLong(table); }
   // Whether both halves of a group have their own scales, and minima.
   constexpr bool halves() const {
-    return params == PackedParams::kHalves || params == PackedParams::kHalvesE4M3 || half_minima();
+    return params == PackedParams::kHalves || params == PackedParams::kHalvesSixBit ||
+           params == PackedParams::kHalvesE4M3 || half_minima();
   }
   constexpr bool half_minima() const {
     return params == PackedParams::kHalvesMin || params == PackedParams::kHalvesZero;
   }
-  constexpr bool minimum() const {
-    return params == PackedParams::kMinimum || (params == PackedParams::kSixBit && table == PackedTable::kNone);
-  }
-  // Whether bytes are multiplied with d (and dmin) of a super-block.
-  constexpr bool supers() const {
-    return params == PackedParams::kSixBit || params == PackedParams::kHalves || params == PackedParams::kHalvesMin;
+  constexpr bool minimum() const { return params == PackedParams::kMinimum || params == PackedParams::kSixBit; }
+  // Whether whole numbers are multiplied with d (and dmin) of a super-block.
+  constexpr bool supers() const { return params >= PackedParams::kSigned; }
+  // Whether several of those share a byte.
+  constexpr bool spreads() const {
+    return supers() && params != PackedParams::kSigned && params != PackedParams::kHalves;
   }
   // Whether kWideGroups groups of x share a scale: beside as many of the weight, or within super-blocks of 256, which
   // llama.cpp and its forks multiply with x in groups of 256.
@@ -95,15 +99,15 @@ struct PackedTraits {
   constexpr bool float_scale() const { return zero() || params == PackedParams::kFloat; }
   constexpr int64_t code_bytes() const { return kPanelRows * kGroup * bits / 8; }  // of a group
   constexpr int64_t param_bytes() const {
-    constexpr int64_t kBytes[] = {2, 4, 2, 2, 4, 5, 4, 2, 8};
-    return kPanelRows * kBytes[static_cast<int>(params)];
+    constexpr int64_t kHalfBytes[] = {4, 8, 10, 8, 4, 16, 2, 3, 4, 3, 4};  // of a row
+    return kPanelRows / 2 * kHalfBytes[static_cast<int>(params)];
   }
 
   // Groups of a chunk of a panel (kernels/packed.h): so many that their params are whole cache lines.
   constexpr int64_t chunk_groups() const { return wide && zero() ? 16 : 8; }
 
   // What takes so long to make of the packed bytes that many rows of x had better find it made (linear_int8.cc): scales
-  // of bytes or of halves of a group, codes that are small floats, others by instruction set.
+  // of super-blocks or of halves of a group, codes that are small floats, others by instruction set.
   constexpr bool unpacks_params() const { return supers() || halves(); }
   constexpr bool small_floats() const { return table == PackedTable::kE4M3; }
 };
@@ -115,12 +119,12 @@ inline constexpr PackedTraits kPackedTraits[] = {
     {PackedKind::kNibblesMinimum, 4, PackedParams::kMinimum, 0},
     {PackedKind::kFivesMinimum, 5, PackedParams::kMinimum, 0},
     {PackedKind::kPairsHalves, 2, PackedParams::kHalvesMin, 0},
-    {PackedKind::kThreesHalves, 3, PackedParams::kHalves, 4},
+    {PackedKind::kThreesHalves, 3, PackedParams::kHalvesSixBit, 4},
     {PackedKind::kNibblesSixBit, 4, PackedParams::kSixBit, 0},
     {PackedKind::kFivesSixBit, 5, PackedParams::kSixBit, 0},
     {PackedKind::kSixesHalves, 6, PackedParams::kHalves, 32},
     {PackedKind::kTable, 4, PackedParams::kScale, 128, PackedTable::kIQ4},
-    {PackedKind::kTableSixBit, 4, PackedParams::kSixBit, 128, PackedTable::kIQ4},
+    {PackedKind::kTableSigned, 4, PackedParams::kSigned, 128, PackedTable::kIQ4},
     {PackedKind::kTableFloat, 4, PackedParams::kFloat, 128, PackedTable::kE2M1},
     {PackedKind::kBytesZero, 8, PackedParams::kZero, 0},
     {PackedKind::kNibblesZero, 4, PackedParams::kZero, 0},

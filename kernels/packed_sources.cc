@@ -295,7 +295,7 @@ constexpr PackedFormat kPackedFormats[] = {
     {FormatId::kQ5_K, {kFivesSixBit, 1}, ReadQ5_K},
     {FormatId::kQ6_K, {kSixesHalves, 1}, ReadQ6_K},
     {FormatId::kIQ4_NL, {kTable, 1}, ReadIQ4_NL},
-    {FormatId::kIQ4_XS, {kTableSixBit, 1}, ReadIQ4_XS},
+    {FormatId::kIQ4_XS, {kTableSigned, 1}, ReadIQ4_XS},
     Group<GroupCode::kUniform, 8, 128>(FormatId::kU8G128, kBytesWide),
     Group<GroupCode::kUniform, 8, 64>(FormatId::kU8G64, kBytesZero),
     Group<GroupCode::kUniform, 8, 32>(FormatId::kU8G32, kBytesZero),

@@ -2,15 +2,10 @@
 // Included by int8_dots.h only.
 #pragma once
 
-#include "kernels/cpu/int8_codes.h"
+#include "kernels/cpu/int8_supers.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
-
-// Scales and minima of a group, and whether it has a minimum or an offset to take off.
-constexpr int ScalesOf(const PackedTraits& traits) { return traits.halves() ? 2 : 1; }
-constexpr int MinimaOf(const PackedTraits& traits) { return traits.half_minima() ? 2 : traits.minimum() ? 1 : 0; }
-constexpr bool Takes(const PackedTraits& traits) { return MinimaOf(traits) != 0 || OffsetLeft(traits) != 0; }
 
 // What numbers of a group take where they are unpacked: vectors of four bytes for each row of a panel. float32 scales,
 // then minima, of each half; or ScalePairs of each half, then TakenPairs (int8_super.h).
@@ -20,7 +15,8 @@ constexpr int64_t UnpackedParamBytes(const PackedTraits& traits) {
   return traits.unpacks_params() ? kMadeBytes * (ScalesOf(traits) + beside) : 0;
 }
 
-// The numbers of a group, of the rows of a panel's register `part`. kMade: from what StoreUnpacked left.
+// The numbers of a group, of the rows of a panel's register `part`. kMade: from what StoreUnpacked left. Those of
+// super-blocks lie as int8_supers.h says.
 template <PackedKind kKind, bool kMade = false>
 struct PartParams {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
@@ -54,7 +50,7 @@ struct PartParams {
     if constexpr (kMade) {
       return MadeFloats(kScales + half);
     } else if constexpr (kTraits.supers()) {
-      const Ints bytes = BytesAt(params + (kScales + half) * kPanelRows, part);
+      const Ints bytes = BytesAt(params + SpreadMinima(kTraits) + half * kPanelRows, part);
       return Multiply(HalfFloats(super + kSuperBytes / 2, part), ToFloats(bytes));
     } else if constexpr (kTraits.params == PackedParams::kHalvesZero) {
       return Multiply(Scale(half), HalfFloats(params + (2 + half) * kPanelRows * 2, part));
@@ -64,7 +60,7 @@ struct PartParams {
   }
   // The nth group behind this one, of the same super-block.
   CAUSEWAY_INLINE PartParams After(int64_t n) const {
-    return {params + n * kTraits.param_bytes(), super, kMade ? made + n * UnpackedParamBytes(kTraits) : nullptr, part};
+    return {params + n * SpreadGroup(kTraits), super, kMade ? made + n * UnpackedParamBytes(kTraits) : nullptr, part};
   }
 
   CAUSEWAY_INLINE void StoreUnpacked(std::byte* to) const {
@@ -102,10 +98,21 @@ struct PartParams {
     StoreFloats(reinterpret_cast<float*>(to + i * kMadeBytes), part, floats);
   }
 };
+// Of all groups of a panel, one behind the other.
 template <PackedKind kKind>
-void UnpackParams(const std::byte* params, const std::byte* super, std::byte* to) {
-  for (int64_t part = 0; part < kParts; ++part) {
-    PartParams<kKind>{params, super, nullptr, part}.StoreUnpacked(to);
+void UnpackParams(const std::byte* panel, const PanelShape& shape, int64_t groups, std::byte* to) {
+  constexpr PackedTraits kTraits = TraitsOf(kKind);
+  SpreadOut<kKind> spread;
+  for (int64_t g = 0; g < groups; ++g, to += UnpackedParamBytes(kTraits)) {
+    const GroupPlace place(shape, g);
+    if (kTraits.spreads() && place.at == 0) {
+      Spread<kKind>(panel + place.begin, spread.bytes);
+    }
+    const std::byte* const params =
+        kTraits.spreads() ? spread.bytes + place.at * SpreadGroup(kTraits) : panel + place.params;
+    for (int64_t part = 0; part < kParts; ++part) {
+      PartParams<kKind>{params, panel + place.super, nullptr, part}.StoreUnpacked(to);
+    }
   }
 }
 
@@ -115,12 +122,14 @@ struct PanelParts {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
   static constexpr bool kCodesMade = kUnpacked && UnpacksCodes(kTraits);
   static constexpr bool kParamsMade = kUnpacked && kTraits.unpacks_params();
+  static constexpr bool kSpreads = kTraits.spreads() && !kParamsMade;
   static constexpr int64_t kCodeBytes = kCodesMade ? UnpackedCodeBytes(kTraits) : kTraits.code_bytes();
   template <int P>
   using Params = PartParams<kKind, kParamsMade>[P];
 
   static constexpr int64_t kPacked = XShapeOf({kKind}).group / kGroup;  // groups of the weight in one of x
   static constexpr int64_t kChunk = kTraits.chunk_groups() / kPacked;   // groups of x beside a chunk
+  static_assert(!kTraits.supers() || kChunk == kSuperGroups);           // a chunk is a super-block
   int64_t made;                                                         // from where params were unpacked
   int param_shift, super_shift;                                         // groups of x that share them
   int64_t first = 0, params = 0, supers = 0, codes = 0;                 // of the chunk entered last
@@ -128,7 +137,7 @@ struct PanelParts {
   explicit PanelParts(const PanelShape& shape)
       : made(kCodesMade ? shape.groups * UnpackedCodeBytes(kTraits) : 0),
         param_shift(ShiftOf(shape.param_groups)),
-        super_shift(ShiftOf(kTraits.supers() ? kSuperGroups : shape.super_groups)) {}
+        super_shift(ShiftOf(shape.super_groups)) {}
 
   // The chunk that begins with group `g` of x.
   CAUSEWAY_INLINE void Enter(const PanelShape& shape, int64_t g) {
@@ -139,14 +148,15 @@ struct PanelParts {
     codes = params + chunk.codes;
   }
 
-  // Of group `g` of x, in that chunk.
-  CAUSEWAY_INLINE PartParams<kKind, kParamsMade> ParamsAt(const std::byte* panel, const std::byte* unpacked, int64_t g,
-                                                          int64_t part) const {
+  // Of group `g` of x, in that chunk, whose numbers are at `spread` where they are spread out.
+  CAUSEWAY_INLINE PartParams<kKind, kParamsMade> ParamsAt(const std::byte* panel, const std::byte* spread,
+                                                          const std::byte* unpacked, int64_t g, int64_t part) const {
     const int64_t at = g - first;
     const int64_t param_group = kTraits.float_scale() && !kTraits.wide ? at >> param_shift : at;
+    const int64_t super = kTraits.supers() ? 0 : at >> super_shift;
     const std::byte* const numbers = kParamsMade ? unpacked + made + g * UnpackedParamBytes(kTraits) : nullptr;
-    return {panel + params + param_group * kTraits.param_bytes(), panel + supers + (at >> super_shift) * kSuperBytes,
-            numbers, part};
+    return {kSpreads ? spread + at * SpreadGroup(kTraits) : panel + params + param_group * kTraits.param_bytes(),
+            panel + supers + super * kSuperBytes, numbers, part};
   }
 
  private:

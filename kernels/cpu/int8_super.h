@@ -31,11 +31,11 @@ CAUSEWAY_INLINE Ints ScalePairs(const Part& params, int half) {
 template <typename Part>
 CAUSEWAY_INLINE Ints TakenPairs(const Part& params) {
   constexpr PackedTraits kTraits = Part::kTraits;
-  const std::byte* const taken = params.params + (Part::kMinima == 0 ? 0 : Part::kScales) * kPanelRows;
+  const std::byte* const taken = params.params + (Part::kMinima == 0 ? 0 : SpreadMinima(kTraits));
   if constexpr (Part::kIsMade) {
     return IntsAt(params.made + Part::kScales * kMadeBytes, params.part);
   } else if constexpr (!kTraits.halves()) {
-    return UnsignedPairs(taken, taken + kTraits.param_bytes(), params.part);
+    return UnsignedPairs(taken, taken + SpreadGroup(kTraits), params.part);
   } else if constexpr (Part::kMinima != 0) {
     return ForMinusSums(UnsignedPairs(taken, taken + kPanelRows, params.part));
   } else {

@@ -45,11 +45,12 @@ CAUSEWAY_INLINE void JoinScales(const Floats (&scaled)[P][C], const XGroup* cons
 }
 
 // Adds the groups that share a scale of x, from the `first`th on: of R panels, whose codes begin at `codes`, and of C
-// rows of x, at `rows`. Leaves both behind those groups.
+// rows of x, at `rows`. Leaves both behind those groups. Numbers that the chunk had spread out are at `spread`.
 template <PackedKind kKind, bool kUnpacked, int R, int C>
 CAUSEWAY_INLINE void AddScaled(const PanelParts<kKind, kUnpacked>& parts, const std::byte* const (&panels)[R],
-                               const std::byte* const (&unpacked)[R], int64_t first, const Ahead& ahead,
-                               const std::byte* (&codes)[R], const std::byte* (&rows)[C], Sums (&sums)[R][C]) {
+                               const SpreadOut<kKind> (&spread)[R], const std::byte* const (&unpacked)[R],
+                               int64_t first, const Ahead& ahead, const std::byte* (&codes)[R],
+                               const std::byte* (&rows)[C], Sums (&sums)[R][C]) {
   using Parts = PanelParts<kKind, kUnpacked>;
   constexpr XShape kShape = XShapeOf({kKind});
   constexpr bool kScaled = ScalesIntegers(Parts::kTraits);
@@ -67,7 +68,8 @@ CAUSEWAY_INLINE void AddScaled(const PanelParts<kKind, kUnpacked>& parts, const 
   for (int64_t g = first; g < first + kShape.scale_groups; ++g) {
     AskAhead(ahead, g);
     CAUSEWAY_UNROLL for (int p = 0; p < P; ++p) {
-      params[p] = parts.ParamsAt(panels[p / kParts], unpacked[p / kParts], g, p % kParts);
+      const int r = p / kParts;
+      params[p] = parts.ParamsAt(panels[r], spread[r].bytes, unpacked[r], g, p % kParts);
     }
     CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { groups[c] = reinterpret_cast<const XGroup*>(rows[c] + kShape.group); }
     if constexpr (kScaled) {
@@ -121,6 +123,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const std::b
   constexpr int64_t kScaleGroups = XShapeOf({kKind}).scale_groups;
   const std::byte* codes[R];
   const std::byte* rows[C];
+  SpreadOut<kKind> spread[R];
   CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = unpacked[r]; }
   CAUSEWAY_UNROLL for (int c = 0; c < C; ++c) { rows[c] = x.Row(c); }
   Parts parts(shape);
@@ -130,6 +133,9 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const std::b
     if constexpr (R == 1 && !kUnpacked) {
       TouchNumbers(panels[0], parts.params, parts.codes);
     }
+    if constexpr (Parts::kSpreads) {
+      CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { Spread<kKind>(panels[r] + parts.params, spread[r].bytes); }
+    }
     if constexpr (!Parts::kCodesMade) {
       CAUSEWAY_UNROLL for (int r = 0; r < R; ++r) { codes[r] = panels[r] + parts.codes; }
     }
@@ -137,7 +143,7 @@ CAUSEWAY_INLINE void AddGroups(const std::byte* const (&panels)[R], const std::b
       AskForNextTile<R, C>(Parts::kCodesMade ? unpacked : panels, x);
     }
     for (int64_t first = begin; first < end; first += kScaleGroups) {
-      AddScaled(parts, panels, unpacked, first, ahead, codes, rows, sums);
+      AddScaled(parts, panels, spread, unpacked, first, ahead, codes, rows, sums);
     }
   }
 }

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/ahead.h"
 #include "kernels/packed.h"
+#include "kernels/packed_supers.h"
 #include "kernels/quant/group_blocks.h"
 #include "kernels/quantized_x.h"
 
@@ -65,10 +66,6 @@ inline float HalfNumber(const std::byte* halves, int64_t lane) {
   std::memcpy(&half, halves + lane * 2, sizeof(half));
   return HalfToFloat(half);
 }
-inline float SignedAt(const std::byte* bytes, int64_t lane) {
-  return static_cast<float>(static_cast<int8_t>(bytes[lane]));
-}
-inline float ByteAt(const std::byte* bytes, int64_t lane) { return static_cast<float>(bytes[lane]); }
 
 // Scales and minima of a row in a group, of each half where it has its own.
 struct RowParams {
@@ -76,8 +73,10 @@ struct RowParams {
   float minimum[2];
 };
 template <PackedKind kKind>
-inline RowParams ParamsOf(const std::byte* params, const std::byte* super, int64_t lane) {
+inline RowParams ParamsOf(const std::byte* panel, const GroupPlace& place, int64_t lane) {
   constexpr PackedTraits kTraits = TraitsOf(kKind);
+  const std::byte* const params = panel + place.params;
+  const std::byte* const super = panel + place.super;
   RowParams out{};
   if constexpr (kTraits.float_scale()) {
     std::memcpy(out.scale, params + lane * 4, sizeof(float));
@@ -96,13 +95,13 @@ inline RowParams ParamsOf(const std::byte* params, const std::byte* super, int64
     out.scale[0] = HalfNumber(params, lane);
     out.minimum[0] = kTraits.minimum() ? HalfNumber(params + kPanelRows * 2, lane) : 0.0F;
   } else {
-    constexpr int kHalves = kTraits.halves() ? 2 : 1;
-    constexpr bool kMinima = kTraits.params != PackedParams::kHalves;
-    for (int i = 0; i < kHalves; ++i) {
-      out.scale[i] = HalfNumber(super, lane) * SignedAt(params + i * kPanelRows, lane);
-      out.minimum[i] =
-          kMinima ? HalfNumber(super + kSuperBytes / 2, lane) * ByteAt(params + (kHalves + i) * kPanelRows, lane)
-                  : 0.0F;
+    for (int i = 0; i < (kTraits.halves() ? 2 : 1); ++i) {
+      const SuperNumber number =
+          ReadSuperNumber(kTraits.params, panel + place.begin, SuperNumberAt(kTraits, place.at, i, lane));
+      out.scale[i] = HalfNumber(super, lane) * static_cast<float>(number.scale);
+      if constexpr (kTraits.minimum() || kTraits.half_minima()) {
+        out.minimum[i] = HalfNumber(super + kSuperBytes / 2, lane) * static_cast<float>(number.minimum);
+      }
     }
   }
   return out;
@@ -146,7 +145,7 @@ constexpr int64_t UnpackedParamBytes(const PackedTraits&) { return 0; }
 template <PackedKind kKind, int... kQuad>
 void UnpackCodes(const std::byte*, std::byte*, std::integer_sequence<int, kQuad...>) {}
 template <PackedKind kKind>
-void UnpackParams(const std::byte*, const std::byte*, std::byte*) {}
+void UnpackParams(const std::byte*, const PanelShape&, int64_t, std::byte*) {}
 
 // Adds the groups of R panels times C rows of x to the sums.
 template <PackedKind kKind, int R, int C, bool kUnpacked>
@@ -161,12 +160,11 @@ void AddGroups(const std::byte* const (&panels)[R], const std::byte* const (&)[R
     const GroupPlace at(shape, g * kPacked);
     const std::byte* const codes = panels[0] + at.codes;
     const std::byte* const params = panels[0] + at.params;
-    const std::byte* const super = panels[0] + at.super;
     const bool begins = g % kShape.scale_groups == 0;
     const bool ends = (g + 1) % kShape.scale_groups == 0;
     for (size_t lane = 0; lane < kPanelRows; ++lane) {
       const auto row = static_cast<int64_t>(lane);
-      const RowParams numbers = ParamsOf<kKind>(params, super, row);
+      const RowParams numbers = ParamsOf<kKind>(panels[0], at, row);
       const int offset = kTraits.zero() ? static_cast<int>(params[kPanelRows * 4 + lane]) : kTraits.offset;
       for (int c = 0; c < C; ++c) {
         const std::byte* const from = x.Row(c) + g * kShape.group_bytes();

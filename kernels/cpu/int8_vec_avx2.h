@@ -52,6 +52,7 @@ inline Bytes ShiftLeft(Bytes bytes) {
 }
 inline Bytes And(Bytes bytes, int mask) { return _mm256_and_si256(bytes, _mm256_set1_epi8(static_cast<char>(mask))); }
 inline Bytes Or(Bytes a, Bytes b) { return _mm256_or_si256(a, b); }
+inline Bytes Less(Bytes bytes, int by) { return _mm256_sub_epi8(bytes, _mm256_set1_epi8(static_cast<char>(by))); }
 inline Bytes FlipSigns(Bytes bytes) { return _mm256_xor_si256(bytes, _mm256_set1_epi8(static_cast<char>(0x80))); }
 inline Bytes InAllLanes(const int8_t (&bytes)[16]) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
@@ -121,9 +122,8 @@ CAUSEWAY_INLINE Ints AddProducts(Ints sum, Bytes weights, Bytes four) {
 }
 // sum + the products of numbers of 15 bits.
 inline Ints AddLongProducts(Ints sum, Bytes high, Bytes low, Bytes four) {
-  const Ints of_high = _mm256_madd_epi16(MultiplySigned(high, four), _mm256_set1_epi16(128));
-  const Ints of_low = WidenPairs(_mm256_maddubs_epi16(low, four));
-  return _mm256_add_epi32(sum, _mm256_add_epi32(of_high, of_low));
+  const Ints of_high = MultiplyPairs(MultiplySigned(high, four), _mm256_set1_epi16(128));
+  return AddInts(sum, AddInts(of_high, WidenPairs(_mm256_maddubs_epi16(low, four))));
 }
 // In its register: else g++ multiplies far ahead and stores the products.
 inline void KeepInRegister(Ints& sum) { asm volatile("" : "+v"(sum)); }

@@ -43,6 +43,7 @@ inline Bytes ShiftLeft(Bytes bytes) {
 }
 inline Bytes And(Bytes bytes, int mask) { return _mm512_and_si512(bytes, _mm512_set1_epi8(static_cast<char>(mask))); }
 inline Bytes Or(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
+inline Bytes Less(Bytes bytes, int by) { return _mm512_sub_epi8(bytes, _mm512_set1_epi8(static_cast<char>(by))); }
 inline Bytes FlipSigns(Bytes bytes) { return _mm512_xor_si512(bytes, _mm512_set1_epi8(static_cast<char>(0x80))); }
 inline Bytes InAllLanes(const int8_t (&bytes)[16]) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));

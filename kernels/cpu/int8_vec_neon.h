@@ -42,6 +42,7 @@ inline Bytes ShiftLeft(Bytes bytes) {
 }
 inline Bytes And(Bytes bytes, int mask) { return vandq_u8(bytes, vdupq_n_u8(static_cast<uint8_t>(mask))); }
 inline Bytes Or(Bytes a, Bytes b) { return vorrq_u8(a, b); }
+inline Bytes Less(Bytes bytes, int by) { return vsubq_u8(bytes, vdupq_n_u8(static_cast<uint8_t>(by))); }
 inline Bytes FlipSigns(Bytes bytes) { return veorq_u8(bytes, vdupq_n_u8(0x80)); }
 // Codes below 16 to the table's bytes.
 inline Bytes LookUp(const int8_t (&table)[16], Bytes codes) {

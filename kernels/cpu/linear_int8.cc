@@ -156,10 +156,7 @@ void UnpackPanel(const std::byte* panel, const PanelShape& shape, int64_t groups
     }
   }
   if constexpr (kTraits.unpacks_params()) {
-    for (int64_t g = 0; g < groups; ++g, to += UnpackedParamBytes(kTraits)) {
-      const GroupPlace at(shape, g);
-      UnpackParams<kKind>(panel + at.params, panel + at.super, to);
-    }
+    UnpackParams<kKind>(panel, shape, groups, to);
   }
 }
 template <PackedKind kKind, int... kLess>

@@ -176,6 +176,19 @@ void PackInParts(const CodedRows& rows, std::byte* target) {
 }
 
 // What a checkpoint's reader has before it makes blocks gives the panels that the blocks give.
+// What memory a model takes, and what a step reads: numbers of few bits stay tight.
+TEST(PackedSize, SuperBlocksTakeHardlyMoreThanInTheFile) {
+  int seen = 0;
+  for (const FormatId id : PackedFormats()) {
+    if (TraitsOf(PackingOf(id).kind).supers()) {
+      const double packed = static_cast<double>(PackedBytes(PackingOf(id), 64, 4096));
+      EXPECT_LE(packed / static_cast<double>(BytesOf(id, 64 * 4096)), 1.03) << FormatOf(id).name;
+      ++seen;
+    }
+  }
+  EXPECT_EQ(seen, 6);
+}
+
 TEST_P(PackedTest, CodesArePackedAsTheirBlocksAre) {
   if (ops().name != "ref") {
     GTEST_SKIP() << "one layout for all tables";

@@ -1,0 +1,67 @@
+// Scales and minima of super-blocks as a chunk of a panel holds them: whole numbers of few bits, as tight as in a file.
+// Number n is of group n / 16, or of half n / 16 where halves have their own, and of row n % 16.
+//   kSigned        [128] a signed byte
+//   kHalves        [256] the same
+//   kSixBit        [128] the scale, 0 to 63, and above it two upper bits of the minimum; then its four lower ones, [64]:
+//                  of number i and, above it, of i + 64
+//   kHalvesSixBit  six bits, less 32: [128] the four lower ones, of number i and of i + 128; then the two upper ones,
+//                  [64]: of number i, i + 64, i + 128 and i + 192
+//   kHalvesMin     [256] the scale, 0 to 15, and above it the minimum
+// Kernels spread them out, a chunk at a time (cpu/int8_supers.h); here they are read and written one by one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/packed_kinds.h"
+
+namespace causeway::kernels {
+
+struct SuperNumber {
+  int scale = 0;
+  int minimum = 0;  // 0: the kind has none
+};
+
+// Where a number lies: of the group `at` of a chunk, and of its half `half`.
+constexpr int64_t SuperNumberAt(const PackedTraits& traits, int64_t at, int64_t half, int64_t lane) {
+  return (traits.halves() ? 2 * at + half : at) * kPanelRows + lane;
+}
+
+inline SuperNumber ReadSuperNumber(PackedParams params, const std::byte* numbers, int64_t n) {
+  const auto byte = [&](int64_t at) { return static_cast<int>(numbers[at]); };
+  switch (params) {
+    case PackedParams::kSixBit: {
+      const int lower = (byte(128 + n % 64) >> (n / 64 * 4)) & 15;
+      return {byte(n) & 63, byte(n) >> 6 << 4 | lower};
+    }
+    case PackedParams::kHalvesSixBit: {
+      const int lower = (byte(n % 128) >> (n / 128 * 4)) & 15;
+      const int upper = (byte(128 + n % 64) >> (n / 64 * 2)) & 3;
+      return {(upper << 4 | lower) - 32, 0};
+    }
+    case PackedParams::kHalvesMin: return {byte(n) & 15, byte(n) >> 4};
+    default: return {static_cast<int8_t>(byte(n)), 0};
+  }
+}
+
+// Numbers that share a byte are written in their order: the first clears what was there.
+inline void WriteSuperNumber(PackedParams params, const SuperNumber& number, int64_t n, std::byte* numbers) {
+  const auto write = [&](int64_t at, int shift, int bits) {
+    const std::byte before = shift == 0 ? std::byte{} : numbers[at];
+    numbers[at] = before | std::byte(static_cast<uint8_t>(bits << shift));
+  };
+  switch (params) {
+    case PackedParams::kSixBit:
+      write(n, 0, number.scale | number.minimum >> 4 << 6);
+      write(128 + n % 64, static_cast<int>(n / 64 * 4), number.minimum & 15);
+      break;
+    case PackedParams::kHalvesSixBit:
+      write(n % 128, static_cast<int>(n / 128 * 4), (number.scale + 32) & 15);
+      write(128 + n % 64, static_cast<int>(n / 64 * 2), (number.scale + 32) >> 4);
+      break;
+    case PackedParams::kHalvesMin: write(n, 0, number.scale | number.minimum << 4); break;
+    default: write(n, 0, number.scale); break;
+  }
+}
+
+}  // namespace causeway::kernels
