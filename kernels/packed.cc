@@ -77,6 +77,7 @@ void PackParams(const PackedTraits& traits, const SourceGroup& group, int64_t la
     case PackedParams::kScale: Put(params, lane, group.scale); return;
     case PackedParams::kZero: Put(params + kPanelRows * 4, lane, group.zero); [[fallthrough]];
     case PackedParams::kFloat: Put(params, lane, group.wide_scale); return;
+    case PackedParams::kBrainFloat: Put(params, lane, FloatToBFloat(group.wide_scale)); return;
     case PackedParams::kHalvesE4M3:
       Put(params, lane, group.scales[0]);
       Put(params + kPanelRows, lane, group.scales[1]);
@@ -241,6 +242,7 @@ void UnpackParams(const PackedTraits& traits, const std::byte* params, const std
       case PackedParams::kScale: scale = HalfOf(params, lane); break;
       case PackedParams::kZero:
       case PackedParams::kFloat: scale = Get<float>(params, lane); break;
+      case PackedParams::kBrainFloat: scale = BFloatToFloat(Get<uint16_t>(params, lane)); break;
       case PackedParams::kHalvesE4M3: scale = Get<float>(super, lane) * E4M3ToFloat(Get<uint8_t>(bytes, lane)); break;
       case PackedParams::kHalvesZero: {
         const std::byte* const numbers = params + half * kPanelRows * 2;

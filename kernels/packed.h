@@ -15,8 +15,8 @@
 //   supers   [G / 8][64 bytes]        of super-blocks: 16 half-precision d, then 16 dmin; of e4m3 scales one float32
 //                                     each for the groups that a block has, no minimum
 //   codes    [G][plane][vectors]      from a multiple of a cache line on
-// Q4_0, Q4_K, Q5_K, Q8_0 and Q2_K take what they take in a file, Q3_K 3.5 bits for 3.44, IQ4_XS 4.38 for 4.25,
-// Q6_K 6.63 for 6.56. Every table of kernels reads this layout.
+// Nearly all formats take what they take in a file; Q3_K 3.5 bits for 3.44, IQ4_XS 4.38 for 4.25, Q6_K 6.63 for 6.56,
+// MXFP4 4.5 for 4.25. Every table of kernels reads this layout.
 #pragma once
 
 #include <cstddef>

@@ -20,6 +20,7 @@ enum class PackedParams : uint8_t {
   kMinimum,     // two halves: scale * code - minimum
   kZero,        // float32, and a byte: scale * (code - zero)
   kFloat,       // float32: scale * (code - offset)
+  kBrainFloat,  // the same of bfloat16
   kHalvesE4M3,  // two e4m3 bytes, of the first and of the second sixteen k: (d * scale) * (code - offset), d a float32
   kHalvesZero,  // two halves and two zero points in half precision: scale * code - (scale * zero)
   // Whole numbers, which a chunk holds as packed_supers.h says:
@@ -44,7 +45,7 @@ enum class PackedKind : uint8_t {
   kSixesHalves,
   kTable,
   kTableSigned,
-  kTableFloat,
+  kTableBrainFloat,
   kBytesZero,
   kNibblesZero,
   kThreesZero,
@@ -99,7 +100,7 @@ struct PackedTraits {
   constexpr bool float_scale() const { return zero() || params == PackedParams::kFloat; }
   constexpr int64_t code_bytes() const { return kPanelRows * kGroup * bits / 8; }  // of a group
   constexpr int64_t param_bytes() const {
-    constexpr int64_t kHalfBytes[] = {4, 8, 10, 8, 4, 16, 2, 3, 4, 3, 4};  // of a row
+    constexpr int64_t kHalfBytes[] = {4, 8, 10, 8, 4, 4, 16, 2, 3, 4, 3, 4};  // of a row
     return kPanelRows / 2 * kHalfBytes[static_cast<int>(params)];
   }
 
@@ -125,7 +126,7 @@ inline constexpr PackedTraits kPackedTraits[] = {
     {PackedKind::kSixesHalves, 6, PackedParams::kHalves, 32},
     {PackedKind::kTable, 4, PackedParams::kScale, 128, PackedTable::kIQ4},
     {PackedKind::kTableSigned, 4, PackedParams::kSigned, 128, PackedTable::kIQ4},
-    {PackedKind::kTableFloat, 4, PackedParams::kFloat, 128, PackedTable::kE2M1},
+    {PackedKind::kTableBrainFloat, 4, PackedParams::kBrainFloat, 128, PackedTable::kE2M1},
     {PackedKind::kBytesZero, 8, PackedParams::kZero, 0},
     {PackedKind::kNibblesZero, 4, PackedParams::kZero, 0},
     {PackedKind::kThreesZero, 3, PackedParams::kZero, 0},

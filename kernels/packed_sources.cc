@@ -218,7 +218,8 @@ void SetScales(const GroupScale& shared, const uint8_t* codes, int64_t chunk, So
   } else if constexpr (kCode == GroupCode::kFP4) {
     out.wide_scale = shared.scale * kFP4Unit;
   } else if constexpr (kCode == GroupCode::kMXFP4) {
-    // 2^(fine - 127) halved, for the table holds twice the numbers: exact, 2^-127 and 2^-128 as well (subnormal).
+    // 2^(fine - 127) halved, for the table holds twice the numbers: exact, 2^-127 and 2^-128 as well (subnormal), and
+    // so are their upper sixteen bits.
     const uint32_t fine = shared.fine[chunk];
     out.wide_scale = std::bit_cast<float>(fine == 255 ? 0x7fc00000U : fine > 1 ? (fine - 1) << 23 : 0x200000U << fine);
   } else if constexpr (kCode == GroupCode::kNVFP4) {
@@ -318,7 +319,7 @@ constexpr PackedFormat kPackedFormats[] = {
     Group<GroupCode::kNF4, 4, 32>(FormatId::kNF4G32, kTableNF4),
     Group<GroupCode::kFP4, 4, 64>(FormatId::kFP4G64, kTableFP4),
     Group<GroupCode::kFP4, 4, 32>(FormatId::kFP4G32, kTableFP4),
-    Group<GroupCode::kMXFP4, 4, 32>(FormatId::kMXFP4, kTableFloat),
+    Group<GroupCode::kMXFP4, 4, 32>(FormatId::kMXFP4, kTableBrainFloat),
     Group<GroupCode::kNVFP4, 4, 128>(FormatId::kNVFP4G128, kTableHalves),
     Group<GroupCode::kNVFP4, 4, 32>(FormatId::kNVFP4G32, kTableHalves),
     {FormatId::kSPQR3, {kThreesHalvesZero, 1}, ReadSPQR3},

@@ -2,7 +2,8 @@
 // Number n is of group n / 16, or of half n / 16 where halves have their own, and of row n % 16.
 //   kSigned        [128] a signed byte
 //   kHalves        [256] the same
-//   kSixBit        [128] the scale, 0 to 63, and above it two upper bits of the minimum; then its four lower ones, [64]:
+//   kSixBit        [128] the scale, 0 to 63, and above it two upper bits of the minimum; then its four lower ones,
+//   [64]:
 //                  of number i and, above it, of i + 64
 //   kHalvesSixBit  six bits, less 32: [128] the four lower ones, of number i and of i + 128; then the two upper ones,
 //                  [64]: of number i, i + 64, i + 128 and i + 192

@@ -35,6 +35,8 @@ struct PartParams {
       return MadeFloats(half);
     } else if constexpr (kTraits.float_scale()) {
       return FloatsAt(reinterpret_cast<const float*>(params), part);
+    } else if constexpr (kTraits.params == PackedParams::kBrainFloat) {
+      return BrainFloats(params, part);
     } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
       return Multiply(FloatsAt(reinterpret_cast<const float*>(super), part),
                       E4M3Floats(params + half * kPanelRows, part));

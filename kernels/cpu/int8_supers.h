@@ -1,5 +1,5 @@
-// Numbers of super-blocks, spread out as a chunk is entered from the few bits that kernels/packed_supers.h tells: a byte
-// each, [groups][halves][16 rows], scales and then, where there are some, minima. Included by int8_params.h only.
+// Numbers of super-blocks, spread out as a chunk is entered from the few bits that kernels/packed_supers.h tells: a
+// byte each, [groups][halves][16 rows], scales and then, where there are some, minima. Included by int8_params.h only.
 #pragma once
 
 #include "kernels/cpu/int8_codes.h"

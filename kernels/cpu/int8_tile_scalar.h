@@ -80,6 +80,10 @@ inline RowParams ParamsOf(const std::byte* panel, const GroupPlace& place, int64
   RowParams out{};
   if constexpr (kTraits.float_scale()) {
     std::memcpy(out.scale, params + lane * 4, sizeof(float));
+  } else if constexpr (kTraits.params == PackedParams::kBrainFloat) {
+    uint16_t upper;
+    std::memcpy(&upper, params + lane * 2, sizeof(upper));
+    out.scale[0] = BFloatToFloat(upper);
   } else if constexpr (kTraits.params == PackedParams::kHalvesE4M3) {
     float d;
     std::memcpy(&d, super + lane * 4, sizeof(d));

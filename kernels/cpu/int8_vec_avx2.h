@@ -68,9 +68,8 @@ inline Floats ToFloats(Ints whole) { return _mm256_cvtepi32_ps(whole); }
 inline Floats SignedFloats(const std::byte* p, int64_t part) {
   return ToFloats(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + part * 8))));
 }
-inline Floats HalfFloats(const std::byte* p, int64_t part) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + part * 16)));
-}
+inline Floats HalfFloats(const std::byte* p, int64_t part) { return LoadF16(p + part * 16); }
+inline Floats BrainFloats(const std::byte* p, int64_t part) { return LoadBF16(p + part * 16); }
 inline Floats FloatsAt(const float* p, int64_t part) { return _mm256_loadu_ps(p + part * 8); }
 inline void StoreFloats(float* p, int64_t part, Floats floats) { _mm256_storeu_ps(p + part * 8, floats); }
 inline Floats AllLanes(float x) { return _mm256_set1_ps(x); }

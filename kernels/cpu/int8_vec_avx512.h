@@ -115,6 +115,7 @@ inline __m512i DotBytes(__m512i acc, __m512i u, __m512i s) { return _mm512_dpbus
 inline Floats FloatsAt(const float* p, int64_t /*part*/) { return Load(p); }
 inline void StoreFloats(float* p, int64_t /*part*/, Floats floats) { Store(p, floats); }
 inline Floats HalfFloats(const std::byte* p, int64_t /*part*/) { return LoadF16(p); }
+inline Floats BrainFloats(const std::byte* p, int64_t /*part*/) { return LoadBF16(p); }
 inline Floats AllLanes(float x) { return Set1(x); }
 inline Floats Multiply(Floats a, Floats b) { return Mul(a, b); }
 inline Floats FusedMultiplyAdd(Floats a, Floats b, Floats sum) { return Fma(a, b, sum); }

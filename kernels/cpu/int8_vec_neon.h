@@ -64,6 +64,9 @@ inline Floats SignedFloats(const std::byte* p, int64_t part) {
 inline Floats HalfFloats(const std::byte* p, int64_t part) {
   return FourHalves(vreinterpret_u16_u8(vld1_u8(AsBytes(p + part * 8))));
 }
+inline Floats BrainFloats(const std::byte* p, int64_t part) {
+  return UpperHalves(vreinterpret_u16_u8(vld1_u8(AsBytes(p + part * 8))));
+}
 inline Floats FloatsAt(const float* p, int64_t part) { return vld1q_f32(p + part * 4); }
 inline void StoreFloats(float* p, int64_t part, Floats floats) { vst1q_f32(p + part * 4, floats); }
 inline Floats AllLanes(float x) { return vdupq_n_f32(x); }

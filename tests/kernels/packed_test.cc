@@ -177,16 +177,12 @@ void PackInParts(const CodedRows& rows, std::byte* target) {
 
 // What a checkpoint's reader has before it makes blocks gives the panels that the blocks give.
 // What memory a model takes, and what a step reads: numbers of few bits stay tight.
-TEST(PackedSize, SuperBlocksTakeHardlyMoreThanInTheFile) {
-  int seen = 0;
+TEST(PackedSize, PanelsTakeHardlyMoreThanTheFormat) {
   for (const FormatId id : PackedFormats()) {
-    if (TraitsOf(PackingOf(id).kind).supers()) {
-      const double packed = static_cast<double>(PackedBytes(PackingOf(id), 64, 4096));
-      EXPECT_LE(packed / static_cast<double>(BytesOf(id, 64 * 4096)), 1.03) << FormatOf(id).name;
-      ++seen;
-    }
+    const double packed = static_cast<double>(PackedBytes(PackingOf(id), 64, 4096));
+    const double ratio = packed / static_cast<double>(BytesOf(id, 64 * 4096));
+    EXPECT_LE(ratio, 1.06) << FormatOf(id).name;
   }
-  EXPECT_EQ(seen, 6);
 }
 
 TEST_P(PackedTest, CodesArePackedAsTheirBlocksAre) {
