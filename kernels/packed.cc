@@ -56,20 +56,15 @@ T Get(const std::byte* numbers, int64_t lane) {
   return value;
 }
 
-// Of super-blocks: whole numbers of the group `at` of a chunk, and d and dmin.
-void PackSuper(const PackedTraits& traits, const SourceGroup& group, int64_t at, int64_t lane, std::byte* numbers,
-               std::byte* super) {
-  for (int64_t half = 0; half < (traits.halves() ? 2 : 1); ++half) {
-    const SuperNumber number{static_cast<int8_t>(group.scales[half]), group.minima[half]};
-    WriteSuperNumber(traits.params, number, SuperNumberAt(traits, at, half, lane), numbers);
-  }
+// d and dmin of a super-block.
+void PackSuper(const PackedTraits& traits, const SourceGroup& group, int64_t lane, std::byte* super) {
   Put(super, lane, group.d);
   if (traits.minimum() || traits.half_minima()) {
     Put(super + kSuperBytes / 2, lane, group.dmin);
   }
 }
 
-// All others.
+// What all other groups have.
 void PackParams(const PackedTraits& traits, const SourceGroup& group, int64_t lane, std::byte* params,
                 std::byte* super) {
   switch (traits.params) {
@@ -124,7 +119,9 @@ void PackPanel(const Source& source, int64_t first, int64_t count, std::byte* pa
   if (count < kPanelRows) {
     std::memset(panel, 0, static_cast<size_t>(shape.bytes));
   }
+  constexpr int kHalves = kTraits.halves() ? 2 : 1;
   SourceGroup group{};
+  SuperNumbers numbers[2] = {};
   alignas(64) QuadOfRows quads[kQuads] = {};
   for (int64_t g = 0; g < columns / kGroup; ++g) {
     const GroupPlace at(shape, g);
@@ -133,11 +130,20 @@ void PackPanel(const Source& source, int64_t first, int64_t count, std::byte* pa
       for (int64_t j = 0; j < kQuads; ++j) {
         std::memcpy(&quads[j][lane], group.codes + j * 4, sizeof(uint32_t));
       }
-      if constexpr (kTraits.supers()) {
-        PackSuper(kTraits, group, at.at, lane, panel + at.begin, panel + at.super);
-      } else {
+      if constexpr (!kTraits.supers()) {
         PackParams(kTraits, group, lane, panel + at.params, panel + at.super);
+        continue;
       }
+      for (int half = 0; half < kHalves; ++half) {
+        numbers[half].scales[lane] = group.scales[half];
+        numbers[half].minima[lane] = group.minima[half];
+      }
+      if (at.at == 0) {
+        PackSuper(kTraits, group, lane, panel + at.super);
+      }
+    }
+    for (int half = 0; kTraits.supers() && half < kHalves; ++half) {
+      WriteSuperNumbers<kTraits.params>(numbers[half], SuperNumberAt(kTraits, at.at, half, 0), panel + at.begin);
     }
     PackCodes<kKind>(quads, panel + at.codes);
   }

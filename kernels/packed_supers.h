@@ -8,7 +8,7 @@
 //   kHalvesSixBit  six bits, less 32: [128] the four lower ones, of number i and of i + 128; then the two upper ones,
 //                  [64]: of number i, i + 64, i + 128 and i + 192
 //   kHalvesMin     [256] the scale, 0 to 15, and above it the minimum
-// Kernels spread them out, a chunk at a time (cpu/int8_supers.h); here they are read and written one by one.
+// Kernels spread them out, a chunk at a time (cpu/int8_supers.h).
 #pragma once
 
 #include <cstddef>
@@ -45,23 +45,32 @@ inline SuperNumber ReadSuperNumber(PackedParams params, const std::byte* numbers
   }
 }
 
-// Numbers that share a byte are written in their order: the first clears what was there.
-inline void WriteSuperNumber(PackedParams params, const SuperNumber& number, int64_t n, std::byte* numbers) {
-  const auto write = [&](int64_t at, int shift, int bits) {
-    const std::byte before = shift == 0 ? std::byte{} : numbers[at];
-    numbers[at] = before | std::byte(static_cast<uint8_t>(bits << shift));
+// Of sixteen rows, in a group or in one of its halves.
+struct SuperNumbers {
+  uint8_t scales[kPanelRows];  // as signed bytes are
+  uint8_t minima[kPanelRows];
+};
+
+// Writes numbers from the `n`th on. Those that share bytes are written in their order: the first clear what was there.
+template <PackedParams kParams>
+void WriteSuperNumbers(const SuperNumbers& of, int64_t n, std::byte* numbers) {
+  const auto write = [&](int64_t at, int64_t shift, auto&& bits_of) {
+    auto* const bytes = reinterpret_cast<uint8_t*>(numbers + at);
+    const uint8_t kept = shift == 0 ? 0 : 0xff;
+    for (int64_t lane = 0; lane < kPanelRows; ++lane) {
+      bytes[lane] = static_cast<uint8_t>((bytes[lane] & kept) | bits_of(of.scales[lane], of.minima[lane]) << shift);
+    }
   };
-  switch (params) {
-    case PackedParams::kSixBit:
-      write(n, 0, number.scale | number.minimum >> 4 << 6);
-      write(128 + n % 64, static_cast<int>(n / 64 * 4), number.minimum & 15);
-      break;
-    case PackedParams::kHalvesSixBit:
-      write(n % 128, static_cast<int>(n / 128 * 4), (number.scale + 32) & 15);
-      write(128 + n % 64, static_cast<int>(n / 64 * 2), (number.scale + 32) >> 4);
-      break;
-    case PackedParams::kHalvesMin: write(n, 0, number.scale | number.minimum << 4); break;
-    default: write(n, 0, number.scale); break;
+  if constexpr (kParams == PackedParams::kSixBit) {
+    write(n, 0, [](int scale, int minimum) { return scale | minimum >> 4 << 6; });
+    write(128 + n % 64, n / 64 * 4, [](int, int minimum) { return minimum & 15; });
+  } else if constexpr (kParams == PackedParams::kHalvesSixBit) {
+    write(n % 128, n / 128 * 4, [](int scale, int) { return (scale + 32) & 15; });
+    write(128 + n % 64, n / 64 * 2, [](int scale, int) { return ((scale + 32) & 63) >> 4; });
+  } else if constexpr (kParams == PackedParams::kHalvesMin) {
+    write(n, 0, [](int scale, int minimum) { return scale | minimum << 4; });
+  } else {
+    write(n, 0, [](int scale, int) { return scale; });
   }
 }
 
