@@ -8,7 +8,7 @@
 //   kHalvesSixBit  six bits, less 32: [128] the four lower ones, of number i and of i + 128; then the two upper ones,
 //                  [64]: of number i, i + 64, i + 128 and i + 192
 //   kHalvesMin     [256] the scale, 0 to 15, and above it the minimum
-// Kernels spread them out, a chunk at a time (cpu/int8_supers.h).
+// Kernels spread them out, a chunk at a time (cpu/int8_spread.h).
 #pragma once
 
 #include <cstddef>

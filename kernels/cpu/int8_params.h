@@ -2,7 +2,7 @@
 // Included by int8_dots.h only.
 #pragma once
 
-#include "kernels/cpu/int8_supers.h"
+#include "kernels/cpu/int8_spread.h"
 
 namespace causeway::kernels::CAUSEWAY_ISA {
 namespace {
@@ -16,7 +16,7 @@ constexpr int64_t UnpackedParamBytes(const PackedTraits& traits) {
 }
 
 // The numbers of a group, of the rows of a panel's register `part`. kMade: from what StoreUnpacked left. Those of
-// super-blocks lie as int8_supers.h says.
+// super-blocks lie as int8_spread.h says.
 template <PackedKind kKind, bool kMade = false>
 struct PartParams {
   static constexpr PackedTraits kTraits = TraitsOf(kKind);
