@@ -1,10 +1,10 @@
-// Scales and minima of super-blocks as a chunk of a panel holds them: whole numbers of few bits, as tight as in a file.
-// Number n is of group n / 16, or of half n / 16 where halves have their own, and of row n % 16.
+// Scales and minima of super-blocks as a chunk of a panel holds them: whole numbers of few bits, about as tight as in a
+// file. Number n is of group n / 16, or of half n / 16 where halves have their own, and of row n % 16.
 //   kSigned        [128] a signed byte
 //   kHalves        [256] the same
-//   kSixBit        [128] the scale, 0 to 63, and above it two upper bits of the minimum; then its four lower ones,
-//   [64]:
-//                  of number i and, above it, of i + 64
+//   kSixBit        [128] the scale, 0 to 63, and above it two upper bits of the minimum;
+//                  then the four lower bits of the minimum,
+//                  [64]: of number i and, above it, of i + 64
 //   kHalvesSixBit  six bits, less 32: [128] the four lower ones, of number i and of i + 128; then the two upper ones,
 //                  [64]: of number i, i + 64, i + 128 and i + 192
 //   kHalvesMin     [256] the scale, 0 to 15, and above it the minimum

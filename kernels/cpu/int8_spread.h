@@ -20,7 +20,7 @@ constexpr int64_t SpreadBytes(const PackedTraits& traits) {
   return traits.spreads() ? (MinimaOf(traits) == 0 ? 1 : 2) * SpreadMinima(traits) + SpreadGroup(traits) : 0;
 }
 
-// Room for the numbers of a chunk.
+// Room for the numbers of a chunk; a byte for kinds that need none.
 template <PackedKind kKind>
 struct SpreadOut {
   alignas(64) std::byte bytes[SpreadBytes(TraitsOf(kKind)) + 1];

@@ -175,7 +175,6 @@ void PackInParts(const CodedRows& rows, std::byte* target) {
   }
 }
 
-// What a checkpoint's reader has before it makes blocks gives the panels that the blocks give.
 // What memory a model takes, and what a step reads: numbers of few bits stay tight.
 TEST(PackedSize, PanelsTakeHardlyMoreThanTheFormat) {
   for (const FormatId id : PackedFormats()) {
@@ -185,6 +184,7 @@ TEST(PackedSize, PanelsTakeHardlyMoreThanTheFormat) {
   }
 }
 
+// What a checkpoint's reader has before it makes blocks gives the panels that the blocks give.
 TEST_P(PackedTest, CodesArePackedAsTheirBlocksAre) {
   if (ops().name != "ref") {
     GTEST_SKIP() << "one layout for all tables";
